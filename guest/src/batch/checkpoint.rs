@@ -1,0 +1,134 @@
+//! When results go into the items' files, and when the snapshot is rewritten.
+//!
+//! The journal is what makes a result durable, so both may trail it; together they cost little
+//! however large the batch is. A snapshot is only ever written when every result that it includes
+//! is in its item's file: a resume then has only the journal beyond the snapshot to look at.
+
+use crate::journal::{Event, EventKind, Writer};
+use crate::ledger::Ledger;
+use crate::progress::{self, Progress};
+use crate::saved;
+use crate::settle::{self, Outcome, Since};
+use crate::time::Timestamp;
+use crate::tree::{Failure, Tree};
+
+/// Results and snapshots trail the journal by so many milliseconds at most.
+const INTERVAL: u64 = 1_000;
+/// `updated_at` is refreshed this often, so that others see that the batch is alive.
+const HEARTBEAT: u64 = 60_000;
+/// A snapshot larger than this is only rewritten when the journal has grown by half its size.
+const SMALL: u64 = 64 << 10;
+
+/// What the files lag behind the journal.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    /// Results that are not in their `item.json` yet.
+    unsynced: Vec<Outcome>,
+    /// When files were last brought up to date.
+    last: Timestamp,
+    /// When the snapshot was last written.
+    snapshot: Timestamp,
+    /// Size of the last snapshot in bytes.
+    size: u64,
+    /// How long the journal was then.
+    journal: u64,
+    /// True if something was recorded since.
+    changed: bool,
+    /// False for a run without a progress file.
+    keeps_progress: bool,
+}
+
+impl Checkpoint {
+    /// Nothing lags at `now`.
+    pub(super) fn new(now: Timestamp, keeps_progress: bool) -> Self {
+        Checkpoint {
+            unsynced: Vec::new(),
+            last: now,
+            snapshot: now,
+            size: 0,
+            journal: 0,
+            changed: false,
+            keeps_progress,
+        }
+    }
+
+    /// Takes note of an event that was recorded.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.changed = true;
+        self.unsynced.extend(Outcome::of(event));
+    }
+
+    /// Milliseconds until something is due.
+    pub(super) fn due_in(&self, now: Timestamp, journal: &Writer) -> u64 {
+        let pending = !self.unsynced.is_empty() || self.snapshot_wanted(journal);
+        let interval =
+            if pending { INTERVAL.saturating_sub(age(now, self.last)) } else { u64::MAX };
+        interval.min(HEARTBEAT.saturating_sub(age(now, self.snapshot)))
+    }
+
+    /// Does what is due; what that recorded.
+    pub(super) fn run_if_due(
+        &mut self,
+        tree: Tree<'_>,
+        head: &mut Progress,
+        ledger: &Ledger,
+        journal: &mut Writer,
+    ) -> Result<Option<Event>, Failure> {
+        let now = tree.now();
+        if self.due_in(now, journal) > 0 {
+            return Ok(None);
+        }
+        let synced = self.sync(tree, journal)?;
+        if self.snapshot_wanted(journal) || age(now, self.snapshot) >= HEARTBEAT {
+            self.write(tree, head, ledger, journal, false)?;
+        }
+        self.last = now;
+        Ok(synced)
+    }
+
+    /// Brings the results into their items' files.
+    pub(super) fn sync(&mut self, tree: Tree<'_>, journal: &mut Writer) -> Result<(), Failure> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        settle::settle(tree, &self.unsynced, Since::Ignore)?;
+        let through = journal.last();
+        let synced = Event::new(EventKind::Synced, tree.now()).with("through", through);
+        let mut events = [synced];
+        journal.append(tree, &mut events, false)?;
+        self.unsynced.clear();
+        let [synced] = events;
+        Ok(Some(synced))
+    }
+
+    /// Rewrites the snapshot. Everything in it has been synced.
+    pub(super) fn write(
+        &mut self,
+        tree: Tree<'_>,
+        head: &mut Progress,
+        ledger: &Ledger,
+        journal: &Writer,
+        durable: bool,
+    ) -> Result<(), Failure> {
+        let now = tree.now();
+        self.snapshot = now;
+        if !self.keeps_progress {
+            return Ok(());
+        }
+        head.updated_at = now;
+        self.size = progress::write(tree, &saved::document(head, ledger, journal.last()), durable)?;
+        self.journal = journal.bytes();
+        self.changed = false;
+        Ok(())
+    }
+
+    fn snapshot_wanted(&self, journal: &Writer) -> bool {
+        let grown = journal.bytes() - self.journal;
+        self.keeps_progress && self.changed && (self.size <= SMALL || grown >= self.size / 2)
+    }
+}
+
+/// How long ago something was; endless if the clock jumped back, so that it is done again.
+fn age(now: Timestamp, then: Timestamp) -> u64 {
+    if now < then { u64::MAX } else { now.since(then) }
+}

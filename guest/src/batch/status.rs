@@ -1,0 +1,165 @@
+//! The state of a repository, seen from outside.
+
+use std::collections::HashSet;
+
+use crate::batch::plan::{Findings, Plan};
+use crate::batch::session::Counts;
+use crate::capabilities::Liveness;
+use crate::items::{self, Item};
+use crate::journal::{Event, EventKind};
+use crate::json;
+use crate::ledger::{ItemIndex, Ledger, Standing};
+use crate::progress::{self, Found};
+use crate::resume;
+use crate::saved;
+use crate::tree::{Failure, Tree};
+
+/// What an item is to the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemStanding {
+    /// It can run.
+    Ready,
+    /// It waits for another one.
+    Blocked,
+    /// An agent works on it.
+    Running,
+    /// Completed in the session; without one: done.
+    Completed,
+    /// Failed in the session.
+    Failed,
+    /// Done before the session.
+    Skipped,
+    /// Its `item.json` cannot be used.
+    Invalid,
+}
+
+/// One item of a status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemStatus {
+    /// The name of its directory.
+    pub id: String,
+    /// As in `item.json`; empty for an invalid item.
+    pub state: String,
+    /// Its title; for an invalid item what is wrong with it.
+    pub title: String,
+    /// What it depends on.
+    pub depends_on: Vec<String>,
+    /// What it is to the batch.
+    pub standing: ItemStanding,
+}
+
+/// The state of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The session, as JSON.
+    pub session: Option<String>,
+    /// Whether its owner runs.
+    pub owner: Option<Liveness>,
+    /// True if the session is more than 24 hours old.
+    pub stale: bool,
+    /// What is wrong with the progress file.
+    pub damage: Option<String>,
+    /// How many items are where.
+    pub counts: Counts,
+    /// Every item, in running order.
+    pub items: Vec<ItemStatus>,
+}
+
+/// Looks at everything. Changes nothing.
+pub fn status(tree: Tree<'_>) -> Result<Status, Failure> {
+    let found = progress::find(tree);
+    let damage = found.damage().map(str::to_owned);
+    let (saved, owner, stale) = match found {
+        Found::Valid(progress) => {
+            let owner = progress.liveness(tree);
+            let stale = resume::is_stale(progress.updated_at, tree.now());
+            (Some(saved::load(tree, *progress)?), Some(owner), stale)
+        }
+        _ => (None, None, false),
+    };
+    let session =
+        saved.as_ref().and_then(|saved| String::from_utf8(json::pretty(&saved.document())).ok());
+    let in_session = saved.is_some();
+    let mut ledger = saved.map(|saved| saved.ledger).unwrap_or_default();
+    let counts = in_session.then(|| Counts::of(&ledger));
+
+    let read: Vec<(String, Result<Item, String>)> =
+        items::ids(tree)?.into_iter().map(|id| (id.clone(), items::read(tree, &id))).collect();
+    let standings = Standings::new(tree, &mut ledger, &read, in_session, owner);
+    let items: Vec<ItemStatus> =
+        read.into_iter().map(|(id, item)| standings.of(&ledger, id, item)).collect();
+    let counts = counts.unwrap_or_else(|| count(&items));
+    Ok(Status { session, owner, stale, damage, counts, items })
+}
+
+/// Without a session every item counts for what its file says.
+fn count(items: &[ItemStatus]) -> Counts {
+    let of = |standing| items.iter().filter(|item| item.standing == standing).count();
+    let (completed, invalid) = (of(ItemStanding::Completed), of(ItemStanding::Invalid));
+    Counts {
+        queued: items.len() - invalid,
+        completed,
+        left: items.len() - invalid - completed,
+        ..Counts::default()
+    }
+}
+
+/// What is needed to say what an item is to the batch.
+struct Standings {
+    in_session: bool,
+    owner: Option<Liveness>,
+    ready: HashSet<ItemIndex>,
+}
+
+impl Standings {
+    fn new(
+        tree: Tree<'_>,
+        ledger: &mut Ledger,
+        read: &[(String, Result<Item, String>)],
+        in_session: bool,
+        owner: Option<Liveness>,
+    ) -> Self {
+        let mut findings = Findings {
+            ids: read.iter().map(|(id, _)| id.clone()).collect(),
+            ..Findings::default()
+        };
+        for (id, item) in read {
+            match item {
+                _ if ledger.find(id).is_some_and(|item| !ledger.is_left(item)) => {}
+                Ok(item) if item.state == items::DONE => findings.done.push(id.clone()),
+                Ok(item) => findings.open.push((id.clone(), item.depends_on.clone())),
+                Err(problem) => findings.invalid.push((id.clone(), problem.clone())),
+            }
+        }
+        // What the next run would take up, so that what waits for what is seen the same way.
+        let new: Vec<String> = findings.open.iter().map(|(id, _)| id.clone()).collect();
+        let event = Event::new(EventKind::BatchStarted, tree.now())
+            .with("queue", new)
+            .with("skipped", findings.done.clone());
+        ledger.apply(&event);
+        let plan = Plan::new(tree, ledger, &findings, &[]);
+        let ready = plan.queue.ready().map(|place| plan.places[place]).collect();
+        Standings { in_session, owner, ready }
+    }
+
+    fn of(&self, ledger: &Ledger, id: String, item: Result<Item, String>) -> ItemStatus {
+        let index = ledger.find(&id);
+        let standing = match (&item, index.map(|index| (index, ledger.standing(index)))) {
+            (_, Some((_, Standing::Completed))) => ItemStanding::Completed,
+            (_, Some((_, Standing::Failed))) => ItemStanding::Failed,
+            (Err(_), _) => ItemStanding::Invalid,
+            (_, Some((_, Standing::Skipped))) if self.in_session => ItemStanding::Skipped,
+            (_, Some((_, Standing::Skipped))) => ItemStanding::Completed,
+            (_, Some((_, Standing::InHand))) if self.owner == Some(Liveness::Running) => {
+                ItemStanding::Running
+            }
+            (_, Some((index, _))) if self.ready.contains(&index) => ItemStanding::Ready,
+            _ => ItemStanding::Blocked,
+        };
+        let (state, title, depends_on) = match item {
+            Ok(item) => (item.state, item.title, item.depends_on),
+            Err(problem) => (String::new(), problem, Vec::new()),
+        };
+        ItemStatus { id, state, title, depends_on, standing }
+    }
+}

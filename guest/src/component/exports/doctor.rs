@@ -1,0 +1,90 @@
+//! The `doctor` interface.
+
+use super::super::bindings::exports::wreckit::batch::doctor as wit;
+use super::{Component, tree};
+use crate::backup::{self, Unusable};
+use crate::doctor::{self, Diagnostic, Mended, RepairError, Severity};
+use crate::layout;
+
+impl wit::Guest for Component {
+    fn diagnose() -> Result<Vec<wit::Diagnostic>, wit::StorageFailure> {
+        Ok(diagnostics(doctor::diagnose(tree())?))
+    }
+
+    fn fix() -> Result<wit::Treatment, wit::RepairError> {
+        let treatment = doctor::fix(tree())?;
+        Ok(wit::Treatment {
+            found: diagnostics(treatment.found),
+            fixes: treatment.fixes.into_iter().map(Into::into).collect(),
+            left: diagnostics(treatment.left),
+            backup: treatment.backup,
+        })
+    }
+
+    fn list_backups() -> Result<Vec<wit::Backup>, wit::StorageFailure> {
+        Ok(backup::all(tree())?.into_iter().map(Into::into).collect())
+    }
+
+    fn restore(id: String) -> Result<Vec<wit::Path>, wit::RepairError> {
+        Ok(from_root(doctor::restore(tree(), &id)?))
+    }
+}
+
+fn from_root(paths: Vec<String>) -> Vec<String> {
+    paths.into_iter().map(|path| format!("{}{path}", layout::PREFIX)).collect()
+}
+
+fn diagnostics(list: Vec<Diagnostic>) -> Vec<wit::Diagnostic> {
+    list.into_iter().map(Into::into).collect()
+}
+
+impl From<Diagnostic> for wit::Diagnostic {
+    fn from(diagnostic: Diagnostic) -> Self {
+        wit::Diagnostic {
+            item_id: diagnostic.item,
+            severity: match diagnostic.severity {
+                Severity::Error => wit::Severity::Error,
+                Severity::Warning => wit::Severity::Warning,
+                Severity::Info => wit::Severity::Info,
+            },
+            code: diagnostic.code.to_owned(),
+            message: diagnostic.message,
+            fixable: diagnostic.fixable,
+        }
+    }
+}
+
+impl From<Mended> for wit::Mended {
+    fn from(mended: Mended) -> Self {
+        wit::Mended {
+            diagnostic: mended.diagnostic.into(),
+            fixed: mended.fixed,
+            message: mended.message,
+            backup: mended.backup.map(|(id, path)| wit::BackupReference { id, path }),
+        }
+    }
+}
+
+impl From<backup::Backup> for wit::Backup {
+    fn from(backup: backup::Backup) -> Self {
+        wit::Backup {
+            id: backup.id,
+            created_at: backup.created_at,
+            reason: backup.reason,
+            files: from_root(backup.files.into_iter().map(|file| file.path).collect()),
+        }
+    }
+}
+
+impl From<RepairError> for wit::RepairError {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::Busy(holder) => wit::RepairError::Busy((*holder).into()),
+            RepairError::Backup(Unusable::Unknown) => wit::RepairError::UnknownBackup,
+            RepairError::Backup(Unusable::Invalid(why)) => wit::RepairError::InvalidBackup(why),
+            RepairError::Backup(Unusable::Storage(failure)) | RepairError::Storage(failure) => {
+                wit::RepairError::Storage(failure.into())
+            }
+        }
+    }
+}

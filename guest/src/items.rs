@@ -1,0 +1,208 @@
+//! Items: `items/NNN-slug/item.json`, read, checked and changed.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value, json};
+
+use crate::capabilities::{FsError, Kind, Replacement};
+use crate::json::{self, Fields};
+use crate::layout;
+use crate::time::Timestamp;
+use crate::tree::{Failure, Tree};
+
+/// A larger `item.json` is damage.
+const LIMIT: u64 = 4 << 20;
+
+/// The states of an item, in the order in which it goes through them.
+const STATES: [&str; 7] =
+    ["idea", "researched", "planned", "implementing", "critique", "in_pr", "done"];
+
+/// The state of an item that needs no more work.
+pub const DONE: &str = "done";
+
+/// An `item.json` that can be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// Its title.
+    pub title: String,
+    /// Its state.
+    pub state: String,
+    /// The ids of the items that must be done before it.
+    pub depends_on: Vec<String>,
+    document: Map<String, Value>,
+}
+
+/// A change of an `item.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The item completed: it becomes `done`, unless its state is no longer `from` (then the agent
+    /// moved it, or somebody else did).
+    Complete {
+        /// The state in which it was started.
+        from: String,
+    },
+    /// The item failed: `last_error` says why.
+    Fail {
+        /// Why.
+        error: String,
+    },
+}
+
+impl Item {
+    /// The new document, or `None` if there is nothing to change.
+    pub fn changed(&self, change: &Change, now: Timestamp) -> Option<Map<String, Value>> {
+        let mut document = self.document.clone();
+        match change {
+            Change::Complete { from } if *from == self.state && self.state != DONE => {
+                document["state"] = json!(DONE);
+                document["last_error"] = Value::Null;
+            }
+            Change::Fail { error } if document["last_error"] != json!(error) => {
+                document["last_error"] = json!(error);
+            }
+            Change::Complete { .. } | Change::Fail { .. } => return None,
+        }
+        document["updated_at"] = json!(now.to_string());
+        Some(document)
+    }
+}
+
+/// The names of the items' directories in running order: by number, then by name.
+pub fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
+    let mut ids: Vec<String> = tree
+        .list(layout::ITEMS)?
+        .into_iter()
+        .filter(|entry| {
+            matches!(entry.kind, Kind::Directory | Kind::Link) && number(&entry.name).is_some()
+        })
+        .map(|entry| entry.name)
+        .collect();
+    ids.sort_by(|a, b| compare(a, b));
+    Ok(ids)
+}
+
+/// The number of an item id, without leading zeros; `None` if this is none (`^\d{3,}-`).
+pub fn number(id: &str) -> Option<&str> {
+    let digits = id.bytes().take_while(u8::is_ascii_digit).count();
+    (digits >= 3 && id.as_bytes().get(digits) == Some(&b'-'))
+        .then(|| id[..digits].trim_start_matches('0'))
+}
+
+/// Running order: by number (of any length), then by name.
+pub fn compare(a: &str, b: &str) -> Ordering {
+    let key = |id| number(id).map(|number: &str| (number.len(), number));
+    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
+}
+
+/// Reads and checks an item; on failure what is wrong, in words for a person.
+pub fn read(tree: Tree<'_>, id: &str) -> Result<Item, String> {
+    let bytes = tree.read(&layout::item_file(id), LIMIT).map_err(|error| match error {
+        FsError::NotFound => "item.json is missing".to_owned(),
+        error => format!("cannot read item.json: {error}"),
+    })?;
+    let document = serde_json::from_slice::<Value>(&bytes)
+        .map_err(|error| format!("item.json has invalid JSON: {error}"))?;
+    let Value::Object(document) = document else {
+        return Err("item.json is invalid: the document must be an object".to_owned());
+    };
+
+    let mut fields = Fields::new(&document);
+    fields.required("schema_version", "a number", |value| value.is_number().then_some(()));
+    let own_id = fields.string("id");
+    let title = fields.string("title");
+    for key in ["overview", "created_at", "updated_at"] {
+        fields.string(key);
+    }
+    let state = fields.required("state", &format!("one of {}", STATES.join(", ")), |value| {
+        value.as_str().filter(|state| STATES.contains(state))
+    });
+    for key in ["branch", "pr_url", "last_error"] {
+        fields.nullable_string(key);
+    }
+    fields.required("pr_number", "a number or null", |value| {
+        (value.is_number() || value.is_null()).then_some(())
+    });
+    let depends_on =
+        fields.optional("depends_on", "a list of ids", json::strings).unwrap_or_default();
+
+    if let Some(problems) = fields.problems() {
+        return Err(format!("item.json is invalid: {problems}"));
+    }
+    let own_id = own_id.unwrap_or_default();
+    if own_id != id {
+        return Err(format!(
+            "item.json is invalid: its `id` is {own_id:?}, its directory is {id:?}"
+        ));
+    }
+    Ok(Item {
+        title: title.unwrap_or_default().to_owned(),
+        state: state.unwrap_or_default().to_owned(),
+        depends_on,
+        document,
+    })
+}
+
+/// The replacement that brings a change into an item's file; `None` if there is nothing to change.
+/// On failure why the item cannot be read.
+pub fn replacement(
+    tree: Tree<'_>,
+    id: &str,
+    change: &Change,
+) -> Result<Option<Replacement>, String> {
+    let document = read(tree, id)?.changed(change, tree.now());
+    Ok(document.map(|document| Replacement {
+        path: layout::item_file(id),
+        contents: json::pretty(&document),
+    }))
+}
+
+/// Makes a new item in the state `idea`, numbered after the last one.
+pub fn add(tree: Tree<'_>, title: &str) -> Result<String, Failure> {
+    let last =
+        ids(tree)?.iter().filter_map(|id| number(id)?.parse::<u64>().ok()).max().unwrap_or(0);
+    let id = format!("{:03}-{}", last.saturating_add(1), slug(title));
+    let now = tree.now().to_string();
+    let document = json!({
+        "schema_version": 1,
+        "id": id,
+        "title": title,
+        "state": "idea",
+        "overview": "",
+        "branch": null,
+        "pr_url": null,
+        "pr_number": null,
+        "last_error": null,
+        "created_at": now,
+        "updated_at": now,
+    });
+    // The directory gets its name when it is complete: a crash leaves no half item, and two adders
+    // at once cannot write over each other.
+    let unfinished = format!("{}/.new-{}", layout::ITEMS, hex(&tree.random_bytes(8)));
+    tree.create_directory(&unfinished)?;
+    tree.write(&format!("{unfinished}/item.json"), json::pretty(&document))?;
+    tree.rename(&unfinished, &layout::item_directory(&id))?;
+    Ok(id)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Lower case letters and digits, everything else as single `-`, at most 50 characters: the rule of
+/// the existing tool.
+fn slug(title: &str) -> String {
+    let mut slug = String::new();
+    for c in title.to_lowercase().chars() {
+        if c.is_ascii_alphanumeric() {
+            slug.push(c);
+        } else if (c.is_whitespace() || c == '-' || c == '_')
+            && !slug.is_empty()
+            && !slug.ends_with('-')
+        {
+            slug.push('-');
+        }
+    }
+    slug.truncate(50);
+    let slug = slug.trim_end_matches('-');
+    if slug.is_empty() { "item".to_owned() } else { slug.to_owned() }
+}

@@ -1,0 +1,14 @@
+//! The journal of a session: the durability point of everything that is acknowledged.
+//!
+//! `runs/{session}/events.{n}.jsonl`, one event a line, each with a sequence number and a checksum.
+//! A segment is only ever appended to; each opening of the session begins the next one, and so does
+//! a failed append, because that may have left part of a line behind.
+
+mod event;
+mod line;
+mod reader;
+mod writer;
+
+pub use event::{Event, EventKind};
+pub use reader::{Damage, Reading, last_event, read, segments};
+pub use writer::Writer;

@@ -1,0 +1,221 @@
+//! Reading a journal, from any of its events on.
+
+use std::fmt;
+
+use super::event::Event;
+use super::line;
+use crate::layout;
+use crate::tree::{Failure, Tree};
+
+/// How much is read at a time.
+const CHUNK: u64 = 256 << 10;
+/// A longer line is damage: the queue of a million items has about 50 MiB.
+const LONGEST_LINE: usize = 96 << 20;
+/// A search for an event gives way to reading on when it has come this near.
+const NEAR: u64 = 64 << 10;
+
+/// Damage that is not the torn end of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment's file.
+    pub path: String,
+    /// The offset of the damaged line in bytes.
+    pub offset: u64,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}{} is damaged at byte {}: what stands behind that in this file is not counted",
+            layout::PREFIX,
+            self.path,
+            self.offset
+        )
+    }
+}
+
+/// What a reading came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// The sequence number of the last event that counts.
+    pub last: u64,
+    /// Damaged places.
+    pub damage: Vec<Damage>,
+}
+
+/// The segments of a journal in their order; none if there is no journal.
+pub fn segments(tree: Tree<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
+    let mut numbers: Vec<u32> = tree
+        .list(directory)?
+        .iter()
+        .filter_map(|entry| layout::segment_number(&entry.name))
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Gives every event later than `after` to `visit`, in order.
+///
+/// A torn line at the end of a segment is what a crash leaves: it was never acknowledged and is
+/// passed over. Other damage ends the reading of its segment and is reported. Events that the next
+/// segment numbers anew belong to a failed append, which was never acknowledged either.
+pub fn read(
+    tree: Tree<'_>,
+    directory: &str,
+    after: u64,
+    mut visit: impl FnMut(Event),
+) -> Result<Reading, Failure> {
+    let segments = segments_with_start(tree, directory)?;
+    let mut reading = Reading { last: after, damage: Vec::new() };
+    for (index, (path, _)) in segments.iter().enumerate() {
+        let end = segments[index + 1..].iter().find_map(|(_, first)| *first).unwrap_or(u64::MAX);
+        if end <= after.saturating_add(1) {
+            continue;
+        }
+        let start = seek(tree, path, after)?;
+        let mut lines = Lines::new(tree, path, start);
+        while let Some((offset, line)) = lines.next()? {
+            let Some(event) = line::decode(&line) else {
+                if !lines.at_end()? {
+                    reading.damage.push(Damage { path: path.clone(), offset });
+                }
+                break;
+            };
+            if event.seq >= end {
+                break;
+            }
+            if event.seq > reading.last {
+                reading.last = event.seq;
+                visit(event);
+            }
+        }
+    }
+    Ok(reading)
+}
+
+/// The last whole event of a journal, found from its end.
+pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Failure> {
+    for number in segments(tree, directory)?.into_iter().rev() {
+        let path = layout::segment(directory, number);
+        let size = size(tree, &path)?;
+        let mut window = NEAR;
+        loop {
+            let start = size.saturating_sub(window);
+            let bytes = tree.read_at(&path, start, size - start)?;
+            let found = bytes.rsplit(|b| *b == b'\n').find_map(line::decode);
+            if found.is_some() {
+                return Ok(found);
+            }
+            if start == 0 {
+                break;
+            }
+            window = window.saturating_mul(8);
+        }
+    }
+    Ok(None)
+}
+
+/// The files of the segments, each with the sequence number that it begins with, if it has one.
+fn segments_with_start(
+    tree: Tree<'_>,
+    directory: &str,
+) -> Result<Vec<(String, Option<u64>)>, Failure> {
+    let mut found = Vec::new();
+    for number in segments(tree, directory)? {
+        let path = layout::segment(directory, number);
+        let first = line::peek_seq(&tree.read_at(&path, 0, 32)?);
+        found.push((path, first));
+    }
+    Ok(found)
+}
+
+fn size(tree: Tree<'_>, path: &str) -> Result<u64, Failure> {
+    Ok(tree.stat(path)?.map_or(0, |metadata| metadata.size))
+}
+
+/// A line start from which no event later than `after` is missed: sequence numbers grow through a
+/// segment, so the place is found by halving.
+fn seek(tree: Tree<'_>, path: &str, after: u64) -> Result<u64, Failure> {
+    let mut low = 0;
+    let mut high = size(tree, path)?;
+    while after > 0 && high - low > NEAR {
+        let middle = low + (high - low) / 2;
+        let bytes = tree.read_at(path, middle, NEAR.min(high - middle))?;
+        let next = bytes.iter().position(|b| *b == b'\n').map(|newline| newline + 1);
+        match next.and_then(|start| Some((start, line::peek_seq(&bytes[start..])?))) {
+            Some((start, seq)) if seq <= after => low = middle + start as u64,
+            // Later, or nothing recognisable here: what matters begins before.
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// The lines of a file from an offset on, read in chunks.
+struct Lines<'t> {
+    tree: Tree<'t>,
+    path: &'t str,
+    /// Where `buffer` begins in the file.
+    offset: u64,
+    buffer: Vec<u8>,
+    /// What of `buffer` has been given out.
+    used: usize,
+}
+
+impl<'t> Lines<'t> {
+    fn new(tree: Tree<'t>, path: &'t str, offset: u64) -> Self {
+        Lines { tree, path, offset, buffer: Vec::new(), used: 0 }
+    }
+
+    /// The next line without its line break, and its offset. The rest of a file that does not end
+    /// in a line break is a line, too.
+    fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, Failure> {
+        let mut searched = self.used;
+        loop {
+            if let Some(found) = self.buffer[searched..].iter().position(|b| *b == b'\n') {
+                let end = searched + found;
+                let line = self.take(end);
+                self.used = end + 1;
+                return Ok(Some(line));
+            }
+            searched = self.buffer.len();
+            let too_long = searched - self.used > LONGEST_LINE;
+            if too_long || !self.fill()? {
+                let rest = searched > self.used;
+                return Ok(rest.then(|| {
+                    let line = self.take(searched);
+                    self.used = searched;
+                    line
+                }));
+            }
+            searched -= self.offset_shift();
+        }
+    }
+
+    /// True if nothing stands behind the line that was given out last.
+    fn at_end(&mut self) -> Result<bool, Failure> {
+        Ok(self.used >= self.buffer.len() && !self.fill()?)
+    }
+
+    fn take(&self, end: usize) -> (u64, Vec<u8>) {
+        (self.offset + self.used as u64, self.buffer[self.used..end].to_vec())
+    }
+
+    /// Reads the next chunk; false at the end of the file.
+    fn fill(&mut self) -> Result<bool, Failure> {
+        let chunk = self.tree.read_at(self.path, self.offset + self.buffer.len() as u64, CHUNK)?;
+        self.buffer.extend_from_slice(&chunk);
+        Ok(!chunk.is_empty())
+    }
+
+    /// Forgets what was given out, so that memory does not grow with the file; by how much
+    /// positions in the buffer have shrunk.
+    fn offset_shift(&mut self) -> usize {
+        let shift = self.used;
+        self.buffer.drain(..shift);
+        self.offset += shift as u64;
+        self.used = 0;
+        shift
+    }
+}

@@ -1,0 +1,73 @@
+//! Appending to a journal.
+
+use super::event::Event;
+use super::line;
+use super::reader;
+use crate::layout;
+use crate::tree::{Failure, Tree};
+
+/// The end of a session's journal, where events are added.
+#[derive(Debug)]
+pub struct Writer {
+    directory: String,
+    segment: u32,
+    last: u64,
+    bytes: u64,
+}
+
+impl Writer {
+    /// Begins the next segment of the journal in `directory`, which is made if it is missing.
+    /// `last` is the sequence number of the last event that counts.
+    pub fn open(tree: Tree<'_>, directory: &str, last: u64) -> Result<Self, Failure> {
+        tree.create_directory(directory)?;
+        let segment =
+            reader::segments(tree, directory)?.last().map_or(1, |last| last.saturating_add(1));
+        Ok(Writer { directory: directory.to_owned(), segment, last, bytes: 0 })
+    }
+
+    /// The directory of the session.
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// The sequence number of the last event.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// How many bytes this writer has added.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds events, numbering them; with `durable` they are on disk when this returns. After an
+    /// error none of them counts, and the next append goes to a new segment: the failed one may
+    /// have left anything behind, and a file whose sync failed must not be trusted again.
+    pub fn append(
+        &mut self,
+        tree: Tree<'_>,
+        events: &mut [Event],
+        durable: bool,
+    ) -> Result<(), Failure> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        for (event, seq) in events.iter_mut().zip(self.last + 1..) {
+            event.seq = seq;
+            text.push_str(&line::encode(event));
+        }
+        let path = layout::segment(&self.directory, self.segment);
+        match tree.append(&path, text.as_bytes(), durable) {
+            Ok(()) => {
+                self.last += events.len() as u64;
+                self.bytes += text.len() as u64;
+                Ok(())
+            }
+            Err(failure) => {
+                self.segment = self.segment.saturating_add(1);
+                Err(failure)
+            }
+        }
+    }
+}

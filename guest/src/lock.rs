@@ -1,0 +1,102 @@
+//! The lock of a repository: one batch, fix or `next` at a time.
+
+use serde_json::{Value, json};
+
+use crate::capabilities::{Identity, Liveness, LockOutcome, Recorded};
+use crate::layout;
+use crate::progress::{Found, Owner, Progress};
+use crate::time::Timestamp;
+use crate::tree::{Failure, Tree, failed};
+
+/// Who else works on the repository, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holder {
+    /// The session.
+    pub session: Option<String>,
+    /// The process.
+    pub pid: Option<u64>,
+    /// Since when.
+    pub since: Option<String>,
+    /// Whether that process runs.
+    pub liveness: Option<Liveness>,
+    /// True if the lock itself is held.
+    pub locked: bool,
+    /// True if this may pass in a moment.
+    pub momentary: bool,
+}
+
+impl Holder {
+    /// The owner of a progress file.
+    pub fn of_progress(progress: &Progress, liveness: Liveness) -> Self {
+        Holder {
+            session: Some(progress.session_id.clone()),
+            pid: Some(progress.pid),
+            since: Some(progress.started_at.to_string()),
+            liveness: Some(liveness),
+            locked: false,
+            momentary: false,
+        }
+    }
+}
+
+/// Takes the lock, or says who has it.
+pub fn acquire(tree: Tree<'_>, identity: &Identity) -> Result<Result<(), Holder>, Failure> {
+    let owner = Owner::of(identity);
+    let note = json!({
+        "pid": identity.pid,
+        "since": tree.now().to_string(),
+        "owner": owner.to_json(),
+    });
+    let outcome = tree
+        .lock(layout::LOCK, note.to_string().as_bytes())
+        .map_err(failed("lock", layout::LOCK))?;
+    Ok(match outcome {
+        LockOutcome::Acquired => Ok(()),
+        LockOutcome::Held(note) => Err(holder(tree, &note)),
+    })
+}
+
+/// Gives the lock back.
+pub fn release(tree: Tree<'_>) -> Result<(), Failure> {
+    tree.unlock(layout::LOCK).map_err(failed("unlock", layout::LOCK))
+}
+
+/// Who has the lock, if anybody does.
+pub fn current_holder(tree: Tree<'_>) -> Result<Option<Holder>, Failure> {
+    let note = tree.lock_holder(layout::LOCK).map_err(failed("look at", layout::LOCK))?;
+    Ok(note.map(|note| holder(tree, &note)))
+}
+
+/// What the note of a held lock says. The lock of a process that is proven to have ended is held
+/// by a child that it left, or by somebody who only looks: that passes.
+fn holder(tree: Tree<'_>, note: &[u8]) -> Holder {
+    let note: Value = serde_json::from_slice(note).unwrap_or_default();
+    let pid = note.get("pid").and_then(crate::json::integer);
+    let owner = note.get("owner").and_then(Owner::from_json).unwrap_or_default();
+    let since = note.get("since").and_then(Value::as_str);
+    let liveness = pid.map(|pid| {
+        tree.liveness(&Recorded {
+            pid,
+            host: owner.host,
+            boot_id: owner.boot_id,
+            start_time: owner.start_time,
+            seen: since.and_then(Timestamp::parse),
+        })
+    });
+    let mut holder = Holder {
+        session: None,
+        pid,
+        since: since.map(str::to_owned),
+        liveness,
+        locked: true,
+        momentary: liveness.is_none_or(|liveness| liveness == Liveness::Exited),
+    };
+    // The progress file names the session, if it is of the same process.
+    if let Found::Valid(progress) = crate::progress::find(tree)
+        && Some(progress.pid) == pid
+    {
+        holder.session = Some(progress.session_id.clone());
+        holder.since = Some(progress.started_at.to_string());
+    }
+    holder
+}

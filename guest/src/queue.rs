@@ -1,0 +1,335 @@
+//! What can run now: items in order, each behind what it depends on.
+//!
+//! Knows nothing of files or time. Every operation costs the same however large the batch is.
+
+use std::collections::{BTreeSet, HashSet};
+
+/// An item of the queue, by its place in it.
+pub type Place = usize;
+
+/// Something that an item waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dependency {
+    /// Another item of the queue.
+    Queued(Place),
+    /// Something that will not come; why, as `depends on X, which …`.
+    Hopeless(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Taken,
+    Completed,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Node {
+    state: State,
+    first: bool,
+    /// How many dependencies have not completed; hopeless ones never do.
+    unmet: usize,
+    dependencies: Vec<Dependency>,
+    dependents: Vec<Place>,
+}
+
+/// The items still to run.
+#[derive(Debug, Default)]
+pub struct Queue {
+    nodes: Vec<Node>,
+    /// What could start, in order: those that were in hand when the session stopped come first.
+    ready: BTreeSet<(bool, Place)>,
+    taken: usize,
+}
+
+impl Queue {
+    /// A queue of items in their order. For each: what it waits for, and whether it goes first.
+    pub fn new(items: impl IntoIterator<Item = (Vec<Dependency>, bool)>) -> Self {
+        let mut queue = Queue::default();
+        for (dependencies, first) in items {
+            queue.nodes.push(Node {
+                state: State::Waiting,
+                first,
+                unmet: dependencies.len(),
+                dependencies,
+                dependents: Vec::new(),
+            });
+        }
+        for place in 0..queue.nodes.len() {
+            for index in 0..queue.nodes[place].dependencies.len() {
+                if let Dependency::Queued(on) = queue.nodes[place].dependencies[index] {
+                    queue.nodes[on].dependents.push(place);
+                }
+            }
+            queue.offer(place);
+        }
+        queue
+    }
+
+    /// Takes the next item that can run.
+    pub fn take(&mut self) -> Option<Place> {
+        let (_, place) = self.ready.pop_first()?;
+        self.nodes[place].state = State::Taken;
+        self.taken += 1;
+        Some(place)
+    }
+
+    /// Puts an item back that was taken: it goes first.
+    pub fn put_back(&mut self, place: Place) {
+        self.end(place, State::Waiting);
+        self.nodes[place].first = true;
+        self.offer(place);
+    }
+
+    /// The item completed: what waited for it may run.
+    pub fn complete(&mut self, place: Place) {
+        self.end(place, State::Completed);
+        for index in 0..self.nodes[place].dependents.len() {
+            let dependent = self.nodes[place].dependents[index];
+            self.nodes[dependent].unmet -= 1;
+            self.offer(dependent);
+        }
+    }
+
+    /// The item failed: what depends on it cannot run.
+    pub fn fail(&mut self, place: Place) {
+        self.end(place, State::Failed);
+    }
+
+    /// True if nothing is in hand and nothing can start.
+    pub fn is_exhausted(&self) -> bool {
+        self.taken == 0 && self.ready.is_empty()
+    }
+
+    /// What could start now, in order.
+    pub fn ready(&self) -> impl Iterator<Item = Place> {
+        self.ready.iter().map(|(_, place)| *place)
+    }
+
+    /// All places in the order in which they would start, each behind what it depends on; those
+    /// that can never start come last.
+    pub fn order(&self) -> Vec<Place> {
+        let mut unmet: Vec<usize> = self.nodes.iter().map(|node| node.unmet).collect();
+        let mut ready = self.ready.clone();
+        let mut order = Vec::with_capacity(self.nodes.len());
+        while let Some((_, place)) = ready.pop_first() {
+            order.push(place);
+            for &dependent in &self.nodes[place].dependents {
+                unmet[dependent] -= 1;
+                if unmet[dependent] == 0 {
+                    ready.insert((!self.nodes[dependent].first, dependent));
+                }
+            }
+        }
+        let reached: HashSet<Place> = order.iter().copied().collect();
+        order.extend((0..self.nodes.len()).filter(|place| !reached.contains(place)));
+        order
+    }
+
+    /// What waits for something that will never come, each with the reason. `name` gives the id of
+    /// an item.
+    pub fn blocked<'n>(&self, name: impl Fn(Place) -> &'n str) -> Vec<(Place, String)> {
+        let blocked: HashSet<Place> = self.hopeless();
+        let mut places: Vec<Place> = blocked.iter().copied().collect();
+        places.sort_unstable();
+        places.into_iter().map(|place| (place, self.reason(place, &blocked, &name))).collect()
+    }
+
+    fn offer(&mut self, place: Place) {
+        let node = &self.nodes[place];
+        if node.state == State::Waiting && node.unmet == 0 {
+            self.ready.insert((!node.first, place));
+        }
+    }
+
+    fn end(&mut self, place: Place, state: State) {
+        if self.nodes[place].state == State::Taken {
+            self.taken -= 1;
+        }
+        self.nodes[place].state = state;
+    }
+
+    /// The waiting items that cannot start even if everything that can run completes.
+    fn hopeless(&self) -> HashSet<Place> {
+        let mut unmet: Vec<usize> = self.nodes.iter().map(|node| node.unmet).collect();
+        let can_complete = |place: Place, unmet: &[usize]| match self.nodes[place].state {
+            State::Waiting => unmet[place] == 0,
+            State::Taken => true,
+            State::Completed | State::Failed => false,
+        };
+        let mut hopeful: Vec<Place> =
+            (0..self.nodes.len()).filter(|place| can_complete(*place, &unmet)).collect();
+        let mut waiting: HashSet<Place> = (0..self.nodes.len())
+            .filter(|place| self.nodes[*place].state == State::Waiting)
+            .collect();
+        while let Some(place) = hopeful.pop() {
+            waiting.remove(&place);
+            for &dependent in &self.nodes[place].dependents {
+                unmet[dependent] -= 1;
+                if can_complete(dependent, &unmet) && waiting.contains(&dependent) {
+                    hopeful.push(dependent);
+                }
+            }
+        }
+        waiting
+    }
+
+    fn reason<'n>(
+        &self,
+        place: Place,
+        blocked: &HashSet<Place>,
+        name: &impl Fn(Place) -> &'n str,
+    ) -> String {
+        let dependencies = &self.nodes[place].dependencies;
+        let hopeless = dependencies.iter().find_map(|dependency| match dependency {
+            Dependency::Hopeless(why) => Some(why.clone()),
+            Dependency::Queued(on) => (self.nodes[*on].state == State::Failed)
+                .then(|| format!("depends on {}, which failed", name(*on))),
+        });
+        if let Some(reason) = hopeless {
+            return reason;
+        }
+        if let Some(circle) = self.circle(place, blocked) {
+            let names: Vec<&str> = circle.into_iter().map(name).collect();
+            return format!("circular dependency: {}", names.join(" -> "));
+        }
+        match self.blocked_dependencies(place, blocked).next() {
+            Some(on) => format!("depends on {}, which is blocked", name(on)),
+            None => "waits for nothing".to_owned(),
+        }
+    }
+
+    fn blocked_dependencies<'q>(
+        &'q self,
+        place: Place,
+        blocked: &'q HashSet<Place>,
+    ) -> impl Iterator<Item = Place> + use<'q> {
+        self.nodes[place].dependencies.iter().filter_map(|dependency| match dependency {
+            Dependency::Queued(on) if blocked.contains(on) => Some(*on),
+            _ => None,
+        })
+    }
+
+    /// The shortest way from an item back to itself.
+    fn circle(&self, start: Place, blocked: &HashSet<Place>) -> Option<Vec<Place>> {
+        let mut seen = HashSet::new();
+        let mut ways = std::collections::VecDeque::from([vec![start]]);
+        while let Some(way) = ways.pop_front() {
+            let end = way[way.len() - 1];
+            for on in self.blocked_dependencies(end, blocked) {
+                if on == start {
+                    return Some([&way[..], &[start]].concat());
+                }
+                if seen.insert(on) {
+                    ways.push_back([&way[..], &[on]].concat());
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A queue of items that depend on those with these places.
+    fn queue(items: &[&[Place]]) -> Queue {
+        Queue::new(
+            items.iter().map(|on| (on.iter().map(|on| Dependency::Queued(*on)).collect(), false)),
+        )
+    }
+
+    fn reasons(queue: &Queue) -> Vec<(Place, String)> {
+        queue.blocked(|place| ["a", "b", "c", "d", "e"][place])
+    }
+
+    #[test]
+    fn items_run_in_order_and_behind_what_they_depend_on() {
+        let mut queue = queue(&[&[1], &[], &[]]);
+        assert_eq!([queue.take(), queue.take(), queue.take()], [Some(1), Some(2), None]);
+        queue.complete(1);
+        assert_eq!(queue.take(), Some(0));
+        assert!(!queue.is_exhausted(), "two are in hand");
+    }
+
+    #[test]
+    fn what_was_in_hand_goes_first_again() {
+        let mut queue = Queue::new([(vec![], false), (vec![], true), (vec![], true)]);
+        assert_eq!(queue.take(), Some(1));
+        queue.put_back(1);
+        assert_eq!([queue.take(), queue.take(), queue.take()], [Some(1), Some(2), Some(0)]);
+    }
+
+    #[test]
+    fn a_failure_blocks_what_depends_on_it_and_says_so() {
+        let mut queue = queue(&[&[], &[0], &[1]]);
+        queue.take();
+        assert_eq!(reasons(&queue), [], "it may still complete");
+        queue.fail(0);
+        assert!(queue.is_exhausted());
+        assert_eq!(
+            reasons(&queue),
+            [
+                (1, "depends on a, which failed".to_owned()),
+                (2, "depends on b, which is blocked".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn circles_are_named_from_the_item_back_to_it() {
+        let queue = queue(&[&[1], &[0], &[2], &[0]]);
+        assert!(queue.is_exhausted());
+        assert_eq!(
+            reasons(&queue),
+            [
+                (0, "circular dependency: a -> b -> a".to_owned()),
+                (1, "circular dependency: b -> a -> b".to_owned()),
+                (2, "circular dependency: c -> c".to_owned()),
+                (3, "depends on a, which is blocked".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_will_never_come_is_the_reason() {
+        let missing = Dependency::Hopeless("depends on x, which does not exist".to_owned());
+        let queue = Queue::new([(vec![missing], false)]);
+        assert_eq!(reasons(&queue), [(0, "depends on x, which does not exist".to_owned())]);
+    }
+
+    proptest! {
+        /// Whatever depends on whatever: the queue ends, each item runs at most once and only
+        /// behind what it depends on, and what did not run is named.
+        #[test]
+        fn every_queue_ends(edges in proptest::collection::vec((0usize..12, 0usize..12), 0..30), fails: [bool; 12]) {
+            let mut dependencies = vec![Vec::new(); 12];
+            for (from, on) in edges {
+                dependencies[from].push(Dependency::Queued(on));
+            }
+            let mut queue = Queue::new(dependencies.iter().cloned().map(|on| (on, false)));
+            let mut completed = HashSet::new();
+            let mut ran = HashSet::new();
+            while let Some(place) = queue.take() {
+                prop_assert!(ran.insert(place));
+                for on in &dependencies[place] {
+                    let Dependency::Queued(on) = on else { continue };
+                    prop_assert!(completed.contains(on));
+                }
+                if fails[place] {
+                    queue.fail(place);
+                } else {
+                    completed.insert(place);
+                    queue.complete(place);
+                }
+            }
+            prop_assert!(queue.is_exhausted());
+            let blocked = queue.blocked(|_| "item");
+            prop_assert_eq!(blocked.len() + ran.len(), 12);
+            prop_assert!(blocked.iter().all(|(_, reason)| reason != "waits for nothing"));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A session as the disk has it: the snapshot, and what the journal has beyond it.
+
+use serde_json::{Map, Value};
+
+use crate::capabilities::Level;
+use crate::journal::{self, Damage, Event, EventKind};
+use crate::layout;
+use crate::ledger::Ledger;
+use crate::progress::{Owner, Progress};
+use crate::settle::Outcome;
+use crate::time::Timestamp;
+use crate::tree::{Failure, Tree};
+
+/// A session that was read back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// The head of the session: everything but its lists, which are the ledger's.
+    pub progress: Progress,
+    /// Where every item is.
+    pub ledger: Ledger,
+    /// Results that may not be in their `item.json` yet.
+    pub unsynced: Vec<Outcome>,
+    /// The last event that counts.
+    pub last_event: u64,
+    /// Damaged places in the journal.
+    pub damage: Vec<Damage>,
+}
+
+impl Saved {
+    /// The directory of its journal and logs.
+    pub fn directory(&self) -> String {
+        layout::run_directory(&self.progress.session_id)
+    }
+
+    /// The document that a snapshot of it would be.
+    pub fn document(&self) -> Progress<&str> {
+        document(&self.progress, &self.ledger, self.last_event)
+    }
+
+    /// `3 completed, 1 failed, 4 left`.
+    pub fn describe(&self) -> String {
+        let ledger = &self.ledger;
+        let (completed, failed) = (ledger.completed().len(), ledger.failed().len());
+        format!("{completed} completed, {failed} failed, {} left", ledger.left().count())
+    }
+
+    /// Tells the user of damage in the journal.
+    pub fn report_damage(&self, tree: Tree<'_>) {
+        for damage in &self.damage {
+            tree.log(Level::Warning, &damage.to_string());
+        }
+    }
+}
+
+/// The document of a session.
+pub fn document<'l>(head: &Progress, ledger: &'l Ledger, last_event: u64) -> Progress<&'l str> {
+    let mut journal = head.journal.clone().unwrap_or_default();
+    journal.events = last_event;
+    journal.attempts = ledger.open_attempts();
+    let mut document = Progress {
+        session_id: head.session_id.clone(),
+        pid: head.pid,
+        started_at: head.started_at,
+        updated_at: head.updated_at,
+        parallel: head.parallel,
+        queued_items: Vec::new(),
+        current_item: None,
+        completed: Vec::new(),
+        failed: Vec::new(),
+        skipped: Vec::new(),
+        healing_attempts: head.healing_attempts,
+        last_healing_at: head.last_healing_at.clone(),
+        in_flight: Vec::new(),
+        errors: Map::new(),
+        owner: head.owner.clone(),
+        journal: Some(journal),
+        unknown: head.unknown.clone(),
+    };
+    ledger.write_to(&mut document);
+    document
+}
+
+/// Reads what the journal has beyond a snapshot.
+pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
+    let ledger = Ledger::from_progress(&progress);
+    let after = progress.journal.as_ref().map_or(0, |mark| mark.events);
+    let directory = layout::run_directory(&progress.session_id);
+    let mut saved = Saved {
+        progress: head(progress),
+        ledger,
+        unsynced: Vec::new(),
+        last_event: after,
+        damage: Vec::new(),
+    };
+    let reading = journal::read(tree, &directory, after, |event| saved.replay(&event))?;
+    saved.last_event = reading.last;
+    saved.damage = reading.damage;
+    Ok(saved)
+}
+
+/// Reads a session from its journal alone; `None` if there is no beginning of one.
+pub fn rebuild(tree: Tree<'_>, directory: &str) -> Result<Option<Saved>, Failure> {
+    let mut saved: Option<Saved> = None;
+    let reading = journal::read(tree, directory, 0, |event| {
+        if saved.is_none() && event.kind == EventKind::BatchStarted {
+            saved = Some(begin(&event));
+        }
+        if let Some(saved) = &mut saved {
+            saved.replay(&event);
+        }
+    })?;
+    Ok(saved.map(|saved| Saved { last_event: reading.last, damage: reading.damage, ..saved }))
+}
+
+impl Saved {
+    fn replay(&mut self, event: &Event) {
+        self.ledger.apply(event);
+        self.unsynced.extend(Outcome::of(event));
+        self.progress.updated_at = self.progress.updated_at.max(event.time);
+        match event.kind {
+            EventKind::BatchStarted => take_owner(&mut self.progress, event),
+            // What comes behind a `synced` and is part of it does not happen: one writer, in order.
+            EventKind::Synced => self.unsynced.clear(),
+            EventKind::BatchFinished => {
+                if let Some(owner) = &mut self.progress.owner {
+                    owner.released = true;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The head of a session that begins with this event.
+fn begin(event: &Event) -> Saved {
+    let progress = Progress {
+        session_id: event.text("session_id").unwrap_or_default().to_owned(),
+        pid: 1,
+        started_at: event.time,
+        updated_at: event.time,
+        parallel: 1,
+        queued_items: Vec::new(),
+        current_item: None,
+        completed: Vec::new(),
+        failed: Vec::new(),
+        skipped: Vec::new(),
+        healing_attempts: 0,
+        last_healing_at: None,
+        in_flight: Vec::new(),
+        errors: Map::new(),
+        owner: None,
+        journal: None,
+        unknown: Map::new(),
+    };
+    Saved {
+        progress,
+        ledger: Ledger::default(),
+        unsynced: Vec::new(),
+        last_event: 0,
+        damage: Vec::new(),
+    }
+}
+
+/// The owner that a `batch-started` names is that of the session from there on.
+fn take_owner(progress: &mut Progress, event: &Event) {
+    progress.pid = event.integer("pid").unwrap_or(progress.pid);
+    progress.owner = event.more.get("owner").and_then(Owner::from_json);
+    let parallel = event.integer("parallel").and_then(|count| u32::try_from(count).ok());
+    progress.parallel = parallel.unwrap_or(progress.parallel);
+}
+
+/// A snapshot without its lists, which the ledger has.
+fn head(progress: Progress) -> Progress {
+    Progress {
+        queued_items: Vec::new(),
+        current_item: None,
+        completed: Vec::new(),
+        failed: Vec::new(),
+        skipped: Vec::new(),
+        in_flight: Vec::new(),
+        errors: Map::<String, Value>::new(),
+        ..progress
+    }
+}
+
+/// A new session's head.
+pub fn new_head(session_id: String, now: Timestamp) -> Progress {
+    let event = Event::new(EventKind::BatchStarted, now).with("session_id", session_id);
+    begin(&event).progress
+}

@@ -1,0 +1,75 @@
+//! Points in time, to the millisecond, and how files write them: RFC 3339, UTC.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+/// The last millisecond that RFC 3339 can write (the end of the year 9999).
+const LAST: u64 = 253_402_300_799_999;
+
+/// Milliseconds since 1970-01-01T00:00:00Z, at most to the end of the year 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The point `milliseconds` after 1970; later than the year 9999 is its end.
+    pub fn from_millis(milliseconds: u64) -> Self {
+        Timestamp(milliseconds.min(LAST))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Reads RFC 3339 in UTC (`2026-01-24T06:30:00.000Z`).
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = humantime::parse_rfc3339(text).ok()?;
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(Timestamp::from_millis(u64::try_from(since.as_millis()).ok()?))
+    }
+
+    /// This much later.
+    pub fn after(self, milliseconds: u64) -> Self {
+        Timestamp::from_millis(self.0.saturating_add(milliseconds))
+    }
+
+    /// Milliseconds from `earlier` to here; 0 if it is later (a clock that jumped back).
+    pub fn since(self, earlier: Timestamp) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(self.0);
+        humantime::format_rfc3339_millis(time).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for text in
+            ["1970-01-01T00:00:00.000Z", "2026-01-24T06:30:00.007Z", "9999-12-31T23:59:59.999Z"]
+        {
+            assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_far_future_is_written_without_a_panic() {
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn what_is_not_a_time_is_refused() {
+        for text in
+            ["", "yesterday", "2026-13-01T00:00:00Z", "2026-01-24", "2026-01-24T06:30:00+02:00"]
+        {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `wreckit-host backups`
+
+use clap::Subcommand;
+
+use super::Context;
+use super::error::Error;
+use super::exit_code::ExitCode;
+use crate::engine::Instance;
+
+/// List what was changed, removed or set aside, and bring it back
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the backups, newest first
+    List,
+    /// Put every file of a backup back; what stands there now is backed up first
+    Restore {
+        /// The backup, as `list` names it
+        id: String,
+    },
+}
+
+pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
+    let repository = context.repository()?;
+    let mut instance = context.instance(&repository)?;
+    match &args.command {
+        Command::List => {
+            let backups = context.call(&mut instance, Instance::list_backups)??;
+            for backup in &backups {
+                let files = backup.files.join(", ");
+                context.output.result(&format!("{}  {:<10}  {files}", backup.id, backup.reason));
+            }
+            if backups.is_empty() {
+                context.output.result("no backups");
+            }
+        }
+        Command::Restore { id } => {
+            let files = context.call(&mut instance, |instance| instance.restore(id))??;
+            for file in files {
+                context.output.result(&format!("restored {file}"));
+            }
+        }
+    }
+    Ok(ExitCode::Success)
+}

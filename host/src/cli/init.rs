@@ -1,0 +1,63 @@
+//! `wreckit-host init`
+
+use std::io::{self, Write};
+
+use cap_std::fs::{Dir, OpenOptions};
+
+use super::Context;
+use super::error::Error;
+use super::exit_code::ExitCode;
+use crate::ambient;
+use crate::output::Tone;
+use crate::repository::STATE;
+
+/// Make a `.wreckit` here: configuration, prompts, .gitignore. What is there already stays
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+const FILES: [(&str, &str); 5] = [
+    ("config.json", include_str!("init/config.json")),
+    (".gitignore", include_str!("init/gitignore")),
+    ("prompts/research.md", include_str!("init/research.md")),
+    ("prompts/plan.md", include_str!("init/plan.md")),
+    ("prompts/implement.md", include_str!("init/implement.md")),
+];
+
+pub(super) fn main(_: &Args, context: &Context) -> Result<ExitCode, Error> {
+    let place = &context.directory;
+    let root = ambient::open_dir(place)
+        .map_err(|error| Error::usage(format!("cannot open {}: {error}", place.display())))?;
+    let made =
+        init(&root).map_err(|error| Error::Failed(format!("cannot make {STATE}: {error}")))?;
+    for file in &made {
+        context.output.result(&format!("made {STATE}/{file}"));
+    }
+    match made.is_empty() {
+        true => context.output.note(Tone::Plain, &format!("{STATE} is complete; nothing was changed")),
+        false => context.output.line(
+            Tone::Hint,
+            &format!("set your agent in {STATE}/config.json, add items with `wreckit-host add TITLE...`, then run"),
+        ),
+    }
+    Ok(ExitCode::Success)
+}
+
+/// Makes what is missing and returns it.
+fn init(root: &Dir) -> io::Result<Vec<&'static str>> {
+    for directory in ["items", "prompts"] {
+        root.create_dir_all(format!("{STATE}/{directory}"))?;
+    }
+    let state = root.open_dir(STATE)?;
+    let mut made = Vec::new();
+    for (path, contents) in FILES {
+        match state.open_with(path, OpenOptions::new().write(true).create_new(true)) {
+            Ok(mut file) => {
+                file.write_all(contents.as_bytes())?;
+                made.push(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(made)
+}

@@ -1,0 +1,167 @@
+//! The command line: one module a command.
+
+mod add;
+mod backups;
+mod completions;
+mod component;
+mod demo;
+mod doctor;
+mod error;
+mod exit_code;
+mod init;
+mod next;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode as ProcessExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::error::Error;
+use self::exit_code::ExitCode;
+use crate::ambient;
+use crate::engine::{Component, Instance, Limits};
+use crate::output::{Color, Output, Tone};
+use crate::repository::Repository;
+
+/// Runs coding agents through a backlog and loses nothing: after Ctrl-C, a crash or a reboot the
+/// next `run` goes on exactly where it stopped.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wreckit-host",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Main flags of `run`:\n  \
+        --no-resume       Start fresh batch run, ignoring saved progress\n  \
+        --retry-failed    Include previously failed items when resuming\n  \
+        --parallel <N>    How many items run at once\n  \
+        --dry-run         Only show what would run\n  \
+        --mock-agent      Use an agent that does nothing\n  \
+        --demo            Run a throw-away copy of the quickstart\n\n\
+        `wreckit-host run --help` lists all of them."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Work as if started in DIR
+    #[arg(long, global = true, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Show more
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Show only results, warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+    /// Use another component with the same WIT instead of the embedded one
+    #[arg(long, global = true, value_name = "FILE")]
+    component: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Next(next::Args),
+    Status(status::Args),
+    Doctor(doctor::Args),
+    Backups(backups::Args),
+    Init(init::Args),
+    Add(add::Args),
+    Component(component::Args),
+    Completions(completions::Args),
+}
+
+/// What every command is given.
+struct Context {
+    output: Output,
+    /// Where the user is.
+    directory: PathBuf,
+    component: Option<PathBuf>,
+}
+
+impl Context {
+    /// The repository that the user is in.
+    fn repository(&self) -> Result<Repository, Error> {
+        Ok(Repository::find(&self.directory)?)
+    }
+
+    /// An instance of the component over a repository's `.wreckit`.
+    fn instance(&self, repository: &Repository) -> Result<Instance, Error> {
+        let component = match &self.component {
+            None => Component::embedded()?,
+            Some(path) => Component::from_file(path)?,
+        };
+        let root = repository.state.try_clone().map_err(|error| Error::failed(&error))?;
+        Ok(Instance::new(&component, root, Limits::default())?)
+    }
+
+    /// Calls the component and shows what it has to say.
+    fn call<R>(
+        &self,
+        instance: &mut Instance,
+        call: impl FnOnce(&mut Instance) -> Result<R, crate::engine::ComponentError>,
+    ) -> Result<R, Error> {
+        let answer = call(instance);
+        for (level, message) in instance.take_messages() {
+            crate::run::print_message(self.output, level, &message);
+        }
+        Ok(answer?)
+    }
+}
+
+/// The whole program: reads the arguments, does what they say, returns the exit code.
+pub fn main() -> ProcessExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version go to standard output, mistakes to standard error. If nobody
+            // reads them any more, that is no reason to fail.
+            let _ = error.print();
+            let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
+            return code.into();
+        }
+    };
+    let Global { cwd, verbose, quiet, color, component } = cli.global;
+    let output = Output::new(quiet, verbose, color);
+    let directory = match cwd {
+        Some(directory) => Ok(directory),
+        None => ambient::current_dir(),
+    };
+    let result = match directory {
+        Ok(directory) => dispatch(cli.command, &Context { output, directory, component }),
+        Err(error) => Err(Error::usage(format!("the current directory cannot be used: {error}"))),
+    };
+    match result {
+        Ok(code) => code.into(),
+        Err(error) => {
+            output.line(Tone::Error, &error.message());
+            if let Some(hint) = error.hint() {
+                output.line(Tone::Hint, &hint);
+            }
+            error.exit_code().into()
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Error> {
+    match command {
+        Command::Run(args) => run::main(&args, context),
+        Command::Next(args) => next::main(&args, context),
+        Command::Status(args) => status::main(&args, context),
+        Command::Doctor(args) => doctor::main(&args, context),
+        Command::Backups(args) => backups::main(&args, context),
+        Command::Init(args) => init::main(&args, context),
+        Command::Add(args) => add::main(&args, context),
+        Command::Component(args) => component::main(&args, context),
+        Command::Completions(args) => completions::main(&args, context),
+    }
+}

@@ -1,0 +1,266 @@
+//! `.wreckit/config.json`, with `config.local.json` merged over it: the existing tool's file.
+
+use std::io::{self, Read};
+
+use cap_std::fs::Dir;
+use serde_json::{Map, Value};
+
+/// A larger configuration is a mistake.
+const LIMIT: u64 = 1 << 20;
+
+const FILE: &str = "config.json";
+const LOCAL_FILE: &str = "config.local.json";
+
+/// Keys that somebody knows, here or in the existing tool.
+const KNOWN: [&str; 11] = [
+    "schema_version",
+    "base_branch",
+    "branch_prefix",
+    "merge_mode",
+    "agent",
+    "max_iterations",
+    "timeout_seconds",
+    "pr_checks",
+    "branch_cleanup",
+    "pricing",
+    "doctor",
+];
+
+/// What a batch needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    /// The agent.
+    pub(crate) agent: AgentConfig,
+    /// How long a first pause lasts, in seconds.
+    pub(crate) limit_wait_seconds: u64,
+    /// Keys that nobody knows.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// The agent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum AgentConfig {
+    /// `command`: a program, once per item.
+    Command {
+        /// The program, by path or by name.
+        command: String,
+        /// Its arguments, with placeholders.
+        args: Vec<String>,
+    },
+    /// `mock`: nothing.
+    Mock,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("there is no .wreckit/{FILE}, so there is no agent to run")]
+    Missing,
+    #[error("cannot read .wreckit/{file}: {error}")]
+    Unreadable { file: &'static str, error: io::Error },
+    #[error(".wreckit/{file} has invalid JSON: {error}")]
+    NotJson { file: &'static str, error: serde_json::Error },
+    #[error(".wreckit/{FILE} is invalid: {0}")]
+    Invalid(String),
+    #[error("agent kind `{kind}` cannot be run by wreckit-host")]
+    Unsupported { kind: String },
+}
+
+impl ConfigError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            ConfigError::Missing => {
+                "`wreckit-host init` makes one; `--mock-agent` needs none".to_owned()
+            }
+            ConfigError::Unsupported { kind } => format!(
+                "set agent.kind to `command` and let it start your agent's command line, for instance\n\
+                 {{\"kind\": \"command\", \"command\": \"{}\", \"args\": [\"-p\", \"Work on {{id}}: {{title}}\"]}}\n\
+                 (`wreckit run {{id}}` works as well); in .wreckit/{LOCAL_FILE} it applies to you alone",
+                if kind.starts_with("claude") { "claude" } else { "your-agent" }
+            ),
+            ConfigError::Unreadable { .. }
+            | ConfigError::NotJson { .. }
+            | ConfigError::Invalid(_) => {
+                "mend the file, or run with `--mock-agent` to leave it alone".to_owned()
+            }
+        }
+    }
+}
+
+impl Config {
+    /// Reads both files.
+    pub(crate) fn read(state: &Dir) -> Result<Self, ConfigError> {
+        let mut document = read_object(state, FILE)?.ok_or(ConfigError::Missing)?;
+        if let Some(local) = read_object(state, LOCAL_FILE)? {
+            merge(&mut document, local);
+        }
+        Config::from_document(&document)
+    }
+
+    fn from_document(document: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let Some(agent) = document.get("agent") else {
+            return Err(invalid("`agent` is missing"));
+        };
+        let Value::Object(agent) = agent else {
+            return Err(invalid("`agent` must be an object"));
+        };
+        let limit_wait_seconds = match agent.get("limit_wait_seconds") {
+            None => DEFAULT_LIMIT_WAIT,
+            Some(value) => value.as_u64().filter(|seconds| *seconds > 0).ok_or_else(|| {
+                invalid("`agent.limit_wait_seconds` must be an integer of at least 1")
+            })?,
+        };
+        let unknown =
+            document.keys().filter(|key| !KNOWN.contains(&key.as_str())).cloned().collect();
+        Ok(Config { agent: AgentConfig::from_object(agent)?, limit_wait_seconds, unknown })
+    }
+}
+
+/// A first pause lasts a minute.
+const DEFAULT_LIMIT_WAIT: u64 = 60;
+
+impl AgentConfig {
+    fn from_object(agent: &Map<String, Value>) -> Result<Self, ConfigError> {
+        // `kind` wins over the older `mode`.
+        let kind = match (agent.get("kind"), agent.get("mode")) {
+            (Some(Value::String(kind)), _) | (None, Some(Value::String(kind))) => kind.as_str(),
+            (Some(_), _) => return Err(invalid("`agent.kind` must be a string")),
+            (None, _) => return Err(invalid("`agent.kind` is missing")),
+        };
+        match kind {
+            "mock" => Ok(AgentConfig::Mock),
+            "command" => {
+                let command = match agent.get("command") {
+                    Some(Value::String(command)) if !command.is_empty() => command.clone(),
+                    _ => return Err(invalid("`agent.command` must be a string that is not empty")),
+                };
+                let args = match agent.get("args") {
+                    None => Vec::new(),
+                    Some(args) => strings(args)
+                        .ok_or_else(|| invalid("`agent.args` must be a list of strings"))?,
+                };
+                Ok(AgentConfig::Command { command, args })
+            }
+            "process" | "wasm" | "sdk" | "claude_sdk" | "amp_sdk" | "codex_sdk"
+            | "opencode_sdk" | "rlm" | "sprite" => {
+                Err(ConfigError::Unsupported { kind: kind.to_owned() })
+            }
+            other => {
+                Err(invalid(&format!("`agent.kind` must be `command` or `mock`, found {other:?}")))
+            }
+        }
+    }
+}
+
+fn invalid(problem: &str) -> ConfigError {
+    ConfigError::Invalid(problem.to_owned())
+}
+
+fn strings(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect()
+}
+
+fn read_object(state: &Dir, file: &'static str) -> Result<Option<Map<String, Value>>, ConfigError> {
+    let text = match read_bounded(state, file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ConfigError::Unreadable { file, error }),
+    };
+    match serde_json::from_slice(&text).map_err(|error| ConfigError::NotJson { file, error })? {
+        Value::Object(object) => Ok(Some(object)),
+        _ => Err(ConfigError::Invalid("the document must be an object".to_owned())),
+    }
+}
+
+fn read_bounded(state: &Dir, file: &str) -> io::Result<Vec<u8>> {
+    if !state.metadata(file)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    state.open(file)?.take(LIMIT + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > LIMIT {
+        true => Err(io::Error::other("it is larger than 1 MiB")),
+        false => Ok(text),
+    }
+}
+
+/// Objects are merged key by key; anything else is replaced.
+fn merge(base: &mut Map<String, Value>, over: Map<String, Value>) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Object(base)), Value::Object(over)) => merge(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(document: Value) -> Result<Config, ConfigError> {
+        Config::from_document(document.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_command_with_arguments() {
+        let config =
+            config(json!({"agent": {"kind": "command", "command": "true", "args": ["{id}"]}}))
+                .unwrap();
+        assert_eq!(
+            config.agent,
+            AgentConfig::Command { command: "true".to_owned(), args: vec!["{id}".to_owned()] }
+        );
+    }
+
+    #[test]
+    fn kind_wins_over_mode() {
+        let agent = json!({"kind": "mock", "mode": "sdk"});
+        assert_eq!(config(json!({"agent": agent})).unwrap().agent, AgentConfig::Mock);
+    }
+
+    #[test]
+    fn the_kinds_of_the_existing_tool_are_named_with_what_to_use_instead() {
+        let error = config(json!({"agent": {"kind": "claude_sdk"}})).unwrap_err();
+        assert!(error.to_string().contains("claude_sdk"));
+        assert!(error.hint().contains("\"command\": \"claude\""));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (document, problem) in [
+            (json!({}), "`agent` is missing"),
+            (json!({"agent": 1}), "`agent` must be an object"),
+            (json!({"agent": {}}), "`agent.kind` is missing"),
+            (json!({"agent": {"kind": "x"}}), "`agent.kind` must be"),
+            (json!({"agent": {"kind": "command"}}), "`agent.command` must be"),
+            (
+                json!({"agent": {"kind": "command", "command": "a", "args": [1]}}),
+                "`agent.args` must be",
+            ),
+            (
+                json!({"agent": {"kind": "mock", "limit_wait_seconds": 0}}),
+                "`agent.limit_wait_seconds` must be",
+            ),
+        ] {
+            let error = config(document.clone()).unwrap_err().to_string();
+            assert!(error.contains(problem), "{document}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_local_file_is_merged_key_by_key() {
+        let mut base =
+            json!({"agent": {"kind": "rlm", "model": "m"}, "a": 1}).as_object().unwrap().clone();
+        let over = json!({"agent": {"kind": "mock"}, "b": 2}).as_object().unwrap().clone();
+        merge(&mut base, over);
+        assert_eq!(
+            Value::Object(base),
+            json!({"agent": {"kind": "mock", "model": "m"}, "a": 1, "b": 2})
+        );
+    }
+}

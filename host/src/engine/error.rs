@@ -1,0 +1,53 @@
+//! What can go wrong with a component.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::limits::Limits;
+
+/// The component failed. What it had acknowledged is on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// The file cannot be read.
+    #[error("cannot read the component {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It is no component, or not one of this WIT package.
+    #[error("the component cannot be used: {0}")]
+    Unusable(String),
+    /// It ran over its deadline.
+    #[error("the component ran for more than {} seconds in one call and was stopped", .0.deadline.as_secs())]
+    OutOfTime(Limits),
+    /// It ran over its memory.
+    #[error("the component asked for more than {} MiB of memory and was stopped", .0.memory >> 20)]
+    OutOfMemory(Limits),
+    /// It trapped.
+    #[error("the component failed: {0}")]
+    Trapped(String),
+    /// It answered what makes no sense.
+    #[error("the component answered nonsense: {0}")]
+    Nonsense(String),
+    /// This program cannot compile WebAssembly.
+    #[error("this build has no compiler for --component; build it with the feature `compile`")]
+    NoCompiler,
+}
+
+impl ComponentError {
+    pub(super) fn unusable(error: wasmtime::Error) -> Self {
+        ComponentError::Unusable(one_line(&error))
+    }
+}
+
+/// The causes of an error in one line, without the backtrace of the WebAssembly code.
+pub(super) fn one_line(error: &wasmtime::Error) -> String {
+    let causes: Vec<String> = error
+        .chain()
+        .map(ToString::to_string)
+        .filter(|cause| !cause.starts_with("error while executing at wasm backtrace"))
+        .collect();
+    causes.join(": ").replace('\n', " ")
+}

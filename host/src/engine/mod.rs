@@ -1,0 +1,95 @@
+//! The component and the engine that runs it, with limits on everything that it can use up.
+
+mod bindings;
+mod config;
+mod error;
+mod instance;
+mod limits;
+
+pub use bindings::exports::wreckit::batch::{batch, doctor};
+pub(crate) use bindings::wasi::clocks::wall_clock;
+pub(crate) use bindings::wasi::random::random;
+pub use bindings::wreckit::batch::{filesystem, log, process};
+pub use error::ComponentError;
+pub use instance::Instance;
+pub use limits::Limits;
+
+use std::path::Path;
+use std::thread;
+
+use wasmtime::Engine;
+use wasmtime::component::Component as WasmComponent;
+
+/// The component that is built into the program, as WebAssembly.
+pub const EMBEDDED: &[u8] = include_bytes!("../../component/wreckit.wasm");
+
+/// Its WIT package, one text a file, dependencies last.
+pub const WIT: &[(&str, &str)] = &[
+    ("world.wit", include_str!("../../wit/world.wit")),
+    ("batch.wit", include_str!("../../wit/batch.wit")),
+    ("doctor.wit", include_str!("../../wit/doctor.wit")),
+    ("filesystem.wit", include_str!("../../wit/filesystem.wit")),
+    ("process.wit", include_str!("../../wit/process.wit")),
+    ("log.wit", include_str!("../../wit/log.wit")),
+    ("deps/clocks/wall-clock.wit", include_str!("../../wit/deps/clocks/wall-clock.wit")),
+    ("deps/random/random.wit", include_str!("../../wit/deps/random/random.wit")),
+];
+
+/// The embedded component as machine code of this target, made by the build script.
+const PRECOMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wreckit.cwasm"));
+
+/// A component, ready to be instantiated any number of times.
+#[derive(Clone)]
+pub struct Component {
+    engine: Engine,
+    code: WasmComponent,
+}
+
+impl Component {
+    /// The component that is built into the program. Nothing is compiled.
+    pub fn embedded() -> Result<Self, ComponentError> {
+        let engine = engine()?;
+        #[expect(
+            unsafe_code,
+            reason = "the bytes are what our own build script made with the same wasmtime"
+        )]
+        // SAFETY: `deserialize` trusts its input to come from `precompile_component` of the same
+        // version and configuration. These bytes do: the build script wrote them, with the same
+        // `engine_config`, and they are part of the executable.
+        let code = unsafe { WasmComponent::deserialize(&engine, PRECOMPILED) };
+        Ok(Component { code: code.map_err(ComponentError::unusable)?, engine })
+    }
+
+    /// Another component that keeps to the same WIT package.
+    ///
+    /// Takes WebAssembly only, never machine code: that would be trusted.
+    #[cfg(feature = "compile")]
+    pub fn from_file(path: &Path) -> Result<Self, ComponentError> {
+        let bytes = crate::ambient::read(path)
+            .map_err(|error| ComponentError::Unreadable { path: path.to_owned(), error })?;
+        let engine = engine()?;
+        let code = WasmComponent::from_binary(&engine, &bytes).map_err(ComponentError::unusable)?;
+        Ok(Component { engine, code })
+    }
+
+    /// This program was built without a compiler.
+    #[cfg(not(feature = "compile"))]
+    pub fn from_file(_: &Path) -> Result<Self, ComponentError> {
+        Err(ComponentError::NoCompiler)
+    }
+}
+
+fn engine() -> Result<Engine, ComponentError> {
+    let config = config::engine_config(env!("WRECKIT_TARGET")).map_err(ComponentError::unusable)?;
+    let engine = Engine::new(&config).map_err(ComponentError::unusable)?;
+    // The deadline of a call is counted in these ticks. The thread ends with the engine.
+    let ticking = engine.weak();
+    thread::spawn(move || {
+        while let Some(engine) = ticking.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(limits::TICK);
+        }
+    });
+    Ok(engine)
+}

@@ -1,0 +1,176 @@
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test makes its own files"
+)]
+
+use super::*;
+use crate::ambient;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+fn imports(directory: &Path) -> Imports {
+    Imports::new(ambient::open_dir(directory).unwrap())
+}
+
+fn text(path: &str) -> String {
+    path.to_owned()
+}
+
+fn replacement(path: &str, contents: &str) -> Replacement {
+    Replacement { path: text(path), contents: contents.into() }
+}
+
+#[test]
+fn malformed_paths_are_refused_whatever_the_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut imports = imports(directory.path());
+    let long = "x".repeat(256);
+    for path in
+        ["", "/etc/passwd", "..", "../x", "a/../../x", "a//b", "a/./b", "a\0b", long.as_str(), "a/"]
+    {
+        assert!(matches!(imports.read(text(path), 10), Err(Error::Outside)), "{path:?}");
+        assert!(
+            matches!(imports.append(text(path), vec![], true), Err(Error::Outside)),
+            "{path:?}"
+        );
+        assert!(
+            matches!(imports.replace(vec![replacement(path, "")], true), Err(Error::Outside)),
+            "{path:?}"
+        );
+        assert!(matches!(imports.remove(text(path)), Err(Error::Outside)), "{path:?}");
+        assert!(matches!(imports.create_directory(text(path)), Err(Error::Outside)), "{path:?}");
+        assert!(matches!(imports.list(text(path)), Err(Error::Outside)), "{path:?}");
+        assert!(matches!(imports.stat(text(path)), Err(Error::Outside)), "{path:?}");
+        assert!(matches!(imports.lock(text(path), vec![]), Err(Error::Outside)), "{path:?}");
+        assert!(matches!(imports.rename(text("a"), text(path)), Err(Error::Outside)), "{path:?}");
+    }
+}
+
+#[test]
+fn links_that_lead_out_are_refused_and_those_inside_are_followed() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("secret"), "secret").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    symlink(outside.path().join("secret"), root.join("file")).unwrap();
+    symlink(outside.path(), root.join("directory")).unwrap();
+    symlink("../..", root.join("up")).unwrap();
+    std::fs::write(root.join("inside"), "inside").unwrap();
+    symlink("inside", root.join("link")).unwrap();
+    let mut imports = imports(root);
+
+    assert!(matches!(imports.read(text("file"), 100), Err(Error::Outside)));
+    assert!(matches!(imports.read(text("directory/secret"), 100), Err(Error::Outside)));
+    assert!(matches!(imports.append(text("file"), vec![1], true), Err(Error::Outside)));
+    assert!(matches!(imports.replace(vec![replacement("file", "x")], true), Err(Error::Outside)));
+    assert!(matches!(
+        imports.replace(vec![replacement("directory/new", "x")], true),
+        Err(Error::Outside)
+    ));
+    assert!(matches!(imports.create_directory(text("up/new")), Err(Error::Outside)));
+    assert!(matches!(imports.list(text("directory")), Err(Error::Outside)));
+    assert!(matches!(imports.lock(text("file"), vec![]), Err(Error::Outside)));
+    assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+
+    imports.replace(vec![replacement("link", "new")], true).unwrap();
+    assert_eq!(std::fs::read(root.join("inside")).unwrap(), b"new");
+    assert!(root.join("link").is_symlink(), "the link is still one");
+    imports.remove(text("file")).unwrap();
+    assert!(outside.path().join("secret").exists(), "the link went, not what it led to");
+}
+
+#[test]
+fn only_regular_files_are_read_and_nothing_blocks() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    std::fs::create_dir(root.join("d")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(root.join("fifo")).status();
+    assert!(made.unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+    let mut imports = imports(root);
+    assert!(matches!(imports.read(text("d"), 10), Err(Error::WrongKind(Kind::Directory))));
+    for path in ["fifo", "socket"] {
+        assert!(
+            matches!(imports.read(text(path), 10), Err(Error::WrongKind(Kind::Other))),
+            "{path}"
+        );
+    }
+    assert!(imports.append(text("fifo"), vec![1], true).is_err());
+    assert!(imports.append(text("d"), vec![1], true).is_err());
+    assert!(imports.replace(vec![replacement("d", "")], true).is_err());
+    assert!(matches!(imports.list(text("fifo")), Err(Error::WrongKind(Kind::Other))));
+}
+
+#[test]
+fn a_file_over_the_limit_is_too_large() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("f"), "12345").unwrap();
+    let mut imports = imports(directory.path());
+    assert!(matches!(imports.read(text("f"), 4), Err(Error::TooLarge(5))));
+    assert_eq!(imports.read(text("f"), 5).unwrap(), b"12345");
+    assert_eq!(imports.read_at(text("f"), 1, 3).unwrap(), b"234");
+    assert_eq!(imports.read_at(text("f"), 4, 30).unwrap(), b"5");
+    assert_eq!(imports.read_at(text("f"), 40, u64::MAX).unwrap(), b"");
+}
+
+#[test]
+fn a_replaced_file_keeps_its_mode_and_no_temporary_is_left() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("f");
+    std::fs::write(&file, "old").unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+    let mut imports = imports(directory.path());
+    imports.replace(vec![replacement("f", "new")], true).unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
+    let failed = imports.replace(vec![replacement("g", "1"), replacement("missing/h", "2")], true);
+    assert!(matches!(failed, Err(Error::NotFound)));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn many_files_are_replaced_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut imports = imports(directory.path());
+    let names: Vec<String> = (0..50).map(|n| format!("d{n}/f")).collect();
+    for name in &names {
+        imports.create_directory(text(parent(name))).unwrap();
+    }
+    imports.replace(names.iter().map(|name| replacement(name, name)).collect(), true).unwrap();
+    for name in &names {
+        assert_eq!(imports.read(name.clone(), 100).unwrap(), name.as_bytes());
+    }
+}
+
+#[test]
+fn a_lock_is_held_by_one_instance_and_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut one, mut two) = (imports(directory.path()), imports(directory.path()));
+    assert!(matches!(two.lock_holder(text("l")), Ok(None)));
+    assert!(!directory.path().join("l").exists(), "looking makes nothing");
+    assert!(matches!(one.lock(text("l"), b"one".to_vec()), Ok(LockOutcome::Acquired)));
+    assert!(matches!(one.lock(text("l"), b"ONE".to_vec()), Ok(LockOutcome::Acquired)));
+    assert!(
+        matches!(two.lock(text("l"), b"two".to_vec()), Ok(LockOutcome::Held(note)) if note == b"ONE")
+    );
+    assert!(matches!(two.lock_holder(text("l")), Ok(Some(note)) if note == b"ONE"));
+    drop(one);
+    assert!(matches!(two.lock_holder(text("l")), Ok(None)));
+    assert!(matches!(two.lock(text("l"), b"two".to_vec()), Ok(LockOutcome::Acquired)));
+    two.unlock(text("l")).unwrap();
+    assert!(directory.path().join("l").exists(), "a lock file is never removed");
+}
+
+#[test]
+fn nothing_is_renamed_over_something() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a"), "a").unwrap();
+    std::fs::write(directory.path().join("b"), "b").unwrap();
+    let mut imports = imports(directory.path());
+    assert!(matches!(imports.rename(text("a"), text("b")), Err(Error::Exists)));
+    assert!(matches!(imports.rename(text("c"), text("d")), Err(Error::NotFound)));
+    imports.rename(text("a"), text("c")).unwrap();
+    assert_eq!(imports.read(text("c"), 10).unwrap(), b"a");
+}

@@ -1,0 +1,139 @@
+//! What the user sees: results on standard output, everything else on standard error.
+//!
+//! Text from files, agents and components never reaches the terminal raw, and a reader that goes
+//! away (`| head`) ends nothing.
+
+#![expect(clippy::disallowed_methods, reason = "this is the module that writes to the terminal")]
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::ambient;
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The word that a line begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// `error:`
+    Error,
+    /// `warning:`
+    Warning,
+    /// `hint:`
+    Hint,
+    /// `ok`
+    Good,
+    /// `failed`
+    Bad,
+    /// Nothing.
+    Plain,
+}
+
+impl Tone {
+    fn prefix(self) -> (&'static str, Style) {
+        match self {
+            Tone::Error => ("error: ", AnsiColor::Red.on_default().bold()),
+            Tone::Warning => ("warning: ", AnsiColor::Yellow.on_default().bold()),
+            Tone::Hint => ("hint: ", AnsiColor::Cyan.on_default().bold()),
+            Tone::Good => ("ok      ", AnsiColor::Green.on_default()),
+            Tone::Bad => ("failed  ", AnsiColor::Red.on_default()),
+            Tone::Plain => ("", Style::new()),
+        }
+    }
+}
+
+/// Where and how to print.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    color: bool,
+}
+
+impl Output {
+    pub(crate) fn new(quiet: bool, verbose: bool, color: Color) -> Self {
+        let color = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let dumb = ambient::variable("TERM").is_some_and(|term| term == "dumb");
+                io::stderr().is_terminal() && ambient::variable("NO_COLOR").is_none() && !dumb
+            }
+        };
+        Output { quiet, verbose, color }
+    }
+
+    /// A line of the result.
+    pub(crate) fn result(&self, text: &str) {
+        write(io::stdout().lock(), &format!("{}\n", plain(text)));
+    }
+
+    /// Bytes of the result, as they are.
+    pub(crate) fn raw(&self, bytes: &[u8]) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    }
+
+    /// A line on the way to the result; not with `--quiet`.
+    pub(crate) fn note(&self, tone: Tone, text: &str) {
+        if !self.quiet {
+            self.line(tone, text);
+        }
+    }
+
+    /// A line that only `--verbose` shows.
+    pub(crate) fn detail(&self, text: &str) {
+        if self.verbose {
+            self.line(Tone::Plain, text);
+        }
+    }
+
+    /// A line that is shown whatever was asked for. Further lines of it are indented.
+    pub(crate) fn line(&self, tone: Tone, text: &str) {
+        let (word, style) = tone.prefix();
+        let text = plain(text).replace('\n', "\n  ");
+        let line = match self.color && !word.is_empty() {
+            true => format!("{style}{word}{style:#}{text}\n"),
+            false => format!("{word}{text}\n"),
+        };
+        write(io::stderr().lock(), &line);
+    }
+}
+
+/// Writes, and does not mind if nobody reads any more.
+fn write(mut stream: impl Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}
+
+/// Text without control characters other than line breaks: they are shown, not obeyed.
+pub(crate) fn plain(text: &str) -> String {
+    let is_harmless = |c: char| c == '\n' || !c.is_control();
+    if text.chars().all(is_harmless) {
+        return text.to_owned();
+    }
+    text.chars()
+        .map(|c| if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_shown_and_not_obeyed() {
+        assert_eq!(plain("a\u{1b}[31mb\r\u{9b}c\nd"), "a\\u{1b}[31mb\\r\\u{9b}c\nd");
+        assert_eq!(plain("müde ✓"), "müde ✓");
+    }
+}

@@ -1,0 +1,54 @@
+//! Signals, as something to wait for.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
+
+/// The signals that stop a batch.
+const STOPPING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+
+/// The signals that matter to a batch: those that stop it, and the end of a child.
+pub(crate) struct Signals {
+    /// Has something to read when a signal has come.
+    wake: UnixStream,
+    seen: [(i32, Arc<AtomicBool>); 3],
+}
+
+impl Signals {
+    /// From here on these signals no longer end the process.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (wake, sender) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let mut seen = STOPPING.map(|signal| (signal, Arc::new(AtomicBool::new(false))));
+        for (signal, flag) in &mut seen {
+            // The flag first: who is woken has to find it.
+            flag::register(*signal, Arc::clone(flag))?;
+            low_level::pipe::register(*signal, sender.try_clone()?)?;
+        }
+        low_level::pipe::register(SIGCHLD, sender)?;
+        Ok(Signals { wake, seen })
+    }
+
+    /// What to wait on.
+    pub(crate) fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// The stopping signal that came since the last call of this, if one did.
+    pub(crate) fn take(&mut self) -> Option<i32> {
+        let mut buffer = [0; 256];
+        while matches!(self.wake.read(&mut buffer), Ok(length) if length > 0) {}
+        let mut latest = None;
+        for (signal, seen) in &self.seen {
+            if seen.swap(false, Ordering::Relaxed) {
+                latest = Some(*signal);
+            }
+        }
+        latest
+    }
+}

@@ -1,0 +1,1 @@
+//! Black-box tests of the program and of its component: see `it/`.
