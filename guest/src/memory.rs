@@ -1,1 +1,416 @@
+//! The capabilities in memory, for tests: a disk that can lose power, and a clock, processes and
+//! random numbers that do what the test says.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use crate::capabilities::{
+    Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
+    Replacement,
+};
+use crate::time::Timestamp;
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Node {
+    File(Vec<u8>),
+    Directory,
+    Other,
+}
+
+/// A change of the disk, as the logic asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Replace(Vec<(String, Vec<u8>)>),
+    Append(String, Vec<u8>),
+    Remove(String),
+    Rename(String, String),
+    CreateDirectory(String),
+}
+
+/// A change, when it was made, and whether it was on disk when the call returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Operation {
+    pub(crate) change: Change,
+    pub(crate) durable: bool,
+    time: Timestamp,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Files(BTreeMap<String, (Node, u64)>);
+
+impl Files {
+    fn apply(&mut self, change: &Change, time: Timestamp) {
+        match change {
+            Change::Replace(files) => {
+                for (path, contents) in files {
+                    self.put(path, Node::File(contents.clone()), time);
+                }
+            }
+            Change::Append(path, more) => {
+                let mut contents = match self.0.get(path) {
+                    Some((Node::File(contents), _)) => contents.clone(),
+                    _ => Vec::new(),
+                };
+                contents.extend_from_slice(more);
+                self.put(path, Node::File(contents), time);
+            }
+            Change::Remove(path) => {
+                self.0.remove(path);
+            }
+            Change::Rename(source, target) => {
+                let inside = format!("{source}/");
+                let moved: Vec<String> = self
+                    .0
+                    .keys()
+                    .filter(|path| *path == source || path.starts_with(&inside))
+                    .cloned()
+                    .collect();
+                for path in moved {
+                    if let Some(node) = self.0.remove(&path) {
+                        self.0.insert(path.replacen(source, target, 1), node);
+                    }
+                }
+            }
+            Change::CreateDirectory(path) => {
+                for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+                    if !self.0.contains_key(&path[..end]) {
+                        self.put(&path[..end], Node::Directory, time);
+                    }
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, path: &str, node: Node, time: Timestamp) {
+        self.0.insert(path.to_owned(), (node, time.as_millis()));
+    }
+}
+
+/// A machine: its disk, its clock and what is known of processes.
+pub(crate) struct Machine {
+    files: RefCell<Files>,
+    /// The disk before the first operation.
+    start: RefCell<Files>,
+    operations: RefCell<Vec<Operation>>,
+    locks: RefCell<HashMap<String, (u64, Vec<u8>)>>,
+    pub(crate) clock: Cell<u64>,
+    random: Cell<u64>,
+    /// From this many operations on, the power is off.
+    pub(crate) power_until: Cell<usize>,
+    /// Every append from here on fails after half of it was written, as on a full disk.
+    pub(crate) full: Cell<bool>,
+    pub(crate) running: RefCell<Vec<u64>>,
+    pub(crate) unknown: RefCell<Vec<u64>>,
+    pub(crate) messages: RefCell<Vec<String>>,
+}
+
+/// A process on a machine.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(crate) machine: Rc<Machine>,
+    pub(crate) pid: u64,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Rc<Self> {
+        Machine::with(Files::default(), 1_700_000_000_000, 1)
+    }
+
+    fn with(files: Files, clock: u64, random: u64) -> Rc<Self> {
+        Rc::new(Machine {
+            start: RefCell::new(files.clone()),
+            files: RefCell::new(files),
+            operations: RefCell::default(),
+            locks: RefCell::default(),
+            clock: Cell::new(clock),
+            random: Cell::new(random),
+            power_until: Cell::new(usize::MAX),
+            full: Cell::new(false),
+            running: RefCell::default(),
+            unknown: RefCell::default(),
+            messages: RefCell::default(),
+        })
+    }
+
+    /// Starts a process on it.
+    pub(crate) fn process(self: &Rc<Self>, pid: u64) -> Process {
+        self.running.borrow_mut().push(pid);
+        Process { machine: Rc::clone(self), pid }
+    }
+
+    /// What `kill -9` of a process leaves: everything that it wrote, no lock.
+    pub(crate) fn kill(&self, pid: u64) {
+        self.running.borrow_mut().retain(|other| *other != pid);
+        self.locks.borrow_mut().retain(|_, (holder, _)| *holder != pid);
+    }
+
+    /// What a power loss leaves: everything that was durable; of what was not, as much as `survives`
+    /// says (a number for each operation: how many bytes of an append, or whether a replacement).
+    pub(crate) fn power_loss(&self, mut survives: impl FnMut() -> usize) -> Rc<Machine> {
+        let mut files = self.start.borrow().clone();
+        let operations = self.operations.borrow();
+        let mut torn: Vec<String> = Vec::new();
+        for (index, operation) in operations.iter().enumerate() {
+            // A later sync of the same file takes everything before it along.
+            let synced_later = operations[index..].iter().any(|later| {
+                later.durable
+                    && touched(&later.change)
+                        .iter()
+                        .any(|path| touched(&operation.change).contains(path))
+            });
+            if synced_later {
+                files.apply(&operation.change, operation.time);
+                continue;
+            }
+            match &operation.change {
+                // What is behind a torn end cannot have been written.
+                Change::Append(path, _) if torn.contains(path) => {}
+                Change::Append(path, contents) => {
+                    let kept = survives() % (contents.len() + 1);
+                    let start = Change::Append(path.clone(), contents[..kept].to_vec());
+                    files.apply(&start, operation.time);
+                    if kept < contents.len() {
+                        torn.push(path.clone());
+                    }
+                }
+                change if survives() % 2 == 0 => files.apply(change, operation.time),
+                _ => {}
+            }
+        }
+        Machine::with(files, self.clock.get(), self.random.get())
+    }
+
+    pub(crate) fn put(&self, path: &str, contents: impl AsRef<[u8]>) {
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.files.borrow_mut().apply(
+                &Change::CreateDirectory(parent.to_owned()),
+                Timestamp::from_millis(self.clock.get()),
+            );
+        }
+        self.put_node(path, Node::File(contents.as_ref().to_vec()));
+    }
+
+    pub(crate) fn put_node(&self, path: &str, node: Node) {
+        let time = Timestamp::from_millis(self.clock.get());
+        self.files.borrow_mut().put(path, node, time);
+        *self.start.borrow_mut() = self.files.borrow().clone();
+        self.operations.borrow_mut().clear();
+    }
+
+    pub(crate) fn delete(&self, path: &str) {
+        self.files.borrow_mut().0.remove(path);
+        *self.start.borrow_mut() = self.files.borrow().clone();
+        self.operations.borrow_mut().clear();
+    }
+
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
+        match self.files.borrow().0.get(path) {
+            Some((Node::File(contents), _)) => Some(String::from_utf8_lossy(contents).into_owned()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.files.borrow().0.keys().cloned().collect()
+    }
+
+    pub(crate) fn operations(&self) -> Vec<Operation> {
+        self.operations.borrow().clone()
+    }
+
+    pub(crate) fn said(&self, words: &str) -> bool {
+        self.messages.borrow().iter().any(|message| message.contains(words))
+    }
+
+    /// Adds an item that can be used.
+    pub(crate) fn item(&self, id: &str, state: &str, depends_on: &[&str]) {
+        let document = serde_json::json!({
+            "schema_version": 1, "id": id, "title": format!("Title of {id}"), "state": state,
+            "overview": "", "depends_on": depends_on, "branch": null, "pr_url": null,
+            "pr_number": null, "last_error": null, "created_at": "2026-01-01T00:00:00.000Z",
+            "updated_at": "2026-01-01T00:00:00.000Z", "kept": 2.50,
+        });
+        self.put(&crate::layout::item_file(id), document.to_string());
+    }
+
+    pub(crate) fn state_of(&self, id: &str) -> String {
+        let text = self.text(&crate::layout::item_file(id)).unwrap_or_default();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        document["state"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+fn touched(change: &Change) -> Vec<&str> {
+    match change {
+        Change::Replace(files) => files.iter().map(|(path, _)| path.as_str()).collect(),
+        Change::Append(path, _) | Change::Remove(path) | Change::CreateDirectory(path) => {
+            vec![path]
+        }
+        Change::Rename(source, target) => vec![source, target],
+    }
+}
+
+impl Process {
+    fn change(&self, change: Change, durable: bool) -> Result<(), FsError> {
+        let machine = &self.machine;
+        let mut operations = machine.operations.borrow_mut();
+        if operations.len() >= machine.power_until.get() {
+            return Err(FsError::Failed("the power is off".to_owned()));
+        }
+        machine.clock.set(machine.clock.get() + 1);
+        let time = Timestamp::from_millis(machine.clock.get());
+        if machine.full.get()
+            && let Change::Append(path, contents) = &change
+        {
+            let half = Change::Append(path.clone(), contents[..contents.len() / 2].to_vec());
+            machine.files.borrow_mut().apply(&half, time);
+            operations.push(Operation { change: half, durable: false, time });
+            return Err(FsError::Failed("No space left on device (os error 28)".to_owned()));
+        }
+        machine.files.borrow_mut().apply(&change, time);
+        operations.push(Operation { change, durable, time });
+        Ok(())
+    }
+
+    fn node(&self, path: &str) -> Result<(Node, u64), FsError> {
+        self.machine.files.borrow().0.get(path).cloned().ok_or(FsError::NotFound)
+    }
+}
+
+impl Capabilities for Process {
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FsError> {
+        match self.node(path)?.0 {
+            Node::File(contents) if contents.len() as u64 > limit => {
+                Err(FsError::TooLarge(contents.len() as u64))
+            }
+            Node::File(contents) => Ok(contents),
+            Node::Directory => Err(FsError::WrongKind(Kind::Directory)),
+            Node::Other => Err(FsError::WrongKind(Kind::Other)),
+        }
+    }
+
+    fn read_at(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FsError> {
+        let contents = self.read(path, u64::MAX)?;
+        Ok(contents.into_iter().skip(offset as usize).take(length as usize).collect())
+    }
+
+    fn replace(&self, files: &[Replacement], durable: bool) -> Result<(), FsError> {
+        let files = files.iter().map(|file| (file.path.clone(), file.contents.clone())).collect();
+        self.change(Change::Replace(files), durable)
+    }
+
+    fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError> {
+        self.change(Change::Append(path.to_owned(), contents.to_vec()), durable)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), FsError> {
+        self.node(path)?;
+        self.change(Change::Remove(path.to_owned()), true)
+    }
+
+    fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
+        self.node(source)?;
+        if self.node(target).is_ok() {
+            return Err(FsError::Exists);
+        }
+        self.change(Change::Rename(source.to_owned(), target.to_owned()), true)
+    }
+
+    fn create_directory(&self, path: &str) -> Result<(), FsError> {
+        self.change(Change::CreateDirectory(path.to_owned()), true)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Entry>, FsError> {
+        let (node, _) = self.node(path)?;
+        if node != Node::Directory {
+            return Err(FsError::WrongKind(Kind::Other));
+        }
+        let inside = format!("{path}/");
+        let files = self.machine.files.borrow();
+        let entries = files.0.iter().filter_map(|(path, (node, _))| {
+            let name = path.strip_prefix(&inside).filter(|name| !name.contains('/'))?;
+            let kind = match node {
+                Node::File(_) => Kind::File,
+                Node::Directory => Kind::Directory,
+                Node::Other => Kind::Other,
+            };
+            Some(Entry { name: name.to_owned(), kind })
+        });
+        Ok(entries.collect())
+    }
+
+    fn stat(&self, path: &str) -> Result<Metadata, FsError> {
+        let (node, modified) = self.node(path)?;
+        let (kind, size) = match node {
+            Node::File(contents) => (Kind::File, contents.len() as u64),
+            Node::Directory => (Kind::Directory, 0),
+            Node::Other => (Kind::Other, 0),
+        };
+        Ok(Metadata { kind, size, modified: Timestamp::from_millis(modified) })
+    }
+
+    fn lock(&self, path: &str, note: &[u8]) -> Result<LockOutcome, FsError> {
+        let mut locks = self.machine.locks.borrow_mut();
+        match locks.get(path) {
+            Some((pid, note)) if *pid != self.pid => Ok(LockOutcome::Held(note.clone())),
+            _ => {
+                locks.insert(path.to_owned(), (self.pid, note.to_vec()));
+                Ok(LockOutcome::Acquired)
+            }
+        }
+    }
+
+    fn unlock(&self, path: &str) -> Result<(), FsError> {
+        self.machine.locks.borrow_mut().remove(path);
+        Ok(())
+    }
+
+    fn lock_holder(&self, path: &str) -> Result<Option<Vec<u8>>, FsError> {
+        Ok(self.machine.locks.borrow().get(path).map(|(_, note)| note.clone()))
+    }
+
+    fn current_process(&self) -> Identity {
+        Identity {
+            pid: self.pid,
+            host: "machine".to_owned(),
+            boot_id: Some("boot".to_owned()),
+            start_time: Some(self.pid * 100),
+        }
+    }
+
+    fn liveness(&self, process: &Recorded) -> Liveness {
+        if self.machine.unknown.borrow().contains(&process.pid) {
+            Liveness::Unknown
+        } else if self.machine.running.borrow().contains(&process.pid) {
+            Liveness::Running
+        } else {
+            Liveness::Exited
+        }
+    }
+
+    fn log(&self, _: Level, message: &str) {
+        self.machine.messages.borrow_mut().push(message.to_owned());
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.machine.clock.get())
+    }
+
+    fn random_bytes(&self, length: usize) -> Vec<u8> {
+        (0..length)
+            .map(|_| {
+                // A linear congruential generator is random enough for names.
+                let next = self
+                    .machine
+                    .random
+                    .get()
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                self.machine.random.set(next);
+                (next >> 56) as u8
+            })
+            .collect()
+    }
+}

@@ -86,10 +86,10 @@ impl Checkpoint {
         Ok(synced)
     }
 
-    /// Brings the results into their items' files.
-    pub(super) fn sync(&mut self, tree: Tree<'_>, journal: &mut Writer) -> Result<(), Failure> {
+    /// Brings the results into their items' files, and records that they are there.
+    pub(super) fn sync(&mut self, tree: Tree<'_>, journal: &mut Writer) -> Result<Option<Event>, Failure> {
         if self.unsynced.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         settle::settle(tree, &self.unsynced, Since::Ignore)?;
         let through = journal.last();

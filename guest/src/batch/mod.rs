@@ -6,6 +6,8 @@ mod open;
 mod plan;
 mod session;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use close::{CloseReason, Summary};
 pub use open::{OpenError, Opening, Origin, Preview, open, preview};

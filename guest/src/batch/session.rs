@@ -224,12 +224,8 @@ impl Session {
         slots: usize,
     ) -> Result<Step, SessionError> {
         self.take(tree, reports)?;
-        let synced = self.checkpoint.run_if_due(
-            tree,
-            &mut self.head,
-            &self.ledger,
-            &mut self.journal,
-        )?;
+        let synced =
+            self.checkpoint.run_if_due(tree, &mut self.head, &self.ledger, &mut self.journal)?;
         let (starts, taken) = self.choose(tree, slots);
         let mut events: Vec<Event> = synced.into_iter().collect();
         match self.record(tree) {
