@@ -1,0 +1,36 @@
+# What there is to do here: `just --list`. CI does the same: `.ci/run`.
+
+# Build the program.
+build:
+    cargo build --release
+
+# Format, lint, check the component, test: everything that CI checks.
+ci: format-check lint guest-check test
+
+# Unit, property and black-box tests.
+test:
+    cargo test --workspace
+
+# Warnings are errors.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo doc --workspace --no-deps --quiet
+
+format:
+    cargo fmt --all
+
+format-check:
+    cargo fmt --all -- --check
+
+# Rebuild the component after a change of guest/ or wit/. Needs: rustup target add wasm32-unknown-unknown
+guest:
+    guest/build
+
+# Compare the committed component with what its source gives.
+guest-check:
+    guest/build --check
+
+# Speed, size and memory, against other tools in the same run where they are installed.
+bench:
+    cargo build --release
+    tests/bench
