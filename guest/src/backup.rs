@@ -129,6 +129,11 @@ pub fn all(tree: Tree<'_>) -> Result<Vec<Backup>, Failure> {
     Ok(backups)
 }
 
+/// Whether there is a backup of this name that can be used.
+pub fn check(tree: Tree<'_>, id: &str) -> Result<(), Unusable> {
+    read(tree, id).map(drop)
+}
+
 /// Puts every file of a backup back and returns those files. What stands in their place is set
 /// aside first, in a backup of its own.
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Vec<String>, Unusable> {

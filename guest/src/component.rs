@@ -5,9 +5,7 @@ mod imports;
 
 #[expect(
     clippy::all,
-    missing_docs,
     unsafe_code,
-    unreachable_pub,
     reason = "generated from the WIT package, whose items are documented there"
 )]
 mod bindings {

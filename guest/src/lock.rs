@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::capabilities::{Identity, Liveness, LockOutcome, Recorded};
 use crate::layout;
-use crate::progress::{Found, Owner, Progress};
+use crate::progress::{Owner, Progress};
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree, failed};
 
@@ -39,14 +39,33 @@ impl Holder {
     }
 }
 
-/// Takes the lock, or says who has it.
-pub fn acquire(tree: Tree<'_>, identity: &Identity) -> Result<Result<(), Holder>, Failure> {
-    let owner = Owner::of(identity);
-    let note = json!({
+/// What the holder of the lock does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work<'s> {
+    /// It begins a batch or a single run; which session is not known yet.
+    Beginning,
+    /// It runs this session.
+    Session(&'s str),
+    /// It mends or restores files.
+    Repair,
+}
+
+/// Takes the lock, or says who has it. Who has it already only changes what it says of itself.
+pub fn acquire(
+    tree: Tree<'_>,
+    identity: &Identity,
+    work: Work<'_>,
+) -> Result<Result<(), Holder>, Failure> {
+    let mut note = json!({
         "pid": identity.pid,
         "since": tree.now().to_string(),
-        "owner": owner.to_json(),
+        "owner": Owner::of(identity).to_json(),
     });
+    match work {
+        Work::Beginning => note["session"] = Value::Null,
+        Work::Session(session) => note["session"] = json!(session),
+        Work::Repair => {}
+    }
     let outcome = tree
         .lock(layout::LOCK, note.to_string().as_bytes())
         .map_err(failed("lock", layout::LOCK))?;
@@ -68,7 +87,8 @@ pub fn current_holder(tree: Tree<'_>) -> Result<Option<Holder>, Failure> {
 }
 
 /// What the note of a held lock says. The lock of a process that is proven to have ended is held
-/// by a child that it left, or by somebody who only looks: that passes.
+/// by a child that it left, or by somebody who only looks: that passes. Who only begins will soon
+/// say with what.
 fn holder(tree: Tree<'_>, note: &[u8]) -> Holder {
     let note: Value = serde_json::from_slice(note).unwrap_or_default();
     let pid = note.get("pid").and_then(crate::json::integer);
@@ -83,20 +103,14 @@ fn holder(tree: Tree<'_>, note: &[u8]) -> Holder {
             seen: since.and_then(Timestamp::parse),
         })
     });
-    let mut holder = Holder {
-        session: None,
+    let session = note.get("session");
+    let beginning = session.is_some_and(Value::is_null);
+    Holder {
+        session: session.and_then(Value::as_str).map(str::to_owned),
         pid,
         since: since.map(str::to_owned),
         liveness,
         locked: true,
-        momentary: liveness.is_none_or(|liveness| liveness == Liveness::Exited),
-    };
-    // The progress file names the session, if it is of the same process.
-    if let Found::Valid(progress) = crate::progress::find(tree)
-        && Some(progress.pid) == pid
-    {
-        holder.session = Some(progress.session_id.clone());
-        holder.since = Some(progress.started_at.to_string());
+        momentary: beginning || liveness.is_none_or(|liveness| liveness == Liveness::Exited),
     }
-    holder
 }

@@ -1,1 +1,17 @@
 //! Black-box tests of the program and of its component.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests stand outside of the program and make its world"
+)]
+
+mod arguments;
+mod commands;
+mod component;
+mod damage;
+mod durability;
+mod environment;
+mod hostile_component;
+mod interruption;
+mod real_repository;

@@ -87,7 +87,11 @@ impl Checkpoint {
     }
 
     /// Brings the results into their items' files, and records that they are there.
-    pub(super) fn sync(&mut self, tree: Tree<'_>, journal: &mut Writer) -> Result<Option<Event>, Failure> {
+    pub(super) fn sync(
+        &mut self,
+        tree: Tree<'_>,
+        journal: &mut Writer,
+    ) -> Result<Option<Event>, Failure> {
         if self.unsynced.is_empty() {
             return Ok(None);
         }

@@ -10,7 +10,7 @@ use crate::items;
 use crate::journal::{self, Event, EventKind, Writer};
 use crate::layout;
 use crate::ledger::Ledger;
-use crate::lock::{self, Holder};
+use crate::lock::{self, Holder, Work};
 use crate::progress::{self, Found, Owner};
 use crate::resume::{self, Decision, Reason, State, Wishes};
 use crate::runs;
@@ -99,7 +99,7 @@ pub fn open(tree: Tree<'_>, options: &Options) -> Result<(Session, Opening), Ope
     let chosen =
         select::resolve(&options.items, &items::ids(tree)?).map_err(OpenError::Unresolved)?;
     let identity = tree.current_process();
-    if let Err(holder) = lock::acquire(tree, &identity)? {
+    if let Err(holder) = lock::acquire(tree, &identity, Work::Beginning)? {
         return Err(OpenError::Busy(Box::new(holder)));
     }
     let options = Options { items: chosen, ..options.clone() };
@@ -327,6 +327,8 @@ fn start(
         }
         None => (saved::new_head(session_id(tree), now), Ledger::default(), 0),
     };
+    // Held already: now others can be told of the session, too.
+    let _ = lock::acquire(tree, identity, Work::Session(&head.session_id))?;
     head.pid = identity.pid;
     head.owner = Some(Owner::of(identity));
     head.parallel = options.parallel.max(1);

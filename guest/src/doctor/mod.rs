@@ -3,7 +3,7 @@
 mod batch_progress;
 
 use crate::backup;
-use crate::lock::{self, Holder};
+use crate::lock::{self, Holder, Work};
 use crate::tree::{Failure, Tree};
 
 /// How much a finding matters.
@@ -102,6 +102,8 @@ pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
 
 /// Puts every file of a backup back.
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Vec<String>, RepairError> {
+    // A backup that is none is refused before anything is touched, the lock included.
+    backup::check(tree, id).map_err(RepairError::Backup)?;
     locked(tree, || backup::restore(tree, id).map_err(RepairError::Backup))
 }
 
@@ -110,7 +112,7 @@ fn locked<T>(
     tree: Tree<'_>,
     work: impl FnOnce() -> Result<T, RepairError>,
 ) -> Result<T, RepairError> {
-    if let Err(holder) = lock::acquire(tree, &tree.current_process())? {
+    if let Err(holder) = lock::acquire(tree, &tree.current_process(), Work::Repair)? {
         return Err(RepairError::Busy(Box::new(holder)));
     }
     let result = work();

@@ -120,10 +120,8 @@ impl Dispatcher<'_> {
                     self.reporter.event(event);
                 }
                 self.reporter.counts(&step.counts);
-                match step.start.len() > slots {
-                    true => Err(nonsense("it starts more agents than there is room for")),
-                    false => Ok(Some(step)),
-                }
+                check(&step, slots)?;
+                Ok(Some(step))
             }
             Err(SessionError::Storage(failure)) => {
                 self.stop.get_or_insert(Stop::Storage(failure));
@@ -302,6 +300,23 @@ impl Dispatcher<'_> {
             self.reporter.message(level, &message);
         }
     }
+}
+
+/// What a component says ends up in paths, arguments and the environment of agents: it has to make
+/// sense before anything is started. (The log is opened through the directory's capability in any
+/// case.)
+fn check(step: &Step, slots: usize) -> Result<(), ComponentError> {
+    if step.start.len() > slots {
+        return Err(nonsense("it starts more agents than there is room for"));
+    }
+    let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
+    for attempt in &step.start {
+        let is_path = |path: &str| path.split('/').all(is_name);
+        if !is_name(&attempt.item) || !is_path(&attempt.directory) || !is_path(&attempt.log) {
+            return Err(nonsense("it starts an item whose name is no name"));
+        }
+    }
+    Ok(())
 }
 
 /// What an agent's end means for its item.

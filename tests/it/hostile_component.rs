@@ -1,0 +1,189 @@
+//! Components that mean harm, or are broken: exit 70, a clear message, agents ended, the progress
+//! on disk intact.
+
+use std::fmt::Write;
+
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
+
+use crate::environment::{Ran, Repository, workspace};
+
+/// A component with the imports and exports of ours, in which the body of every export is `body`,
+/// but for those that `special` names.
+fn component(body: &str, special: &[(&str, &str)], extra: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(workspace().join("wit")).expect("the WIT package");
+    let world = resolve.select_world(&[package], Some("component")).expect("its world");
+    let names = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
+    let dummy = dummy_module(&resolve, world, names);
+    let text = wasmprinter::print_bytes(&dummy).expect("text");
+    let mut module = wat::parse_str(rewrite(&text, body, special, extra)).expect("a module");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(&module).expect("a module");
+    encoder.encode().expect("a component")
+}
+
+/// Replaces the bodies of the exported functions in the text of a module, each of which is a lone
+/// `unreachable`.
+fn rewrite(text: &str, body: &str, special: &[(&str, &str)], extra: &str) -> String {
+    let exported = |index: &str| {
+        text.lines().find_map(|line| {
+            let line = line.trim();
+            let name = line.strip_prefix("(export \"")?.split('"').next()?;
+            line.ends_with(&format!("(func {index}))")).then_some(name)
+        })
+    };
+    let mut module = String::new();
+    let mut current = String::new();
+    for line in text.replace("(memory (;0;) 0)", "(memory (;0;) 1)").lines() {
+        if let Some((_, rest)) = line.split_once("(func (;") {
+            current = rest.split(";)").next().unwrap_or_default().to_owned();
+        }
+        if line.trim() == "unreachable" {
+            let name = exported(&current).unwrap_or_default();
+            let chosen =
+                special.iter().find(|(end, _)| name.ends_with(end)).map_or(body, |(_, body)| body);
+            // Arguments are few: they always go to the same place.
+            let realloc = (name == "cabi_realloc").then_some("i32.const 16384");
+            writeln!(module, "{}", realloc.unwrap_or(chosen)).expect("a string takes it");
+        } else {
+            module.push_str(line);
+            module.push('\n');
+        }
+    }
+    let end = module.rfind(')').expect("the end of the module");
+    module.insert_str(end, extra);
+    module
+}
+
+fn run(component: &[u8], arguments: &[&str]) -> (Repository, Ran) {
+    let repository = Repository::new(
+        "echo $$ > agent; trap 'echo ended > ended; exit 1' TERM; while :; do sleep 0.05; done",
+        &["001-a"],
+    );
+    std::fs::write(repository.path("c.wasm"), component).expect("a file");
+    let ran = repository.run(&[&["--component", "c.wasm"], arguments].concat());
+    (repository, ran)
+}
+
+fn fails(component: &[u8], arguments: &[&str], words: &str) {
+    let (_, ran) = run(component, arguments);
+    assert_eq!(ran.code, Some(70), "{arguments:?}: {}", ran.stderr);
+    assert!(ran.stderr.contains(words), "{words:?} is not in {}", ran.stderr);
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+#[test]
+fn one_that_traps() {
+    let component = component("unreachable", &[], "");
+    for arguments in
+        [&["run"][..], &["status"], &["doctor"], &["doctor", "--fix"], &["next"], &["add", "x"]]
+    {
+        fails(&component, arguments, "the component failed: ");
+    }
+}
+
+#[test]
+fn one_that_loops_for_ever() {
+    fails(&component("(loop (br 0)) unreachable", &[], ""), &["run"], "more than 10 seconds");
+}
+
+#[test]
+fn one_that_eats_memory() {
+    let greedy =
+        "(loop (br_if 0 (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0)))) unreachable";
+    fails(&component(greedy, &[], ""), &["run"], "more than 256 MiB of memory");
+}
+
+#[test]
+fn one_that_overflows_its_stack() {
+    let extra = "(func $deep (call $deep) (call $deep))";
+    fails(&component("(call $deep) unreachable", &[], extra), &["run"], "the component failed: ");
+}
+
+#[test]
+fn one_that_returns_rubbish() {
+    // An address outside of its memory, and one full of bytes that are no variant of anything.
+    fails(&component("i32.const 0x7ffffff0", &[], ""), &["run"], "the component failed: ");
+    let extra = "(data (i32.const 1024) \"\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\\ff\")";
+    fails(&component("i32.const 1024", &[], extra), &["run"], "the component failed: ");
+}
+
+#[test]
+fn what_is_no_component_of_ours() {
+    fails(b"not WebAssembly", &["run"], "the component cannot be used: ");
+    fails(
+        &wat::parse_str("(component)").expect("a component"),
+        &["run"],
+        "the component cannot be used: ",
+    );
+    let greedy = "(component (import \"wasi:sockets/tcp@0.2.0\" (instance)))";
+    fails(
+        &wat::parse_str(greedy).expect("a component"),
+        &["run"],
+        "the component cannot be used: ",
+    );
+    let repository = Repository::new("true", &[]);
+    let ran = repository.run(&["--component", "missing.wasm", "run"]);
+    assert_eq!(ran.code, Some(70));
+    assert!(ran.stderr.contains("missing.wasm"), "{}", ran.stderr);
+}
+
+/// The answer of `advance` that starts an item of this id, and then never comes again.
+fn starts(item: &str, log: &str) -> Vec<u8> {
+    // result<step>: tag at 0; step at 8: start (8, 12), events (16, 20), wake-after (24), finished
+    // (32), counts (36…). An attempt has 36 bytes: item, number, title, directory, log.
+    let word = |value: usize| {
+        (value as u32).to_le_bytes().iter().fold(String::new(), |mut text, byte| {
+            write!(text, "\\{byte:02x}").expect("a string takes it");
+            text
+        })
+    };
+    let text = |at: usize, text: &str| format!("{}{}", word(at), word(text.len()));
+    let attempt = format!(
+        "{}{}{}{}{}",
+        text(2304, item),
+        word(1),
+        text(2304, item),
+        text(2400, "items/001-a"),
+        text(2500, log)
+    );
+    let extra = format!(
+        r#"(global $called (mut i32) (i32.const 0))
+        (data (i32.const 1024) "\00\00\00\00\00\00\00\00{}{}\00\00\00\00\00\00\00\00\10\27")
+        (data (i32.const 2048) "{attempt}")
+        (data (i32.const 2304) "{item}")
+        (data (i32.const 2400) "items/001-a")
+        (data (i32.const 2500) "{log}")"#,
+        word(2048),
+        word(1),
+    );
+    let once = "(if (global.get $called) (then unreachable)) (global.set $called (i32.const 1)) i32.const 1024";
+    // `open` answers with zeros: a fresh session without a name.
+    component("i32.const 4096", &[("#advance", once)], &extra)
+}
+
+#[test]
+fn one_that_fails_in_the_middle_has_its_agents_ended() {
+    let (repository, ran) = run(&starts("001-a", "log"), &["run"]);
+    assert_eq!(ran.code, Some(70), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the component failed: "), "{}", ran.stderr);
+    let agent = repository.read("agent");
+    assert_ne!(agent, "", "the agent ran");
+    assert!(!std::path::Path::new(&format!("/proc/{}", agent.trim())).exists(), "it was ended");
+    assert_eq!(repository.state("001-a"), "idea");
+    let ran = repository.run(&["run", "--mock-agent", "--mock-delay", "0"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
+#[test]
+fn one_that_names_paths_outside_reaches_nothing() {
+    let (repository, ran) = run(&starts("../x", "log"), &["run"]);
+    assert_eq!(ran.code, Some(70), "{}", ran.stderr);
+    assert!(ran.stderr.contains("answered nonsense"), "{}", ran.stderr);
+    assert_eq!(repository.read("agent"), "", "nothing was started");
+    let (repository, ran) = run(&starts("001-a", "../../escaped"), &["run"]);
+    assert_eq!(ran.code, Some(70), "{}", ran.stderr);
+    assert_eq!(repository.read("agent"), "", "nothing was started");
+}
