@@ -130,7 +130,7 @@ fn what_is_no_component_of_ours() {
     assert!(ran.stderr.contains("missing.wasm"), "{}", ran.stderr);
 }
 
-/// The answer of `advance` that starts an item of this id, and then never comes again.
+/// A component that starts an item of this id, and fails a while later.
 fn starts(item: &str, log: &str) -> Vec<u8> {
     // result<step>: tag at 0; step at 8: start (8, 12), events (16, 20), wake-after (24), finished
     // (32), counts (36…). An attempt has 36 bytes: item, number, title, directory, log.
@@ -159,9 +159,12 @@ fn starts(item: &str, log: &str) -> Vec<u8> {
         word(2048),
         word(1),
     );
-    let once = "(if (global.get $called) (then unreachable)) (global.set $called (i32.const 1)) i32.const 1024";
+    // Then it has nothing to say (zeros) for long enough that the agent is at work, then it traps.
+    let answers = "(global.set $called (i32.add (global.get $called) (i32.const 1))) \
+        (if (i32.gt_u (global.get $called) (i32.const 1000)) (then unreachable)) \
+        (select (i32.const 1024) (i32.const 4096) (i32.eq (global.get $called) (i32.const 1)))";
     // `open` answers with zeros: a fresh session without a name.
-    component("i32.const 4096", &[("#advance", once)], &extra)
+    component("i32.const 4096", &[("#advance", answers)], &extra)
 }
 
 #[test]
