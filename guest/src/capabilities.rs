@@ -145,7 +145,7 @@ pub enum Level {
 pub trait Capabilities {
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FsError>;
     fn read_at(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FsError>;
-    fn replace(&self, files: &[Replacement], durable: bool) -> Result<(), FsError>;
+    fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError>;
     fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError>;
     fn remove(&self, path: &str) -> Result<(), FsError>;
     fn rename(&self, source: &str, target: &str) -> Result<(), FsError>;

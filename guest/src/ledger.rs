@@ -4,6 +4,7 @@
 //! recovered after a crash is what was known before it.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
@@ -38,8 +39,8 @@ const RESULT_LISTS: [(&str, Standing); 3] = [
 /// The items of a session and where they are.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Ledger {
-    ids: Vec<String>,
-    index: HashMap<String, ItemIndex>,
+    ids: Vec<Rc<str>>,
+    index: HashMap<Rc<str>, ItemIndex>,
     standing: Vec<Standing>,
     in_queue: Vec<bool>,
     queue: Vec<ItemIndex>,
@@ -73,7 +74,7 @@ impl Ledger {
             ledger.take_in_hand(id);
         }
         for (id, error) in &progress.errors {
-            if let (Some(&item), Some(error)) = (ledger.index.get(id), error.as_str()) {
+            if let (Some(item), Some(error)) = (ledger.find(id), error.as_str()) {
                 ledger.errors.insert(item, error.to_owned());
             }
         }
@@ -242,8 +243,9 @@ impl Ledger {
             return item;
         }
         let item = self.ids.len();
-        self.ids.push(id.to_owned());
-        self.index.insert(id.to_owned(), item);
+        let id: Rc<str> = id.into();
+        self.ids.push(Rc::clone(&id));
+        self.index.insert(id, item);
         self.standing.push(Standing::Queued);
         self.in_queue.push(false);
         item

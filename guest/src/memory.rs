@@ -175,7 +175,7 @@ impl Machine {
                         torn.push(path.clone());
                     }
                 }
-                change if survives() % 2 == 0 => files.apply(change, operation.time),
+                change if survives().is_multiple_of(2) => files.apply(change, operation.time),
                 _ => {}
             }
         }
@@ -296,8 +296,8 @@ impl Capabilities for Process {
         Ok(contents.into_iter().skip(offset as usize).take(length as usize).collect())
     }
 
-    fn replace(&self, files: &[Replacement], durable: bool) -> Result<(), FsError> {
-        let files = files.iter().map(|file| (file.path.clone(), file.contents.clone())).collect();
+    fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
+        let files = files.into_iter().map(|file| (file.path, file.contents)).collect();
         self.change(Change::Replace(files), durable)
     }
 

@@ -373,7 +373,7 @@ pub fn write<S: Serialize>(
     let contents = json::pretty(progress);
     let size = contents.len() as u64;
     let path = layout::PROGRESS.to_owned();
-    tree.replace(&[Replacement { path, contents }], durable)?;
+    tree.replace(vec![Replacement { path, contents }], durable)?;
     Ok(size)
 }
 

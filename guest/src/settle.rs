@@ -75,8 +75,8 @@ pub fn settle(tree: Tree<'_>, outcomes: &[Outcome], since: Since) -> Result<usiz
             }
         }
         if !files.is_empty() {
-            tree.replace(&files, true)?;
             changed += files.len();
+            tree.replace(files, true)?;
         }
     }
     Ok(changed)

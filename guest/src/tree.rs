@@ -47,14 +47,14 @@ impl<'c> Tree<'c> {
     }
 
     /// Gives files their new content.
-    pub fn replace(&self, files: &[Replacement], durable: bool) -> Result<(), Failure> {
-        let path = files.first().map_or(".", |file| &file.path);
-        self.0.replace(files, durable).map_err(failed("write", path))
+    pub fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), Failure> {
+        let path = files.first().map_or(".", |file| &file.path).to_owned();
+        self.0.replace(files, durable).map_err(failed("write", &path))
     }
 
     /// Gives one file its new content, durably.
     pub fn write(&self, path: &str, contents: Vec<u8>) -> Result<(), Failure> {
-        self.replace(&[Replacement { path: path.to_owned(), contents }], true)
+        self.replace(vec![Replacement { path: path.to_owned(), contents }], true)
     }
 
     /// Adds to the end of a file.

@@ -67,7 +67,7 @@ fn a_configuration_that_cannot_be_used() {
 fn a_configuration_without_permission_or_that_is_no_file() {
     let repository = repository();
     let config = repository.path(".wreckit/config.json");
-    std::fs::set_permissions(&config, PermissionsExt::from_mode(0)).expect("it is ours");
+    std::fs::set_permissions(&config, PermissionsExt::from_mode(0o000)).expect("it is ours");
     if std::fs::read(&config).is_err() {
         let ran = repository.run(&["run"]);
         assert_eq!(ran.code, Some(2), "{}", ran.stderr);

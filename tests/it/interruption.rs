@@ -157,7 +157,9 @@ fn of_four_starters_one_runs_and_every_item_runs_once() {
 
 #[test]
 fn a_session_that_is_left_in_any_way_forgets_no_completion() {
-    let ways: [(&str, fn(&Repository) -> Vec<&'static str>); 4] = [
+    /// What happens to the repository, and the arguments of the next run.
+    type Leave = fn(&Repository) -> Vec<&'static str>;
+    let ways: [(&str, Leave); 4] = [
         ("--no-resume", |_| vec!["run", "--no-resume"]),
         ("deleted by hand", |repository| {
             std::fs::remove_file(repository.path(".wreckit/batch-progress.json"))

@@ -3,6 +3,9 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
     reason = "these tests stand outside of the program and make its world"
 )]
 

@@ -1,5 +1,7 @@
 //! Opening a session: resuming the saved one or starting another.
 
+use serde_json::Value;
+
 use crate::backup;
 use crate::batch::Options;
 use crate::batch::checkpoint::Checkpoint;
@@ -301,9 +303,9 @@ fn start_event(
     let event = Event::new(EventKind::BatchStarted, now);
     ledger.apply(&event.clone().with("retried", retried.clone()));
     let findings = plan::survey(tree, ledger, chosen)?;
-    let new = findings.open.iter().map(|(id, _)| id).filter(|id| ledger.find(id).is_none());
+    let new = findings.open_ids().filter(|id| ledger.find(id).is_none());
     let event = event
-        .with("queue", new.cloned().collect::<Vec<_>>())
+        .with("queue", new.collect::<Value>())
         .with("skipped", findings.done.clone())
         .with("retried", retried);
     ledger.apply(&event);

@@ -11,8 +11,8 @@ use crate::tree::{Failure, Tree};
 /// What is in the items' directory beyond what a session knows.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Findings {
-    /// Items that are to run, in running order, and what they depend on.
-    pub open: Vec<(String, Vec<String>)>,
+    /// Items that are to run, in running order: their place in `ids`, and what they depend on.
+    pub open: Vec<(usize, Vec<String>)>,
     /// Items that are done already.
     pub done: Vec<String>,
     /// Items that cannot be used, and why.
@@ -21,6 +21,13 @@ pub(super) struct Findings {
     pub gone: Vec<String>,
     /// Every directory, in running order.
     pub ids: Vec<String>,
+}
+
+impl Findings {
+    /// The ids of the items that are to run.
+    pub(super) fn open_ids(&self) -> impl Iterator<Item = &str> {
+        self.open.iter().map(|(place, _)| self.ids[*place].as_str())
+    }
 }
 
 /// Looks at every item that `ledger` does not already have among its results. `chosen` limits the
@@ -32,14 +39,14 @@ pub(super) fn survey(
 ) -> Result<Findings, Failure> {
     let mut findings = Findings { ids: items::ids(tree)?, ..Findings::default() };
     let is_left = |item: Option<ItemIndex>| item.is_none_or(|item| ledger.is_left(item));
-    for id in &findings.ids {
+    for (place, id) in findings.ids.iter().enumerate() {
         let known = ledger.find(id);
         if !is_left(known) || (known.is_none() && !chosen.is_empty() && !chosen.contains(id)) {
             continue;
         }
         match items::read(tree, id) {
             Ok(item) if item.state == items::DONE => findings.done.push(id.clone()),
-            Ok(item) => findings.open.push((id.clone(), item.depends_on)),
+            Ok(item) => findings.open.push((place, item.depends_on)),
             Err(problem) => findings.invalid.push((id.clone(), problem)),
         }
     }
@@ -69,7 +76,7 @@ impl Plan {
         chosen: &[String],
     ) -> Self {
         let dependencies: HashMap<&str, &[String]> =
-            findings.open.iter().map(|(id, on)| (id.as_str(), on.as_slice())).collect();
+            findings.open_ids().zip(findings.open.iter().map(|(_, on)| on.as_slice())).collect();
         let runs = |item: &ItemIndex| {
             let id = ledger.id(*item);
             ledger.is_left(*item)

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
+
 use crate::batch::plan::{Findings, Plan};
 use crate::batch::session::Counts;
 use crate::capabilities::Liveness;
@@ -123,16 +125,16 @@ impl Standings {
             ids: read.iter().map(|(id, _)| id.clone()).collect(),
             ..Findings::default()
         };
-        for (id, item) in read {
+        for (place, (id, item)) in read.iter().enumerate() {
             match item {
                 _ if ledger.find(id).is_some_and(|item| !ledger.is_left(item)) => {}
                 Ok(item) if item.state == items::DONE => findings.done.push(id.clone()),
-                Ok(item) => findings.open.push((id.clone(), item.depends_on.clone())),
+                Ok(item) => findings.open.push((place, item.depends_on.clone())),
                 Err(problem) => findings.invalid.push((id.clone(), problem.clone())),
             }
         }
         // What the next run would take up, so that what waits for what is seen the same way.
-        let new: Vec<String> = findings.open.iter().map(|(id, _)| id.clone()).collect();
+        let new: Value = findings.open_ids().collect();
         let event = Event::new(EventKind::BatchStarted, tree.now())
             .with("queue", new)
             .with("skipped", findings.done.clone());

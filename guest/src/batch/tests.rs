@@ -98,7 +98,7 @@ fn every_item_becomes_done_and_the_progress_file_goes() {
     assert!(!summary.resumable);
     assert!(THREE.iter().all(|id| machine.state_of(id) == "done"));
     assert_eq!(machine.text(layout::PROGRESS), None);
-    let last = summary.events.last().unwrap().to_json();
+    let last = serde_json::to_value(summary.events.last()).unwrap();
     assert_eq!(last["event"], "batch-finished");
     assert_eq!(last["completed"], json!(THREE));
 }
@@ -310,7 +310,9 @@ fn after_a_day_to_the_millisecond_it_still_resumes() {
 /// However a session is left, what completed in it does not run again.
 #[test]
 fn a_session_that_is_left_forgets_no_completion() {
-    let ways: [(&str, fn(&Rc<Machine>) -> Options); 5] = [
+    /// What happens to the repository before the next run, and the options of that.
+    type Leave = fn(&Rc<Machine>) -> Options;
+    let ways: [(&str, Leave); 5] = [
         ("stale", |machine| {
             machine.clock.set(machine.clock.get() + 2 * DAY);
             options()

@@ -21,13 +21,10 @@ impl Capabilities for Imports {
         Ok(filesystem::read_at(path, offset, length)?)
     }
 
-    fn replace(&self, files: &[Replacement], durable: bool) -> Result<(), FsError> {
+    fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
         let files: Vec<filesystem::Replacement> = files
-            .iter()
-            .map(|file| filesystem::Replacement {
-                path: file.path.clone(),
-                contents: file.contents.clone(),
-            })
+            .into_iter()
+            .map(|file| filesystem::Replacement { path: file.path, contents: file.contents })
             .collect();
         Ok(filesystem::replace(&files, durable)?)
     }

@@ -10,7 +10,7 @@ const TAIL: usize = 10;
 /// The line of an event, with its line break.
 pub(super) fn encode(event: &Event) -> String {
     // A map with string keys always has a JSON text.
-    let mut line = serde_json::to_string(&event.to_json()).unwrap_or_default();
+    let mut line = serde_json::to_string(event).unwrap_or_default();
     line.pop();
     let checksum = crc32fast::hash(line.as_bytes());
     line.push_str(FIELD);

@@ -100,7 +100,7 @@ impl wit::Guest for Component {
 }
 
 fn lines(events: &[Event]) -> Vec<wit::Json> {
-    events.iter().filter_map(|event| serde_json::to_string(&event.to_json()).ok()).collect()
+    events.iter().filter_map(|event| serde_json::to_string(event).ok()).collect()
 }
 
 fn count(count: usize) -> u32 {
