@@ -7,6 +7,8 @@
 mod event;
 mod line;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use event::{Event, EventKind};

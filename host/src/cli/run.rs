@@ -171,10 +171,12 @@ pub(super) fn run_session(
     let mut signals = Signals::new().map_err(|error| Error::failed(&error))?;
     let opening = context.call(instance, |instance| run::open(instance, options))??;
     reporter.opened(&opening);
+    // The rest of it names every item: that is not kept for hours.
+    let session = opening.session;
     let place = Place {
         root: &repository.root,
         state: &repository.state,
-        session: &opening.session,
+        session: &session,
         marker: &marker,
     };
     let parallel = options.parallel as usize;
