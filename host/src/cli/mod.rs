@@ -49,6 +49,7 @@ struct Cli {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
 struct Global {
     /// Work as if started in DIR
     #[arg(long, global = true, value_name = "DIR")]
