@@ -72,49 +72,61 @@ impl From<Failure> for Unusable {
 /// Moves a file into a new backup: in one step it is kept and gone. Works for what cannot be read,
 /// too: a FIFO, a link, a file without permission. Returns the backup's id.
 pub fn set_aside(tree: Tree<'_>, reason: &str, path: &str, code: &str) -> Result<String, Failure> {
-    keep(tree, reason, path, code, Operation::Deleted)
+    let id = keep(tree, reason, &[(path, code)], Operation::Deleted)?;
+    prune(tree, &[&id])?;
+    Ok(id)
 }
 
 /// Copies a file into a new backup, before it is changed. Returns the backup's id.
 pub fn copy(tree: Tree<'_>, reason: &str, path: &str, code: &str) -> Result<String, Failure> {
-    keep(tree, reason, path, code, Operation::Modified)
+    let id = keep(tree, reason, &[(path, code)], Operation::Modified)?;
+    prune(tree, &[&id])?;
+    Ok(id)
 }
 
+/// Puts files, each with the code of a finding, into a new backup.
 fn keep(
     tree: Tree<'_>,
     reason: &str,
-    path: &str,
-    code: &str,
+    files: &[(&str, &str)],
     operation: Operation,
 ) -> Result<String, Failure> {
     let (id, directory) = new_directory(tree)?;
-    let stored = format!("{directory}/{path}");
-    if let Some((parent, _)) = stored.rsplit_once('/') {
-        tree.create_directory(parent)?;
-    }
+    let word = match operation {
+        Operation::Modified => "modified",
+        Operation::Deleted => "deleted",
+    };
+    let listed = files.iter().map(|(path, code)| {
+        json!({
+            "original_path": format!("{}{path}", layout::PREFIX),
+            "backup_path": path,
+            "operation": word,
+            "diagnostic_code": code,
+            "item_id": null,
+        })
+    });
     let manifest = json!({
         "schema_version": 1,
         "session_id": id,
         "created_at": tree.now().to_string(),
         "reason": reason,
-        "files": [{
-            "original_path": format!("{}{path}", layout::PREFIX),
-            "backup_path": path,
-            "operation": match operation { Operation::Modified => "modified", Operation::Deleted => "deleted" },
-            "diagnostic_code": code,
-            "item_id": null,
-        }],
+        "files": listed.collect::<Value>(),
     });
     // The manifest first: a file that was moved is never without one.
     tree.write(&format!("{directory}/manifest.json"), json::pretty(&manifest))?;
-    match operation {
-        Operation::Deleted => tree.rename(path, &stored)?,
-        Operation::Modified => {
-            let contents = tree.read(path, FILE_LIMIT).map_err(failed("read", path))?;
-            tree.write(&stored, contents)?;
+    for (path, _) in files {
+        let stored = format!("{directory}/{path}");
+        if let Some((parent, _)) = stored.rsplit_once('/') {
+            tree.create_directory(parent)?;
+        }
+        match operation {
+            Operation::Deleted => tree.rename(path, &stored)?,
+            Operation::Modified => {
+                let contents = tree.read(path, FILE_LIMIT).map_err(failed("read", path))?;
+                tree.write(&stored, contents)?;
+            }
         }
     }
-    prune(tree)?;
     Ok(id)
 }
 
@@ -135,41 +147,48 @@ pub fn check(tree: Tree<'_>, id: &str) -> Result<(), Unusable> {
 }
 
 /// Puts every file of a backup back and returns those files. What stands in their place is set
-/// aside first, in a backup of its own.
+/// aside first, in one backup of its own.
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Vec<String>, Unusable> {
     let backup = read(tree, id)?;
-    let mut restored = Vec::new();
+    let stored = |file: &File| format!("{}/{id}/{}", layout::BACKUPS, file.stored);
+    let mut there: Vec<&File> = Vec::new();
     for file in &backup.files {
-        let stored = format!("{}/{id}/{}", layout::BACKUPS, file.stored);
-        let Some(metadata) = tree.stat(&stored)? else {
-            // The backup was cut off before the file was moved into it.
-            continue;
-        };
-        // Read before anything is moved: what cannot be read is moved back, as it came.
-        let contents = match metadata.kind {
-            Kind::File => match tree.read(&stored, FILE_LIMIT) {
-                Ok(contents) => Some(contents),
-                Err(FsError::Failed(_) | FsError::TooLarge(_)) => None,
-                Err(error) => return Err(failed("read", &stored)(error).into()),
-            },
-            _ => None,
-        };
+        match (tree.stat(&stored(file))?, tree.stat(&file.path)?) {
+            (Some(_), _) => there.push(file),
+            // The backup was cut off before this file was moved into it.
+            (None, Some(_)) => {}
+            (None, None) => {
+                return Err(Unusable::Invalid(format!("{} is missing in it", file.stored)));
+            }
+        }
+    }
+    let mut replaced: Vec<(&str, &str)> = Vec::new();
+    for file in &there {
         if tree.stat(&file.path)?.is_some() {
-            set_aside(tree, "restore", &file.path, &file.code)?;
+            replaced.push((&file.path, &file.code));
         }
-        if let Some((parent, _)) = file.path.rsplit_once('/') {
-            tree.create_directory(parent)?;
-        }
-        match contents {
-            Some(contents) => tree.write(&file.path, contents)?,
-            None => tree.rename(&stored, &file.path)?,
-        }
-        restored.push(file.path.clone());
     }
-    if restored.is_empty() {
-        return Err(Unusable::Invalid("none of its files is there".to_owned()));
+    let before = match replaced.is_empty() {
+        true => None,
+        false => Some(keep(tree, "restore", &replaced, Operation::Deleted)?),
+    };
+    for file in &there {
+        put_back(tree, &stored(file), &file.path)?;
     }
-    Ok(restored)
+    let kept: Vec<&str> = [id].into_iter().chain(before.as_deref()).collect();
+    prune(tree, &kept)?;
+    Ok(there.into_iter().map(|file| file.path.clone()).collect())
+}
+
+/// Copies a file from a backup to where it was; what cannot be read is moved, as it came.
+fn put_back(tree: Tree<'_>, stored: &str, path: &str) -> Result<(), Failure> {
+    if let Some((parent, _)) = path.rsplit_once('/') {
+        tree.create_directory(parent)?;
+    }
+    match tree.read(stored, FILE_LIMIT) {
+        Ok(contents) => tree.write(path, contents),
+        Err(_) => tree.rename(stored, path),
+    }
 }
 
 /// Reads a manifest.
@@ -212,7 +231,10 @@ fn read_file(value: &Value) -> Option<File> {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     Some(File {
         // Whatever else the path may be is the file system's to refuse: it reaches nothing outside.
-        path: text("original_path")?.strip_prefix(layout::PREFIX)?.to_owned(),
+        path: text("original_path")?
+            .strip_prefix(layout::PREFIX)
+            .filter(|path| !is_ours(path))?
+            .to_owned(),
         stored: text("backup_path")?.to_owned(),
         operation: match text("operation")? {
             "modified" => Operation::Modified,
@@ -221,6 +243,12 @@ fn read_file(value: &Value) -> Option<File> {
         },
         code: text("diagnostic_code")?.to_owned(),
     })
+}
+
+/// What no backup is of and nothing is restored over: the lock, the journals, the backups.
+fn is_ours(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    [layout::LOCK, layout::RUNS, layout::BACKUPS].contains(&first)
 }
 
 /// The names of the backups, the newest first: they are times, so their order is that of time.
@@ -248,8 +276,12 @@ fn new_directory(tree: Tree<'_>) -> Result<(String, String), Failure> {
     }
 }
 
-fn prune(tree: Tree<'_>) -> Result<(), Failure> {
-    for id in names(tree)?.into_iter().skip(KEPT) {
+/// Removes the oldest backups beyond those that are kept. What is in use stays, whatever its name
+/// says of its age, and so does what is no backup.
+fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
+    let backups = all(tree)?.into_iter().map(|backup| backup.id);
+    let old = backups.filter(|id| !in_use.contains(&id.as_str())).skip(KEPT - in_use.len());
+    for id in old {
         remove_all(tree, &format!("{}/{id}", layout::BACKUPS))?;
     }
     Ok(())
@@ -264,4 +296,82 @@ fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
         }
     }
     tree.remove(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Machine, Process};
+
+    fn tree(process: &Process) -> Tree<'_> {
+        Tree::new(process)
+    }
+
+    #[test]
+    fn the_last_ten_are_kept_and_the_new_one_whatever_the_clock_says() {
+        let machine = Machine::new();
+        let process = machine.process(1);
+        for number in 0..12 {
+            machine.put("batch-progress.json", format!("{number}"));
+            set_aside(tree(&process), "run", "batch-progress.json", "CODE").unwrap();
+        }
+        assert_eq!(all(tree(&process)).unwrap().len(), 10);
+        machine.put("backups/9000-not-a-backup/notes.txt", "mine");
+        machine.clock.set(1_000_000);
+        machine.put("batch-progress.json", "precious");
+        let id = set_aside(tree(&process), "run", "batch-progress.json", "CODE").unwrap();
+        assert_eq!(restore(tree(&process), &id).unwrap(), ["batch-progress.json"]);
+        assert_eq!(machine.text("batch-progress.json").as_deref(), Some("precious"));
+        assert_eq!(all(tree(&process)).unwrap().len(), 10);
+        assert!(machine.text("backups/9000-not-a-backup/notes.txt").is_some());
+    }
+
+    #[test]
+    fn a_backup_of_many_files_is_restored_whole_and_so_is_what_stood_there() {
+        let machine = Machine::new();
+        let process = machine.process(1);
+        let paths: Vec<String> =
+            (0..12).map(|number| format!("items/{number:03}-x/item.json")).collect();
+        for path in &paths {
+            machine.put(path, format!("old {path}"));
+        }
+        let files: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), "CODE")).collect();
+        let id = keep(tree(&process), "doctor-fix", &files, Operation::Modified).unwrap();
+        for path in &paths {
+            machine.put(path, format!("new {path}"));
+        }
+        assert_eq!(restore(tree(&process), &id).unwrap(), paths);
+        assert!(paths.iter().all(|path| machine.text(path) == Some(format!("old {path}"))));
+        let before =
+            all(tree(&process)).unwrap().into_iter().find(|backup| backup.reason == "restore");
+        restore(tree(&process), &before.unwrap().id).unwrap();
+        assert!(paths.iter().all(|path| machine.text(path) == Some(format!("new {path}"))));
+    }
+
+    #[test]
+    fn manifests_that_would_reach_further_are_refused() {
+        let machine = Machine::new();
+        let process = machine.process(1);
+        for path in [
+            "/etc/passwd",
+            "src/main.rs",
+            ".wreckit/batch.lock",
+            ".wreckit/runs/x",
+            ".wreckit/backups/x",
+        ] {
+            let manifest = json!({
+                "schema_version": 1, "session_id": "b", "created_at": "", "reason": "doctor-fix",
+                "files": [{
+                    "original_path": path, "backup_path": "x", "operation": "deleted",
+                    "diagnostic_code": "X", "item_id": null,
+                }],
+            });
+            machine.put("backups/b/manifest.json", manifest.to_string());
+            machine.put("backups/b/x", "x");
+            assert!(matches!(restore(tree(&process), "b"), Err(Unusable::Invalid(_))), "{path}");
+        }
+        for id in ["", "..", "../runs", "missing", ".hidden"] {
+            assert_eq!(restore(tree(&process), id), Err(Unusable::Unknown), "{id}");
+        }
+    }
 }

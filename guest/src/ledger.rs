@@ -143,6 +143,11 @@ impl Ledger {
         self.index.get(id).copied()
     }
 
+    /// True if an id is in the queue.
+    pub fn is_queued(&self, id: &str) -> bool {
+        self.find(id).is_some_and(|item| self.in_queue[item])
+    }
+
     /// Where an item is.
     pub fn standing(&self, item: ItemIndex) -> Standing {
         self.standing[item]

@@ -199,6 +199,12 @@ impl Machine {
         self.operations.borrow_mut().clear();
     }
 
+    pub(crate) fn set_modified(&self, path: &str, time: u64) {
+        if let Some((_, modified)) = self.files.borrow_mut().0.get_mut(path) {
+            *modified = time;
+        }
+    }
+
     pub(crate) fn delete(&self, path: &str) {
         self.files.borrow_mut().0.remove(path);
         *self.start.borrow_mut() = self.files.borrow().clone();

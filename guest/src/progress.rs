@@ -12,8 +12,10 @@ use crate::layout;
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
-/// A progress file larger than this is damage: a million items need about 60 MiB.
-const LIMIT: u64 = 96 << 20;
+/// A progress file larger than this is damage: half a million items need about 60 MiB.
+const LIMIT: u64 = 64 << 20;
+/// More values than this do not fit into the memory of an instance.
+const MOST_VALUES: usize = 2_000_000;
 
 /// Who wrote the file, so that its pid is unmistakable.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -105,7 +107,8 @@ impl JournalMark {
         let mut mark = JournalMark::default();
         for (key, value) in value.as_object()? {
             match key.as_str() {
-                "events" => mark.events = json::integer(value)?,
+                // Beyond that no journal ever counts, and counting on would overflow.
+                "events" => mark.events = json::integer(value).filter(|n| *n < 1 << 53)?,
                 "attempts" => {
                     for (item, count) in value.as_object()? {
                         let count = u32::try_from(json::integer(count)?).unwrap_or(u32::MAX);
@@ -348,6 +351,16 @@ pub fn find(tree: Tree<'_>) -> Found {
             return Found::Unreadable(format!("Failed to read {}: {error}", layout::PROGRESS));
         }
     };
+    // Every value but the first one has a comma or a bracket before it.
+    if bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MOST_VALUES {
+        return Found::Damaged {
+            problem: format!(
+                "{} is invalid: it has more than {MOST_VALUES} values",
+                layout::PROGRESS
+            ),
+            session_id: None,
+        };
+    }
     let Ok(document) = serde_json::from_slice::<Value>(&bytes) else {
         return Found::Damaged {
             problem: format!("{} has invalid JSON", layout::PROGRESS),

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of files or time. Every operation costs the same however large the batch is.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// An item of the queue, by its place in it.
 pub type Place = usize;
@@ -130,10 +130,10 @@ impl Queue {
     /// What waits for something that will never come, each with the reason. `name` gives the id of
     /// an item.
     pub fn blocked<'n>(&self, name: impl Fn(Place) -> &'n str) -> Vec<(Place, String)> {
-        let blocked: HashSet<Place> = self.hopeless();
-        let mut places: Vec<Place> = blocked.iter().copied().collect();
-        places.sort_unstable();
-        places.into_iter().map(|place| (place, self.reason(place, &blocked, &name))).collect()
+        let blocked = self.hopeless();
+        let circles = self.circles(&blocked);
+        let places = (0..self.nodes.len()).filter(|place| blocked.contains(place));
+        places.map(|place| (place, self.reason(place, &blocked, &circles, &name))).collect()
     }
 
     fn offer(&mut self, place: Place) {
@@ -179,6 +179,7 @@ impl Queue {
         &self,
         place: Place,
         blocked: &HashSet<Place>,
+        circles: &Circles,
         name: &impl Fn(Place) -> &'n str,
     ) -> String {
         let dependencies = &self.nodes[place].dependencies;
@@ -190,8 +191,12 @@ impl Queue {
         if let Some(reason) = hopeless {
             return reason;
         }
-        if let Some(circle) = self.circle(place, blocked) {
-            let names: Vec<&str> = circle.into_iter().map(name).collect();
+        if let Some(circle) = circles.through(place) {
+            let mut names: Vec<&str> = circle.take(LONGEST_CIRCLE).map(name).collect();
+            if names.len() == LONGEST_CIRCLE {
+                names.push("…");
+            }
+            names.push(name(place));
             return format!("circular dependency: {}", names.join(" -> "));
         }
         match self.blocked_dependencies(place, blocked).next() {
@@ -211,24 +216,53 @@ impl Queue {
         })
     }
 
-    /// The shortest way from an item back to itself.
-    fn circle(&self, start: Place, blocked: &HashSet<Place>) -> Option<Vec<Place>> {
-        let mut seen = HashSet::new();
-        let mut ways = std::collections::VecDeque::from([vec![start]]);
-        while let Some(way) = ways.pop_front() {
-            let end = way[way.len() - 1];
-            for on in self.blocked_dependencies(end, blocked) {
-                if on == start {
-                    return Some([&way[..], &[start]].concat());
-                }
-                if seen.insert(on) {
-                    ways.push_back([&way[..], &[on]].concat());
-                }
+    /// The circles among blocked items. From each item one blocked dependency is followed until the
+    /// way ends or meets itself, so every item is looked at once; an item that only another of its
+    /// dependencies leads round is named as blocked by its neighbour, which is as true.
+    fn circles(&self, blocked: &HashSet<Place>) -> Circles {
+        let mut circles = Circles::default();
+        let mut seen: HashSet<Place> = HashSet::new();
+        for start in (0..self.nodes.len()).filter(|place| blocked.contains(place)) {
+            let mut way = Vec::new();
+            let mut next = Some(start);
+            while let Some(place) = next.filter(|place| seen.insert(*place)) {
+                way.push(place);
+                next = self.blocked_dependencies(place, blocked).next();
+            }
+            if let Some(met) = next.and_then(|place| way.iter().position(|other| *other == place)) {
+                circles.add(&way[met..]);
             }
         }
-        None
+        circles
     }
 }
+
+/// Circles that share no item.
+#[derive(Debug, Default)]
+struct Circles {
+    circles: Vec<Vec<Place>>,
+    /// In which circle an item is, and where in it.
+    position: HashMap<Place, (usize, usize)>,
+}
+
+impl Circles {
+    fn add(&mut self, circle: &[Place]) {
+        for (index, place) in circle.iter().enumerate() {
+            self.position.insert(*place, (self.circles.len(), index));
+        }
+        self.circles.push(circle.to_vec());
+    }
+
+    /// The circle that an item is in, beginning with the item.
+    fn through(&self, place: Place) -> Option<impl Iterator<Item = Place>> {
+        let (circle, index) = self.position.get(&place)?;
+        let circle = &self.circles[*circle];
+        Some(circle[*index..].iter().chain(&circle[..*index]).copied())
+    }
+}
+
+/// A longer circle is not written out: every item of it has a reason of its own.
+const LONGEST_CIRCLE: usize = 10;
 
 #[cfg(test)]
 mod tests {
@@ -299,6 +333,23 @@ mod tests {
         let missing = Dependency::Hopeless("depends on x, which does not exist".to_owned());
         let queue = Queue::new([(vec![missing], false)]);
         assert_eq!(reasons(&queue), [(0, "depends on x, which does not exist".to_owned())]);
+    }
+
+    #[test]
+    fn long_chains_and_circles_are_named_in_short_and_soon() {
+        let count = 50_000;
+        let after = |place: Place| vec![Dependency::Queued((place + 1) % count)];
+        let circle = Queue::new((0..count).map(|place| (after(place), false)));
+        let reasons = circle.blocked(|_| "001-some-item");
+        assert_eq!(reasons.len(), count);
+        assert!(reasons.iter().all(|(_, reason)| reason.len() < 300 && reason.contains("…")));
+
+        let before =
+            |place: Place| place.checked_sub(1).map(Dependency::Queued).into_iter().collect();
+        let mut chain = Queue::new((0..count).map(|place| (before(place), false)));
+        chain.take();
+        chain.fail(0);
+        assert_eq!(chain.blocked(|_| "001-some-item").len(), count - 1);
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 use crate::capabilities::{Kind, Level};
 use crate::journal::{self, Event, EventKind, Writer};
 use crate::layout;
+use crate::progress::{self, Found};
 use crate::saved::{self, Saved};
 use crate::settle::{self, Since};
 use crate::time::Timestamp;
@@ -24,7 +25,9 @@ pub struct Run {
 impl Run {
     /// True if everything in it has been brought to where it belongs.
     fn is_settled(&self) -> bool {
-        self.last.as_ref().is_none_or(|event| event.kind == EventKind::BatchFinished)
+        self.last.as_ref().is_none_or(|event| {
+            event.kind == EventKind::BatchFinished && !event.more.contains_key("unsynced")
+        })
     }
 
     /// True if a session is in it that could go on.
@@ -45,8 +48,11 @@ pub fn all(tree: Tree<'_>) -> Result<Vec<Run>, Failure> {
     for entry in tree.list(layout::RUNS)? {
         if entry.kind == Kind::Directory {
             let directory = format!("{}/{}", layout::RUNS, entry.name);
-            let last = journal::last_event(tree, &directory)?;
-            runs.push(Run { directory, last });
+            // What is wrong with another session's directory must not stop this one.
+            match journal::last_event(tree, &directory) {
+                Ok(last) => runs.push(Run { directory, last }),
+                Err(failure) => tree.log(Level::Warning, &failure.to_string()),
+            }
         }
     }
     runs.sort_by_key(|run| std::cmp::Reverse(run.time()));
@@ -62,27 +68,38 @@ pub fn behind_damage(tree: Tree<'_>, session_id: Option<&str>) -> Result<Option<
     {
         return Ok(Some(saved));
     }
-    match all(tree)?.into_iter().find(Run::is_resumable) {
-        Some(run) => saved::rebuild(tree, &run.directory),
-        None => Ok(None),
+    for run in all(tree)?.into_iter().filter(Run::is_resumable) {
+        if let Some(saved) = saved::rebuild(tree, &run.directory)?
+            && !saved.single
+        {
+            return Ok(Some(saved));
+        }
     }
+    Ok(None)
 }
 
-/// Brings the results of a session that is left into its items' files and closes its journal.
-pub fn leave(tree: Tree<'_>, saved: &Saved) -> Result<(), Failure> {
+/// Brings the results of a session into their items' files and records that they are there. What
+/// cannot be written stays unsynced.
+pub fn sync(tree: Tree<'_>, saved: &mut Saved) -> Result<Writer, Failure> {
     saved.report_damage(tree);
-    let changed = settle::settle(tree, &saved.unsynced, Since::Respect)?;
-    if changed > 0 {
-        let session = &saved.progress.session_id;
-        tree.log(
-            Level::Info,
-            &format!("session {session}: {changed} results brought into their item.json"),
-        );
+    let unwritten = settle::settle(tree, &saved.unsynced, Since::Respect)?;
+    settle::complain(tree, &unwritten);
+    saved.unsynced = unwritten.into_iter().map(|(outcome, _)| outcome).collect();
+    let mut journal = Writer::open(tree, &saved.directory, saved.last_event)?;
+    if saved.unsynced.is_empty() {
+        let synced = Event::new(EventKind::Synced, tree.now()).with("through", saved.last_event);
+        journal.append(tree, &mut [synced], true)?;
+        saved.last_event = journal.last();
     }
-    let mut journal = Writer::open(tree, &saved.directory(), saved.last_event)?;
-    let now = tree.now();
-    let synced = Event::new(EventKind::Synced, now).with("through", saved.last_event);
-    journal.append(tree, &mut [synced, finished(now, "left", false)], true)
+    Ok(journal)
+}
+
+/// Settles a session that is left and closes its journal. If a result cannot be written, the
+/// session stays unsettled: every later opening tries again.
+pub fn leave(tree: Tree<'_>, mut saved: Saved) -> Result<(), Failure> {
+    let mut journal = sync(tree, &mut saved)?;
+    let finished = finished(tree.now(), "left", false, saved.unsynced.len());
+    journal.append(tree, &mut [finished], true)
 }
 
 /// Every session but `current` that was never closed: that of a progress file which somebody
@@ -100,13 +117,20 @@ pub fn unsettled(tree: Tree<'_>, current: Option<&str>) -> Result<Vec<Saved>, Fa
 
 /// Settles and closes every session but `current` that was never closed.
 pub fn settle_others(tree: Tree<'_>, current: Option<&str>) -> Result<(), Failure> {
-    unsettled(tree, current)?.iter().try_for_each(|saved| leave(tree, saved))
+    unsettled(tree, current)?.into_iter().try_for_each(|saved| leave(tree, saved))
 }
 
 /// Removes the oldest runs beyond those that are kept. What cannot be removed stays: it is no
 /// reason to stop a batch.
 pub fn prune(tree: Tree<'_>, current: &str) -> Result<(), Failure> {
-    let old = all(tree)?.into_iter().filter(|run| run.directory != current && run.is_settled());
+    let saved = match progress::find(tree) {
+        Found::Valid(progress) => Some(layout::run_directory(&progress.session_id)),
+        _ => None,
+    };
+    let is_needed = |run: &Run| {
+        run.directory == current || Some(&run.directory) == saved.as_ref() || !run.is_settled()
+    };
+    let old = all(tree)?.into_iter().filter(|run| !is_needed(run));
     for run in old.skip(KEPT - 1) {
         for entry in tree.list(&run.directory)? {
             remove_or_say(tree, &format!("{}/{}", run.directory, entry.name));
@@ -122,7 +146,8 @@ fn remove_or_say(tree: Tree<'_>, path: &str) {
     }
 }
 
-/// The last event of a journal: everything in it has been brought to where it belongs.
-pub fn finished(now: Timestamp, reason: &str, resumable: bool) -> Event {
-    Event::new(EventKind::BatchFinished, now).with("reason", reason).with("resumable", resumable)
+/// The last event of a journal; so many results are not where they belong.
+pub fn finished(now: Timestamp, reason: &str, resumable: bool, unsynced: usize) -> Event {
+    let event = Event::new(EventKind::BatchFinished, now).with("reason", reason);
+    event.with("resumable", resumable).with_some("unsynced", (unsynced > 0).then_some(unsynced))
 }

@@ -24,17 +24,18 @@ pub struct Saved {
     pub last_event: u64,
     /// Damaged places in the journal.
     pub damage: Vec<Damage>,
+    /// The directory of its journal and logs.
+    pub directory: String,
+    /// True if it is of a run of a single item, which has no progress file.
+    pub single: bool,
 }
 
 impl Saved {
-    /// The directory of its journal and logs.
-    pub fn directory(&self) -> String {
-        layout::run_directory(&self.progress.session_id)
-    }
-
     /// The document that a snapshot of it would be.
     pub fn document(&self) -> Progress<&str> {
-        document(&self.progress, &self.ledger, self.last_event)
+        let first = self.unsynced.iter().map(|outcome| outcome.seq).min();
+        let mark = first.map_or(self.last_event, |seq| seq.saturating_sub(1));
+        document(&self.progress, &self.ledger, mark)
     }
 
     /// `3 completed, 1 failed, 4 left`.
@@ -91,6 +92,8 @@ pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
         unsynced: Vec::new(),
         last_event: after,
         damage: Vec::new(),
+        directory: directory.clone(),
+        single: false,
     };
     let reading = journal::read(tree, &directory, after, |event| saved.replay(&event))?;
     saved.last_event = reading.last;
@@ -103,7 +106,7 @@ pub fn rebuild(tree: Tree<'_>, directory: &str) -> Result<Option<Saved>, Failure
     let mut saved: Option<Saved> = None;
     let reading = journal::read(tree, directory, 0, |event| {
         if saved.is_none() && event.kind == EventKind::BatchStarted {
-            saved = Some(begin(&event));
+            saved = Some(begin(&event, directory));
         }
         if let Some(saved) = &mut saved {
             saved.replay(&event);
@@ -132,7 +135,7 @@ impl Saved {
 }
 
 /// The head of a session that begins with this event.
-fn begin(event: &Event) -> Saved {
+fn begin(event: &Event, directory: &str) -> Saved {
     let progress = Progress {
         session_id: event.text("session_id").unwrap_or_default().to_owned(),
         pid: 1,
@@ -158,6 +161,8 @@ fn begin(event: &Event) -> Saved {
         unsynced: Vec::new(),
         last_event: 0,
         damage: Vec::new(),
+        directory: directory.to_owned(),
+        single: event.is("single"),
     }
 }
 
@@ -186,5 +191,5 @@ fn head(progress: Progress) -> Progress {
 /// A new session's head.
 pub fn new_head(session_id: String, now: Timestamp) -> Progress {
     let event = Event::new(EventKind::BatchStarted, now).with("session_id", session_id);
-    begin(&event).progress
+    begin(&event, "").progress
 }

@@ -1,6 +1,6 @@
 //! Bringing the results of a journal into the items' files.
 
-use crate::capabilities::Replacement;
+use crate::capabilities::{Level, Replacement};
 use crate::items::{self, Change};
 use crate::journal::{Event, EventKind};
 use crate::layout;
@@ -19,6 +19,8 @@ pub struct Outcome {
     pub change: Change,
     /// When it was recorded.
     pub time: Timestamp,
+    /// The number of the event that recorded it.
+    pub seq: u64,
 }
 
 impl Outcome {
@@ -34,7 +36,7 @@ impl Outcome {
             }
             _ => return None,
         };
-        Some(Outcome { item: event.item.clone()?, change, time: event.time })
+        Some(Outcome { item: event.item.clone()?, change, time: event.time, seq: event.seq })
     }
 
     /// The item, if this is a completion.
@@ -52,11 +54,19 @@ pub enum Since {
     Respect,
 }
 
-/// Brings results into their files, durably, and says how many files were changed.
-pub fn settle(tree: Tree<'_>, outcomes: &[Outcome], since: Since) -> Result<usize, Failure> {
-    let mut changed = 0;
+/// A result that could not be brought into its file, and why.
+pub type Unwritten = (Outcome, String);
+
+/// Brings results into their files, durably, and returns those that could not be written: a file
+/// that cannot be read or a directory that cannot be written to is that item's trouble alone.
+pub fn settle(
+    tree: Tree<'_>,
+    outcomes: &[Outcome],
+    since: Since,
+) -> Result<Vec<Unwritten>, Failure> {
+    let mut unwritten = Vec::new();
     for group in outcomes.chunks(GROUP) {
-        let mut files: Vec<Replacement> = Vec::new();
+        let mut writing: Vec<(&Outcome, Replacement)> = Vec::new();
         for outcome in group {
             if since == Since::Respect && is_changed_since(tree, outcome)? {
                 continue;
@@ -64,22 +74,41 @@ pub fn settle(tree: Tree<'_>, outcomes: &[Outcome], since: Since) -> Result<usiz
             match items::replacement(tree, &outcome.item, &outcome.change) {
                 // A later result of the same item stands for both.
                 Ok(Some(file)) => {
-                    files.retain(|other| other.path != file.path);
-                    files.push(file);
+                    writing.retain(|(other, _)| other.item != outcome.item);
+                    writing.push((outcome, file));
                 }
                 Ok(None) => {}
-                Err(problem) => tree.log(
-                    crate::capabilities::Level::Warning,
-                    &format!("{}: its result cannot be written: {problem}", outcome.item),
-                ),
+                // Nobody can want anything of an item that is gone.
+                Err(_) if tree.stat(&layout::item_directory(&outcome.item))?.is_none() => {}
+                Err(problem) => unwritten.push((outcome.clone(), problem)),
             }
         }
-        if !files.is_empty() {
-            changed += files.len();
-            tree.replace(files, true)?;
-        }
+        unwritten.extend(write(tree, writing));
     }
-    Ok(changed)
+    Ok(unwritten)
+}
+
+/// Replaces files together; if that fails, one by one, to find out which cannot be.
+fn write(tree: Tree<'_>, files: Vec<(&Outcome, Replacement)>) -> Vec<Unwritten> {
+    let together: Vec<Replacement> = files.iter().map(|(_, file)| file.clone()).collect();
+    if together.is_empty() || tree.replace(together, true).is_ok() {
+        return Vec::new();
+    }
+    let alone = files.into_iter().filter_map(|(outcome, file)| {
+        let failure = tree.replace(vec![file], true).err()?;
+        Some((outcome.clone(), failure.to_string()))
+    });
+    alone.collect()
+}
+
+/// Tells the user which results could not be written.
+pub fn complain(tree: Tree<'_>, unwritten: &[Unwritten]) {
+    for (outcome, problem) in unwritten {
+        tree.log(
+            Level::Warning,
+            &format!("{}: its result cannot be written yet: {problem}", outcome.item),
+        );
+    }
 }
 
 fn is_changed_since(tree: Tree<'_>, outcome: &Outcome) -> Result<bool, Failure> {

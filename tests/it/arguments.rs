@@ -96,6 +96,7 @@ fn flags_that_make_no_sense() {
         &["run", "--parallel", "-1"],
         &["run", "--parallel", "two"],
         &["run", "--format", "xml"],
+        &["run", "--mock-agent", "--mock-delay", "18446744073709551615"],
         &["run", "--demo", "--no-resume"],
         &["run", "--demo", "1"],
         &["-q", "-v", "run"],

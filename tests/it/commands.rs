@@ -25,6 +25,9 @@ fn init_add_and_run_from_nothing() {
     let made = repository.run(&["init"]);
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     assert!(repository.read(".wreckit/.gitignore").contains("/batch-progress.json"));
+    let nothing = repository.run(&["run", "--mock-agent"]);
+    assert_eq!((nothing.code, nothing.stdout.as_str()), (Some(0), "0 completed\n"));
+    assert!(nothing.stderr.contains("wreckit-host add TITLE"), "{}", nothing.stderr);
     let again = repository.run(&["init"]);
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""));
 

@@ -1,14 +1,14 @@
 //! When results go into the items' files, and when the snapshot is rewritten.
 //!
 //! The journal is what makes a result durable, so both may trail it; together they cost little
-//! however large the batch is. A snapshot is only ever written when every result that it includes
-//! is in its item's file: a resume then has only the journal beyond the snapshot to look at.
+//! however large the batch is. A snapshot only claims events whose results are in their items'
+//! files: a resume then has only the journal beyond the snapshot to look at.
 
 use crate::journal::{Event, EventKind, Writer};
 use crate::ledger::Ledger;
 use crate::progress::{self, Progress};
 use crate::saved;
-use crate::settle::{self, Outcome, Since};
+use crate::settle::{self, Outcome, Since, Unwritten};
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
@@ -24,6 +24,8 @@ const SMALL: u64 = 64 << 10;
 pub(super) struct Checkpoint {
     /// Results that are not in their `item.json` yet.
     unsynced: Vec<Outcome>,
+    /// Up to this event the user was told of what cannot be written.
+    complained: u64,
     /// When files were last brought up to date.
     last: Timestamp,
     /// When the snapshot was last written.
@@ -43,6 +45,7 @@ impl Checkpoint {
     pub(super) fn new(now: Timestamp, keeps_progress: bool) -> Self {
         Checkpoint {
             unsynced: Vec::new(),
+            complained: 0,
             last: now,
             snapshot: now,
             size: 0,
@@ -95,14 +98,36 @@ impl Checkpoint {
         if self.unsynced.is_empty() {
             return Ok(None);
         }
-        settle::settle(tree, &self.unsynced, Since::Ignore)?;
+        let unwritten = settle::settle(tree, &self.unsynced, Since::Ignore)?;
+        self.keep(tree, unwritten);
+        if !self.unsynced.is_empty() {
+            return Ok(None);
+        }
         let through = journal.last();
-        let synced = Event::new(EventKind::Synced, tree.now()).with("through", through);
-        let mut events = [synced];
+        let mut events = [Event::new(EventKind::Synced, tree.now()).with("through", through)];
         journal.append(tree, &mut events, false)?;
-        self.unsynced.clear();
         let [synced] = events;
         Ok(Some(synced))
+    }
+
+    /// What could not be written stays to be written; each is complained of once.
+    pub(super) fn keep(&mut self, tree: Tree<'_>, unwritten: Vec<Unwritten>) {
+        let new = unwritten.iter().position(|(outcome, _)| outcome.seq > self.complained);
+        settle::complain(tree, new.map_or(&[], |new| &unwritten[new..]));
+        self.complained = unwritten.last().map_or(self.complained, |(outcome, _)| outcome.seq);
+        self.unsynced = unwritten.into_iter().map(|(outcome, _)| outcome).collect();
+    }
+
+    /// The items whose results are not in their files.
+    pub(super) fn unsynced(&self) -> impl Iterator<Item = &str> {
+        self.unsynced.iter().map(|outcome| outcome.item.as_str())
+    }
+
+    /// The last event that a snapshot may claim: a resume looks at everything behind it, and what
+    /// could not be written has to be there.
+    fn mark(&self, journal: &Writer) -> u64 {
+        let first = self.unsynced.iter().map(|outcome| outcome.seq).min();
+        first.map_or(journal.last(), |seq| seq.saturating_sub(1))
     }
 
     /// Rewrites the snapshot. Everything in it has been synced.
@@ -120,7 +145,8 @@ impl Checkpoint {
             return Ok(());
         }
         head.updated_at = now;
-        self.size = progress::write(tree, &saved::document(head, ledger, journal.last()), durable)?;
+        self.size =
+            progress::write(tree, &saved::document(head, ledger, self.mark(journal)), durable)?;
         self.journal = journal.bytes();
         self.changed = false;
         Ok(())

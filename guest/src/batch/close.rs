@@ -53,8 +53,9 @@ impl Session {
         events.extend(self.checkpoint.sync(tree, &mut self.journal)?);
 
         let blocked = match reason {
-            CloseReason::Ended => self.plan.blocked(&self.ledger),
-            CloseReason::Interrupted => Vec::new(),
+            // A single run that ran its item has nothing to say of the others.
+            CloseReason::Ended if !self.ran_its_item() => self.plan.blocked(&self.ledger),
+            CloseReason::Ended | CloseReason::Interrupted => Vec::new(),
         };
         let blocked = self.named(&blocked);
         for (id, reason) in &blocked {
@@ -62,14 +63,22 @@ impl Session {
                 Event::of(EventKind::ItemBlocked, now, id).with("reason", reason.clone()),
             );
         }
+        let unsynced: Vec<String> = self.checkpoint.unsynced().map(str::to_owned).collect();
+        for id in &unsynced {
+            if !self.invalid.iter().any(|(invalid, _)| invalid == id) {
+                self.invalid
+                    .push((id.clone(), "its result cannot be written into item.json".to_owned()));
+            }
+        }
         let remaining = self.remaining(tree)?;
-        let resumable = !remaining.is_empty() && !self.options.single;
+        let is_open = !remaining.is_empty() || !unsynced.is_empty();
+        let resumable = is_open && !self.options.single;
         let word = match reason {
             CloseReason::Interrupted => "interrupted",
             CloseReason::Ended if blocked.is_empty() => "ended",
             CloseReason::Ended => "blocked",
         };
-        self.happened(runs::finished(now, word, resumable));
+        self.happened(runs::finished(now, word, resumable, unsynced.len()));
         events.extend(self.record(tree)?);
 
         if resumable {
@@ -100,6 +109,10 @@ impl Session {
         };
         summary.complete_last_event();
         Ok(summary)
+    }
+
+    fn ran_its_item(&self) -> bool {
+        self.options.single && self.ledger.completed().len() + self.ledger.failed().len() > 0
     }
 
     /// What is left and could run some day: not what is gone or cannot be used.

@@ -220,14 +220,11 @@ impl Assessment {
 }
 
 /// For a single run: the saved session stays, but its results go where every reader sees them.
-fn keep_for_later(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Failure> {
-    if let Some(saved) = &assessment.saved
+fn keep_for_later(tree: Tree<'_>, mut assessment: Assessment) -> Result<Option<Saved>, Failure> {
+    if let Some(saved) = &mut assessment.saved
         && !saved.unsynced.is_empty()
     {
-        settle::settle(tree, &saved.unsynced, Since::Respect)?;
-        let mut journal = Writer::open(tree, &saved.directory(), saved.last_event)?;
-        let synced = Event::new(EventKind::Synced, tree.now()).with("through", saved.last_event);
-        journal.append(tree, &mut [synced], true)?;
+        runs::sync(tree, saved)?;
     }
     Ok(assessment.saved)
 }
@@ -249,7 +246,9 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
             Ok(saved)
         }
         Decision::Leave(reason) => {
-            if let Some(saved) = &saved {
+            let what = saved.as_ref().map(Saved::describe);
+            let what = what.map(|what| format!(" ({what})")).unwrap_or_default();
+            if let Some(saved) = saved {
                 runs::leave(tree, saved)?;
             }
             let (code, why) = match reason {
@@ -260,8 +259,6 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
                 ),
                 Reason::Asked => ("NO_RESUME", "the saved session is left".to_owned()),
             };
-            let what =
-                saved.as_ref().map(|saved| format!(" ({})", saved.describe())).unwrap_or_default();
             let id = backup::set_aside(tree, "run", layout::PROGRESS, code)?;
             let level = if reason == Reason::Asked { Level::Info } else { Level::Warning };
             tree.log(
@@ -303,7 +300,7 @@ fn start_event(
     let event = Event::new(EventKind::BatchStarted, now);
     ledger.apply(&event.clone().with("retried", retried.clone()));
     let findings = plan::survey(tree, ledger, chosen)?;
-    let new = findings.open_ids().filter(|id| ledger.find(id).is_none());
+    let new = findings.open_ids().filter(|id| !ledger.is_queued(id));
     let event = event
         .with("queue", new.collect::<Value>())
         .with("skipped", findings.done.clone())
@@ -321,10 +318,11 @@ fn start(
     origin: Origin,
 ) -> Result<(Session, Opening), OpenError> {
     let now = tree.now();
+    let mut unwritten = Vec::new();
     let (mut head, mut ledger, last_event) = match saved {
         Some(saved) => {
             saved.report_damage(tree);
-            settle::settle(tree, &saved.unsynced, Since::Respect)?;
+            unwritten = settle::settle(tree, &saved.unsynced, Since::Respect)?;
             (saved.progress, saved.ledger, saved.last_event)
         }
         None => (saved::new_head(session_id(tree), now), Ledger::default(), 0),
@@ -348,9 +346,12 @@ fn start(
         .with("pid", identity.pid)
         .with("owner", Owner::of(identity).to_json())
         .with("parallel", head.parallel);
+    if options.single {
+        event = event.with("single", true);
+    }
     event.more.extend(lists);
     let mut events = vec![event];
-    if origin != Origin::Fresh {
+    if origin != Origin::Fresh && unwritten.is_empty() {
         events.push(Event::new(EventKind::Synced, now).with("through", last_event));
     }
     for (id, problem) in &findings.invalid {
@@ -365,6 +366,7 @@ fn start(
     journal.append(tree, &mut events, true)?;
     let plan = Plan::new(tree, &ledger, &findings, &options.items);
     let mut checkpoint = Checkpoint::new(now, !options.single);
+    checkpoint.keep(tree, unwritten);
     checkpoint.write(tree, &mut head, &ledger, &journal, true)?;
 
     let opening =

@@ -121,7 +121,12 @@ impl Resolver<'_> {
         let known = self.ledger.find(id);
         match known.map(|item| self.ledger.standing(item)) {
             Some(Standing::Completed | Standing::Skipped) => return None,
-            Some(Standing::Failed) => return hopeless(id, "failed"),
+            // Somebody may have finished it by hand since.
+            Some(Standing::Failed) => {
+                let is_done =
+                    items::read(self.tree, id).is_ok_and(|item| item.state == items::DONE);
+                return if is_done { None } else { hopeless(id, "failed") };
+            }
             Some(Standing::Queued | Standing::InHand) | None => {}
         }
         if let Some(place) = known.and_then(|item| self.place_of.get(&item)) {

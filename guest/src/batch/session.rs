@@ -299,6 +299,8 @@ impl Session {
                 let until = now.after(self.next_pause);
                 self.next_pause = self.next_pause.saturating_mul(2).min(LONGEST_PAUSE);
                 self.pause = Some(Pause { until });
+                // A single run has not run its item yet.
+                self.exhausted = false;
                 event(EventKind::BatchPaused)
                     .with("reason", reason.clone())
                     .with("until", until.to_string())

@@ -612,6 +612,79 @@ fn what_cannot_be_read_in_place_of_the_progress_file_is_set_aside() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_kept_until_it_can_be() {
+    let machine = machine(&THREE[..2]);
+    let process = machine.process(1);
+    let file = layout::item_file("001-a");
+    let whole = machine.text(&file).unwrap();
+    let summary = run(&process, &options(), |attempt| {
+        if attempt.item == "001-a" {
+            machine.put(&file, "half an agent's edi");
+        }
+        Outcome::Completed
+    });
+    assert_eq!(summary.completed, THREE[..2]);
+    assert_eq!(ids(&summary.invalid), ["001-a"]);
+    assert!(summary.resumable, "something is still to be written");
+    // However the session is left while the file is damaged: it is not forgotten.
+    let afresh = Options { no_resume: true, ..options() };
+    let summary = run(&process, &afresh, |_| panic!("nothing is to run"));
+    assert_eq!(ids(&summary.invalid), ["001-a"]);
+    // Mended as it was before the result, by a restored backup for instance.
+    machine.put(&file, whole);
+    let earlier = machine.clock.get() - 1_000_000;
+    machine.set_modified(&file, earlier);
+    let mut again = Vec::new();
+    run(&process, &options(), |attempt| {
+        again.push(attempt.item.clone());
+        Outcome::Completed
+    });
+    assert_eq!(again, [""; 0]);
+    assert_eq!(machine.state_of("001-a"), "done");
+}
+
+#[test]
+fn a_dependency_that_failed_and_was_done_by_hand_blocks_no_more() {
+    let machine = machine(&THREE[..1]);
+    machine.item("002-b", "idea", &["001-a"]);
+    let process = machine.process(1);
+    run(&process, &options(), |_| Outcome::Failed("no".to_owned()));
+    machine.item("001-a", "done", &[]);
+    let summary = run(&process, &options(), |_| Outcome::Completed);
+    assert_eq!((summary.completed, summary.blocked), (vec!["002-b".to_owned()], Vec::new()));
+}
+
+#[test]
+fn items_that_a_file_of_other_hands_names_outside_its_queue_are_not_dropped() {
+    let machine = machine(&THREE);
+    let theirs = json!({
+        "schema_version": 1, "session_id": "theirs", "pid": 74412,
+        "started_at": "2023-11-14T22:00:00.000Z", "updated_at": "2023-11-14T22:13:00.000Z",
+        "parallel": 1, "queued_items": ["001-a"], "current_item": null, "completed": [],
+        "failed": ["002-b"], "skipped": [], "in_flight": ["003-c"],
+    });
+    machine.put(layout::PROGRESS, theirs.to_string());
+    let process = machine.process(1);
+    let retry = Options { retry_failed: true, ..options() };
+    let mut summary = run(&process, &retry, |_| Outcome::Completed);
+    summary.completed.sort();
+    assert_eq!(summary.completed, THREE);
+}
+
+#[test]
+fn a_single_run_waits_for_its_paused_item() {
+    let machine = machine(&THREE);
+    let process = machine.process(1);
+    let single = Options { single: true, ..options() };
+    let mut starts = 0;
+    let summary = run(&process, &single, |_| {
+        starts += 1;
+        if starts < 3 { Outcome::Paused("limit".to_owned()) } else { Outcome::Completed }
+    });
+    assert_eq!((starts, summary.completed), (3, vec!["001-a".to_owned()]));
+}
+
+#[test]
 fn only_the_last_twenty_runs_are_kept() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
@@ -629,6 +702,7 @@ enum Way {
     Afresh,
     Delete,
     Doctor,
+    DamageAndDoctor,
 }
 
 proptest! {
@@ -639,7 +713,7 @@ proptest! {
     /// the end every item is done.
     #[test]
     fn nothing_acknowledged_is_lost(
-        crashes in proptest::collection::vec((0usize..40, any::<bool>(), any::<u64>(), 0u8..4), 0..6),
+        crashes in proptest::collection::vec((0usize..40, any::<bool>(), any::<u64>(), 0u8..5), 0..6),
         parallel in 1u32..4,
     ) {
         let items = ["001-a", "002-b", "003-c", "004-d", "005-e", "006-f"];
@@ -658,6 +732,10 @@ proptest! {
             match way {
                 Way::Delete => machine.delete(layout::PROGRESS),
                 Way::Doctor => {
+                    doctor::fix(tree(&process)).unwrap();
+                }
+                Way::DamageAndDoctor => {
+                    machine.put(layout::PROGRESS, "{");
                     doctor::fix(tree(&process)).unwrap();
                 }
                 Way::Resume | Way::Afresh => {}
@@ -699,7 +777,8 @@ proptest! {
                     (random >> 33) as usize
                 });
             }
-            way = [Way::Resume, Way::Afresh, Way::Delete, Way::Doctor][usize::from(next)];
+            way = [Way::Resume, Way::Afresh, Way::Delete, Way::Doctor, Way::DamageAndDoctor]
+                [usize::from(next)];
         }
         for id in items {
             prop_assert_eq!(machine.state_of(id), "done", "{}", id);

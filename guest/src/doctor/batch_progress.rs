@@ -51,22 +51,40 @@ fn stale(tree: Tree<'_>, progress: Progress) -> Result<Option<Diagnostic>, Failu
 
 /// Mends a finding of this file. The lock is held.
 pub(super) fn mend(tree: Tree<'_>, diagnostic: &Diagnostic) -> Result<Mended, Failure> {
-    let (saved, rebuild) = match progress::find(tree) {
-        Found::Valid(progress) => (Some(saved::load(tree, *progress)?), false),
-        Found::Damaged { session_id, .. } => {
-            (runs::behind_damage(tree, session_id.as_deref())?, true)
+    let behind = |session_id: Option<&str>| runs::behind_damage(tree, session_id);
+    match progress::find(tree) {
+        Found::Valid(progress) => {
+            let saved = saved::load(tree, *progress)?;
+            remove(tree, diagnostic, Some(saved))
         }
-        Found::Missing | Found::Unreadable(_) => (runs::behind_damage(tree, None)?, true),
-    };
-    match saved {
-        Some(saved) if rebuild => replace(tree, diagnostic, &saved),
-        saved => remove(tree, diagnostic, saved.as_ref()),
+        Found::Damaged { session_id, .. } => match behind(session_id.as_deref())? {
+            Some(saved) => {
+                let backup = backup::copy(tree, "doctor-fix", layout::PROGRESS, diagnostic.code)?;
+                rebuild(tree, diagnostic, saved, backup)
+            }
+            None => remove(tree, diagnostic, None),
+        },
+        // What cannot be read cannot be copied either: it is moved.
+        Found::Missing | Found::Unreadable(_) => match behind(None)? {
+            Some(saved) => {
+                let backup =
+                    backup::set_aside(tree, "doctor-fix", layout::PROGRESS, diagnostic.code)?;
+                rebuild(tree, diagnostic, saved, backup)
+            }
+            None => remove(tree, diagnostic, None),
+        },
     }
 }
 
 /// The journal says what the damaged file said: it takes its place.
-fn replace(tree: Tree<'_>, diagnostic: &Diagnostic, saved: &Saved) -> Result<Mended, Failure> {
-    let backup = backup::set_aside(tree, "doctor-fix", layout::PROGRESS, diagnostic.code)?;
+fn rebuild(
+    tree: Tree<'_>,
+    diagnostic: &Diagnostic,
+    mut saved: Saved,
+    backup: String,
+) -> Result<Mended, Failure> {
+    // A snapshot claims only what is in the items' files.
+    runs::sync(tree, &mut saved)?;
     progress::write(tree, &saved.document(), true)?;
     let message = format!(
         "Rebuilt {} from its journal ({}); wreckit-host backups restore {backup} undoes this",
@@ -80,7 +98,7 @@ fn replace(tree: Tree<'_>, diagnostic: &Diagnostic, saved: &Saved) -> Result<Men
 fn remove(
     tree: Tree<'_>,
     diagnostic: &Diagnostic,
-    saved: Option<&Saved>,
+    saved: Option<Saved>,
 ) -> Result<Mended, Failure> {
     if let Some(saved) = saved {
         runs::leave(tree, saved)?;

@@ -4,13 +4,16 @@ use std::fmt;
 
 use super::event::Event;
 use super::line;
+use crate::capabilities::Kind;
 use crate::layout;
 use crate::tree::{Failure, Tree};
 
 /// How much is read at a time.
 const CHUNK: u64 = 256 << 10;
-/// A longer line is damage: the queue of a million items has about 50 MiB.
-const LONGEST_LINE: usize = 96 << 20;
+/// A longer line is damage: the queue of half a million items has about 25 MiB.
+const LONGEST_LINE: usize = 32 << 20;
+/// The last line of a journal is small; further back than this it is not looked for.
+const LAST_LINE: u64 = 16 << 20;
 /// A search for an event gives way to reading on when it has come this near.
 const NEAR: u64 = 64 << 10;
 
@@ -49,6 +52,7 @@ pub fn segments(tree: Tree<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
     let mut numbers: Vec<u32> = tree
         .list(directory)?
         .iter()
+        .filter(|entry| entry.kind == Kind::File)
         .filter_map(|entry| layout::segment_number(&entry.name))
         .collect();
     numbers.sort_unstable();
@@ -107,7 +111,7 @@ pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Fail
             if found.is_some() {
                 return Ok(found);
             }
-            if start == 0 {
+            if start == 0 || window >= LAST_LINE {
                 break;
             }
             window = window.saturating_mul(8);
@@ -116,7 +120,8 @@ pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Fail
     Ok(None)
 }
 
-/// The files of the segments, each with the sequence number that it begins with, if it has one.
+/// The files of the segments, each with the sequence number that it begins with. That of the first
+/// one is of no interest, and its line is long; one that is damaged is not known.
 fn segments_with_start(
     tree: Tree<'_>,
     directory: &str,
@@ -124,8 +129,11 @@ fn segments_with_start(
     let mut found = Vec::new();
     for number in segments(tree, directory)? {
         let path = layout::segment(directory, number);
-        let first = line::peek_seq(&tree.read_at(&path, 0, 32)?);
-        found.push((path, first));
+        let first = match found.is_empty() {
+            true => None,
+            false => Lines::new(tree, &path, 0).next()?.and_then(|(_, line)| line::decode(&line)),
+        };
+        found.push((path, first.map(|event| event.seq)));
     }
     Ok(found)
 }
@@ -142,8 +150,11 @@ fn seek(tree: Tree<'_>, path: &str, after: u64) -> Result<u64, Failure> {
     while after > 0 && high - low > NEAR {
         let middle = low + (high - low) / 2;
         let bytes = tree.read_at(path, middle, NEAR.min(high - middle))?;
-        let next = bytes.iter().position(|b| *b == b'\n').map(|newline| newline + 1);
-        match next.and_then(|start| Some((start, line::peek_seq(&bytes[start..])?))) {
+        // A whole line, and a sound one: a damaged number would lead astray.
+        let mut lines = bytes.split(|b| *b == b'\n');
+        let skipped = lines.next().map_or(0, <[u8]>::len) + 1;
+        let whole = lines.next().filter(|line| skipped + line.len() < bytes.len());
+        match whole.and_then(line::decode).map(|event| (skipped, event.seq)) {
             Some((start, seq)) if seq <= after => low = middle + start as u64,
             // Later, or nothing recognisable here: what matters begins before.
             _ => high = middle,

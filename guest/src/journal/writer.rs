@@ -13,6 +13,8 @@ pub struct Writer {
     segment: u32,
     last: u64,
     bytes: u64,
+    /// True if the current segment is not on disk with its name yet.
+    is_new: bool,
 }
 
 impl Writer {
@@ -22,7 +24,7 @@ impl Writer {
         tree.create_directory(directory)?;
         let segment =
             reader::segments(tree, directory)?.last().map_or(1, |last| last.saturating_add(1));
-        Ok(Writer { directory: directory.to_owned(), segment, last, bytes: 0 })
+        Ok(Writer { directory: directory.to_owned(), segment, last, bytes: 0, is_new: true })
     }
 
     /// The directory of the session.
@@ -58,14 +60,17 @@ impl Writer {
             text.push_str(&line::encode(event));
         }
         let path = layout::segment(&self.directory, self.segment);
-        match tree.append(&path, text.as_bytes(), durable) {
+        // What makes the file makes it durably: later appends take its name for granted.
+        match tree.append(&path, text.as_bytes(), durable || self.is_new) {
             Ok(()) => {
+                self.is_new = false;
                 self.last += events.len() as u64;
                 self.bytes += text.len() as u64;
                 Ok(())
             }
             Err(failure) => {
                 self.segment = self.segment.saturating_add(1);
+                self.is_new = true;
                 Err(failure)
             }
         }

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::value_parser;
+
 use super::Context;
 use super::demo::Demo;
 use super::error::Error;
@@ -46,6 +48,9 @@ pub(super) struct Args {
     demo: bool,
 }
 
+/// In milliseconds.
+const A_DAY: u64 = 24 * 60 * 60 * 1000;
+
 /// Which agent, for the commands that run one.
 #[derive(Debug, clap::Args)]
 pub(super) struct AgentArgs {
@@ -53,7 +58,7 @@ pub(super) struct AgentArgs {
     #[arg(long)]
     mock_agent: bool,
     /// How long the mock agent takes for an item, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 500)]
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = value_parser!(u64).range(..=A_DAY))]
     mock_delay: u64,
 }
 

@@ -77,6 +77,9 @@ impl Reporter for Human {
             ),
         };
         self.output.note(Tone::Plain, &text);
+        if counts.queued + counts.skipped == 0 {
+            self.output.note(Tone::Hint, "there are no items: `wreckit-host add TITLE` makes one");
+        }
     }
 
     fn event(&mut self, _: &JsonText) {}
