@@ -212,6 +212,54 @@ fn the_status_of_a_repository_without_a_session() {
 }
 
 #[test]
+fn a_repository_full_of_odd_files_stops_nothing() {
+    let repository = Repository::new("echo $1 >> ran", &["001-a"]);
+    std::fs::create_dir_all(repository.path(".wreckit/runs/odd/events.1.jsonl"))
+        .expect("a directory");
+    repository.write(".wreckit/runs/huge/events.1.jsonl", "");
+    let huge = std::fs::OpenOptions::new()
+        .write(true)
+        .open(repository.path(".wreckit/runs/huge/events.1.jsonl"))
+        .expect("a file");
+    huge.set_len(400 << 20).expect("a sparse file");
+    repository.write(".wreckit/batch-progress.json", &format!("[{}0]", "0,".repeat(20 << 20)));
+    let found = repository.run(&["doctor"]);
+    assert!(found.stdout.contains("BATCH_PROGRESS_CORRUPT"), "{} {}", found.stdout, found.stderr);
+    let ran = repository.run(&["run"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(repository.ran(), ["001-a"]);
+}
+
+#[test]
+fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays() {
+    let repository = Repository::new("true", &["001-a"]);
+    let before = repository.read(".wreckit/config.json");
+    std::os::unix::fs::symlink("config.json", repository.path(".wreckit/batch.lock"))
+        .expect("a link");
+    let ran = repository.run(&["run"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains(".wreckit/batch.lock"), "{}", ran.stderr);
+    assert_eq!(repository.read(".wreckit/config.json"), before);
+}
+
+#[test]
+fn a_result_whose_file_cannot_be_written_is_named_and_kept() {
+    let repository =
+        Repository::new("printf broken > .wreckit/items/$1/item.json; echo $1 >> ran", &["001-a"]);
+    let whole = repository.read(".wreckit/items/001-a/item.json");
+    let ran = repository.run(&["run"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    assert!(ran.stdout.contains("invalid  001-a: its result cannot be written"), "{}", ran.stdout);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    repository.write(".wreckit/items/001-a/item.json", &whole);
+    let file =
+        std::fs::File::open(repository.path(".wreckit/items/001-a/item.json")).expect("a file");
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("it is ours");
+    assert_eq!(repository.run(&["run"]).code, Some(0));
+    assert_eq!((repository.state("001-a").as_str(), repository.ran().len()), ("done", 1));
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_nothing() {
     let repository = Repository::new("echo $1 >> ran", &["001-a", "002-b"]);
     let mut child = repository.start(&["run", "--format", "json"]);

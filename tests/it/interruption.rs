@@ -1,6 +1,7 @@
 //! Killing a batch and going on.
 
 use std::collections::HashMap;
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -120,6 +121,31 @@ fn what_an_agent_leaves_in_its_group_is_ended_with_it() {
     assert_eq!(repository.run(&["run"]).code, Some(0));
     let child = repository.read("child");
     assert!(!std::path::Path::new(&format!("/proc/{}", child.trim())).exists());
+}
+
+#[test]
+fn a_zombie_that_nobody_collects_holds_nothing_up() {
+    // A daemon that left the group, and whose child in the group is dead and never waited for.
+    let script = "sh -c 'sleep 0 & exec setsid sleep 100' & sleep 0.3; echo $1 >> ran";
+    let repository = Repository::new(script, &ITEMS[..1]);
+    let ran = repository.run(&["run"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(repository.ran(), ["001-a"]);
+}
+
+#[test]
+fn nohup_is_respected() {
+    let repository = Repository::new(WAITS, &ITEMS[..1]);
+    let program = crate::environment::program().to_str().expect("a path").to_owned();
+    let script = format!("trap '' HUP; exec {program} run");
+    let mut command = std::process::Command::new("sh");
+    let batch = command.args(["-c", &script]).current_dir(repository.root());
+    let batch = batch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    repository.until("the agent", |repository| !repository.ran().is_empty());
+    kill(batch.id(), "HUP");
+    repository.write("go", "");
+    assert_eq!(finish(batch).code, Some(0));
+    done_once(&repository, &ITEMS[..1]);
 }
 
 #[test]

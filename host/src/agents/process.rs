@@ -12,13 +12,17 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, test_kill_process_group,
+    waitid, waitpgid,
 };
 
 use super::log_file::LogFile;
 
 /// What is left of a group when its leader has exited gets so long after SIGTERM.
 const GRACE_OF_THE_REST: Duration = Duration::from_secs(2);
+/// After SIGKILL nothing is left that can act; what is still counted then (a zombie that nobody
+/// collects) is not waited for any longer.
+const GRACE_AFTER_KILL: Duration = Duration::from_secs(1);
 /// So much output is taken at once, so that one agent that floods does not starve the others.
 const OUTPUT_AT_ONCE: usize = 256 << 10;
 
@@ -34,6 +38,8 @@ pub(crate) struct Process {
     leader: Option<ExitStatus>,
     /// When the group gets SIGKILL.
     kill_at: Option<Instant>,
+    /// When the rest of the group is given up.
+    give_up_at: Option<Instant>,
 }
 
 /// How a process ended.
@@ -66,7 +72,15 @@ impl Process {
             .process_group(0)
             .spawn()?;
         let pid = Pid::from_child(&child);
-        Ok(Process { child, pid, output: Some(output), log, leader: None, kill_at: None })
+        Ok(Process {
+            child,
+            pid,
+            output: Some(output),
+            log,
+            leader: None,
+            kill_at: None,
+            give_up_at: None,
+        })
     }
 
     /// Its id, and that of its group.
@@ -130,15 +144,18 @@ impl Process {
         if self.kill_at.is_some_and(|at| at <= Instant::now()) {
             self.kill_at = None;
             self.signal(Signal::KILL);
+            self.give_up_at = self.leader.map(|_| Instant::now() + GRACE_AFTER_KILL);
         }
         if self.leader.is_none() && self.leader_has_exited() {
             // While the leader is a zombie, its number cannot belong to another group.
             self.signal(Signal::TERM);
             self.leader = Some(self.child.wait()?);
             self.kill_at = Some(Instant::now() + GRACE_OF_THE_REST);
+            self.give_up_at = None;
         }
+        let given_up = self.give_up_at.is_some_and(|at| at <= Instant::now());
         match self.leader {
-            Some(status) if self.group_is_gone() => {
+            Some(status) if given_up || self.group_is_gone() => {
                 self.drain();
                 Ok(Some(Ending { exit_code: status.code(), signal: status.signal() }))
             }
@@ -172,6 +189,8 @@ impl Process {
     }
 
     fn group_is_gone(&self) -> bool {
+        // As the first process of a container we inherit what an agent leaves.
+        while matches!(waitpgid(self.pid, WaitOptions::NOHANG), Ok(Some(_))) {}
         test_kill_process_group(self.pid) == Err(Errno::SRCH)
     }
 

@@ -6,6 +6,7 @@ use super::Context;
 use super::error::Error;
 use super::exit_code::ExitCode;
 use crate::engine::Instance;
+use crate::run;
 
 /// List what was changed, removed or set aside, and bring it back
 #[derive(Debug, clap::Args)]
@@ -40,7 +41,9 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
             }
         }
         Command::Restore { id } => {
-            let files = context.call(&mut instance, |instance| instance.restore(id))??;
+            let files = context.call(&mut instance, |instance| {
+                run::patiently(|| instance.restore(id), run::holder_of_repair)
+            })??;
             for file in files {
                 context.output.result(&format!("restored {file}"));
             }

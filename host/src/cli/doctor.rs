@@ -8,6 +8,7 @@ use super::exit_code::ExitCode;
 use crate::engine::Instance;
 use crate::engine::doctor::{Diagnostic, Mended, RepairError, Severity, Treatment};
 use crate::output::Tone;
+use crate::run;
 
 /// Find damaged or stale state, and mend it with --fix
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,9 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let repository = context.repository()?;
     let mut instance = context.instance(&repository)?;
     let treated = match args.fix {
-        true => Some(context.call(&mut instance, Instance::fix)?),
+        true => Some(context.call(&mut instance, |instance| {
+            run::patiently(|| instance.fix(), run::holder_of_repair)
+        })?),
         false => None,
     };
     let (report, busy) = match treated {

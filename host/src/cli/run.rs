@@ -118,7 +118,9 @@ fn run_in(
     };
     let mut instance = context.instance(repository)?;
     if args.dry_run {
-        let forecast = context.call(&mut instance, |instance| instance.preview(&options))??;
+        let forecast = context.call(&mut instance, |instance| {
+            run::patiently(|| instance.preview(&options), run::holder_of_open)
+        })??;
         print_forecast(&forecast, context);
         return Ok(ExitCode::Success);
     }
@@ -174,7 +176,9 @@ pub(super) fn run_session(
     let marker = repository.marker().map_err(|error| Error::failed(&error))?;
     // From before the lock is taken: a signal at any later moment is one of the batch's.
     let mut signals = Signals::new().map_err(|error| Error::failed(&error))?;
-    let opening = context.call(instance, |instance| run::open(instance, options))??;
+    let opening = context.call(instance, |instance| {
+        run::patiently(|| instance.open(options), run::holder_of_open)
+    })??;
     reporter.opened(&opening);
     // The rest of it names every item: that is not kept for hours.
     let session = opening.session;

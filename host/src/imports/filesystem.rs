@@ -18,6 +18,9 @@ use crate::engine::filesystem::{Entry, Error, Host, Kind, LockOutcome, Metadata,
 const LONGEST_NAME: usize = 255;
 /// Longer paths are refused before the system does (Linux: 4096 with the terminator).
 const LONGEST_PATH: usize = 4095;
+/// Memory for a file is set aside before it is read only up to this: a sparse file may claim any
+/// size.
+const RESERVED: u64 = 16 << 20;
 /// A note in a lock file is a line; more than this is not read.
 const LONGEST_NOTE: u64 = 64 << 10;
 /// From this many files on one sync of the whole file system is cheaper than one for each.
@@ -44,7 +47,7 @@ impl Host for Imports {
             return Err(Error::TooLarge(size));
         }
         // Sized by what the file has now; it may grow while it is read.
-        let mut contents = Vec::with_capacity(size as usize);
+        let mut contents = Vec::with_capacity(size.min(RESERVED) as usize);
         Read::by_ref(&mut file)
             .take(limit.saturating_add(1))
             .read_to_end(&mut contents)
@@ -58,7 +61,7 @@ impl Host for Imports {
     fn read_at(&mut self, path: String, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
         let (mut file, size) = self.tree.open_regular(&path)?;
         let length = length.min(size.saturating_sub(offset));
-        let mut contents = Vec::with_capacity(length as usize);
+        let mut contents = Vec::with_capacity(length.min(RESERVED) as usize);
         file.seek(SeekFrom::Start(offset)).map_err(error)?;
         file.take(length).read_to_end(&mut contents).map_err(error)?;
         Ok(contents)
@@ -306,6 +309,10 @@ impl Tree {
 
     fn open_lock(&self, path: &str, create: bool) -> Result<StdFile, Error> {
         let path = checked(path)?;
+        // The note would be written into whatever a link leads to.
+        if self.root.symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+            return Err(Error::WrongKind(Kind::Link));
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(create).create(create).custom_flags(NONBLOCK);
         let file = self.root.open_with(path, &options).map_err(error)?;

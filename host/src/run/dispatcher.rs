@@ -1,8 +1,10 @@
 //! The loop of a batch.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::report::Reporter;
 use super::signals::Signals;
@@ -51,6 +53,7 @@ pub(crate) fn run(
         reporter,
         running: Vec::new(),
         reports: Vec::new(),
+        ended: Vec::new(),
         stop: None,
     };
     dispatcher.run()
@@ -75,12 +78,15 @@ struct Dispatcher<'a> {
     running: Vec<Running>,
     /// What the component has not been told yet.
     reports: Vec<Report>,
+    /// What the user has not been told yet, with its log.
+    ended: Vec<(Ended, Option<String>)>,
     stop: Option<Stop>,
 }
 
 impl Dispatcher<'_> {
     fn run(mut self) -> (Option<Summary>, Option<Stop>) {
         loop {
+            self.look_at_signals();
             let wake_after = match self.step() {
                 Ok(Some(step)) => {
                     let finished = step.finished;
@@ -99,7 +105,6 @@ impl Dispatcher<'_> {
                 Err(error) => return self.abandon(error),
             };
             self.wait(wake_after);
-            self.look_at_signals();
             self.look_at_agents();
         }
         self.close()
@@ -120,7 +125,8 @@ impl Dispatcher<'_> {
                     self.reporter.event(event);
                 }
                 self.reporter.counts(&step.counts);
-                check(&step, slots)?;
+                self.tell_ended();
+                self.check(&step, slots)?;
                 Ok(Some(step))
             }
             Err(SessionError::Storage(failure)) => {
@@ -130,6 +136,31 @@ impl Dispatcher<'_> {
             Err(SessionError::NotOpen) => Err(nonsense("it knows of no session")),
             Err(SessionError::UnknownAttempt(which)) => Err(nonsense(&which)),
         }
+    }
+
+    /// What a component says ends up in paths, arguments and the environment of agents: it has to
+    /// make sense before anything is started. (The log is opened through the directory's capability
+    /// in any case.)
+    fn check(&self, step: &Step, slots: usize) -> Result<(), ComponentError> {
+        if step.start.len() > slots {
+            return Err(nonsense("it starts more agents than there is room for"));
+        }
+        if step.finished && !(step.start.is_empty() && self.running.is_empty()) {
+            return Err(nonsense("it is finished, and agents are running"));
+        }
+        let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
+        for (index, attempt) in step.start.iter().enumerate() {
+            let is_path = |path: &str| path.split('/').all(is_name);
+            if !is_name(&attempt.item) || !is_path(&attempt.directory) || !is_path(&attempt.log) {
+                return Err(nonsense("it starts an item whose name is no name"));
+            }
+            let mut others =
+                self.running.iter().map(|running| &running.attempt).chain(&step.start[..index]);
+            if others.any(|other| other.item == attempt.item) {
+                return Err(nonsense("it starts an item twice at once"));
+            }
+        }
+        Ok(())
     }
 
     fn start(&mut self, step: Step) {
@@ -149,11 +180,7 @@ impl Dispatcher<'_> {
                     }
                     self.running.push(Running { attempt, started, work, interrupted: false });
                 }
-                Err(error) => {
-                    let outcome =
-                        Outcome::Failed(format!("the agent could not be started: {error}"));
-                    self.end(&attempt, started, outcome, None, None);
-                }
+                Err(error) => self.end(&attempt, started, not_started(&error), None, None),
             }
         }
     }
@@ -250,8 +277,15 @@ impl Dispatcher<'_> {
             signal: ending.and_then(|ending| ending.signal),
             duration: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        self.reporter.ended(&ended, log.as_deref());
-        self.reports.push(Report::Ended(ended));
+        self.reports.push(Report::Ended(ended.clone()));
+        self.ended.push((ended, log));
+    }
+
+    /// Tells the user of what is recorded by now: not before, it might never be.
+    fn tell_ended(&mut self) {
+        for (ended, log) in std::mem::take(&mut self.ended) {
+            self.reporter.ended(&ended, log.as_deref());
+        }
     }
 
     fn close(mut self) -> (Option<Summary>, Option<Stop>) {
@@ -263,6 +297,7 @@ impl Dispatcher<'_> {
         self.pass_on_messages();
         match answer {
             Ok(Ok(summary)) => {
+                self.tell_ended();
                 for event in &summary.events {
                     self.reporter.event(event);
                 }
@@ -282,12 +317,12 @@ impl Dispatcher<'_> {
         self.pass_on_messages();
         for running in &mut self.running {
             if let Work::Process(process) = &mut running.work {
-                process.terminate(GRACE);
+                running.interrupted = process.terminate(GRACE);
             }
         }
+        self.running.retain(|running| matches!(running.work, Work::Process(_)));
         self.stop = Some(Stop::Signal(0));
         while !self.running.is_empty() {
-            self.running.retain(|running| matches!(running.work, Work::Process(_)));
             self.wait(GRACE);
             self.look_at_signals();
             self.look_at_agents();
@@ -302,21 +337,15 @@ impl Dispatcher<'_> {
     }
 }
 
-/// What a component says ends up in paths, arguments and the environment of agents: it has to make
-/// sense before anything is started. (The log is opened through the directory's capability in any
-/// case.)
-fn check(step: &Step, slots: usize) -> Result<(), ComponentError> {
-    if step.start.len() > slots {
-        return Err(nonsense("it starts more agents than there is room for"));
+/// What it means for an item that its agent could not be started. That the system has no more to
+/// give (EMFILE, EAGAIN, …) is no fault of the item.
+fn not_started(error: &io::Error) -> Outcome {
+    let reason = format!("the agent could not be started: {error}");
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    match errno {
+        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM) => Outcome::Paused(reason),
+        _ => Outcome::Failed(reason),
     }
-    let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
-    for attempt in &step.start {
-        let is_path = |path: &str| path.split('/').all(is_name);
-        if !is_name(&attempt.item) || !is_path(&attempt.directory) || !is_path(&attempt.log) {
-            return Err(nonsense("it starts an item whose name is no name"));
-        }
-    }
-    Ok(())
 }
 
 /// What an agent's end means for its item.

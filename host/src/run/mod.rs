@@ -14,26 +14,46 @@ pub(crate) use signals::Signals;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::engine::batch::{OpenError, Opening, Options};
-use crate::engine::{ComponentError, Instance};
+use crate::engine::ComponentError;
+use crate::engine::batch::{Holder, OpenError};
+use crate::engine::doctor::RepairError;
 
 /// A lock that nobody alive claims is tried again for this long.
 const MOMENT: Duration = Duration::from_secs(2);
 /// How often it is tried.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Opens a session; a lock that is held only for a moment is waited for.
-pub(crate) fn open(
-    instance: &mut Instance,
-    options: &Options,
-) -> Result<Result<Opening, OpenError>, ComponentError> {
+/// Makes a call that takes the lock, again and again while the lock is held only for a moment.
+pub(crate) fn patiently<T, E>(
+    mut call: impl FnMut() -> Result<Result<T, E>, ComponentError>,
+    holder: impl Fn(&E) -> Option<&Holder>,
+) -> Result<Result<T, E>, ComponentError> {
     let until = Instant::now() + MOMENT;
     loop {
-        match instance.open(options)? {
-            Err(OpenError::Busy(holder)) if holder.momentary && Instant::now() < until => {
+        match call()? {
+            Err(error)
+                if holder(&error).is_some_and(|holder| holder.momentary)
+                    && Instant::now() < until =>
+            {
                 thread::sleep(RETRY);
             }
             answer => return Ok(answer),
         }
+    }
+}
+
+/// Who is in the way of a session.
+pub(crate) fn holder_of_open(error: &OpenError) -> Option<&Holder> {
+    match error {
+        OpenError::Busy(holder) => Some(holder),
+        _ => None,
+    }
+}
+
+/// Who is in the way of a repair.
+pub(crate) fn holder_of_repair(error: &RepairError) -> Option<&Holder> {
+    match error {
+        RepairError::Busy(holder) => Some(holder),
+        _ => None,
     }
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
+use crate::ambient;
+
 /// The signals that stop a batch.
 const STOPPING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
@@ -26,6 +28,10 @@ impl Signals {
         wake.set_nonblocking(true)?;
         let mut seen = STOPPING.map(|signal| (signal, Arc::new(AtomicBool::new(false))));
         for (signal, flag) in &mut seen {
+            // `nohup` asks for that.
+            if *signal == SIGHUP && is_ignored(SIGHUP) {
+                continue;
+            }
             // The flag first: who is woken has to find it.
             flag::register(*signal, Arc::clone(flag))?;
             low_level::pipe::register(*signal, sender.try_clone()?)?;
@@ -51,4 +57,12 @@ impl Signals {
         }
         latest
     }
+}
+
+/// True if this process was started with a signal ignored. Linux tells; elsewhere it is not known.
+fn is_ignored(signal: i32) -> bool {
+    let status = ambient::read_to_string("/proc/self/status".as_ref()).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

@@ -70,7 +70,8 @@ fn links_that_lead_out_are_refused_and_those_inside_are_followed() {
     ));
     assert!(matches!(imports.create_directory(text("up/new")), Err(Error::Outside)));
     assert!(matches!(imports.list(text("directory")), Err(Error::Outside)));
-    assert!(matches!(imports.lock(text("file"), vec![]), Err(Error::Outside)));
+    assert!(matches!(imports.lock(text("file"), vec![]), Err(Error::WrongKind(Kind::Link))));
+    assert!(matches!(imports.lock(text("link"), vec![]), Err(Error::WrongKind(Kind::Link))));
     assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
 
