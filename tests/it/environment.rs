@@ -19,16 +19,18 @@ pub(crate) const HANG: Duration = Duration::from_secs(60);
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "wreckit-host", "--bin", "wreckit-host"])
-            .current_dir(workspace())
-            .status();
-        assert!(built.expect("cargo runs").success(), "the program builds");
         // target/debug/deps/it-… -> target/debug/wreckit-host
         let mut path = std::env::current_exe().expect("the path of this test");
         path.pop();
         path.pop();
+        let profile = if path.ends_with("release") { "release" } else { "dev" };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "wreckit-host", "--bin", "wreckit-host"])
+            .args(["--profile", profile])
+            .current_dir(workspace())
+            .status();
+        assert!(built.expect("cargo runs").success(), "the program builds");
         path.join("wreckit-host")
     })
 }
