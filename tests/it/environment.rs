@@ -26,8 +26,8 @@ pub(crate) fn program() -> &'static Path {
         let profile = if path.ends_with("release") { "release" } else { "dev" };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "wreckit-host", "--bin", "wreckit-host"])
-            .args(["--profile", profile])
+            // Together with the tests: then cargo takes the dependencies as they are built already.
+            .args(["build", "--quiet", "--workspace", "--bins", "--tests", "--profile", profile])
             .current_dir(workspace())
             .status();
         assert!(built.expect("cargo runs").success(), "the program builds");
