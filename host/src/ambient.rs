@@ -21,6 +21,11 @@ pub fn read_to_string(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
+/// The names in a directory of the system.
+pub fn names_in(path: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
 /// Writes a file that the user names.
 pub fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     fs::write(path, contents)

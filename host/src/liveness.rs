@@ -31,6 +31,18 @@ pub(crate) fn start_time(pid: Pid) -> Option<u64> {
     stat(pid).map(|stat| stat.start_time)
 }
 
+/// True if every member of a process group has exited, also if nobody has collected them yet.
+/// False where that cannot be told.
+pub(crate) fn group_has_exited(group: Pid) -> bool {
+    let Ok(names) = ambient::names_in("/proc".as_ref()) else { return false };
+    let pids = names.iter().filter_map(|name| Pid::from_raw(name.parse().ok()?));
+    let mut members =
+        pids.filter_map(stat).filter(|stat| stat.group == group.as_raw_nonzero().get());
+    // One at least is there to be seen, or the system would say that the group is gone.
+    let Some(first) = members.next() else { return false };
+    first.has_exited() && members.all(|member| member.has_exited())
+}
+
 /// What can be proven of a recorded process. See `process.query` in the WIT package.
 pub(crate) fn query(recorded: &Recorded) -> Liveness {
     let boot = boot_id();
@@ -98,6 +110,8 @@ fn probe(pid: u64) -> Probe {
 /// The fields of `/proc/PID/stat` that are needed here; see proc_pid_stat(5).
 struct Stat {
     state: u8,
+    /// Field 5: the process group.
+    group: i32,
     /// Field 22: clock ticks from the boot to the start of the process.
     start_time: u64,
 }
@@ -128,9 +142,10 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
-    // The state is field 3, so field 22 is the nineteenth behind it.
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some(Stat { state, start_time })
+    // The state is field 3: the group is the second behind it, the start the seventeenth behind that.
+    let group = fields.nth(1)?.parse().ok()?;
+    let start_time = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, group, start_time })
 }
 
 fn boot_id() -> Option<String> {
@@ -233,7 +248,7 @@ mod tests {
         let stat =
             parse_stat("7 (a) S (b)) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20")
                 .unwrap();
-        assert_eq!((stat.state, stat.start_time), (b'R', 4711));
+        assert_eq!((stat.state, stat.group, stat.start_time), (b'R', 2, 4711));
         assert!(parse_stat("7 (a").is_none());
     }
 }

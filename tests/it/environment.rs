@@ -219,6 +219,12 @@ pub(crate) fn kill(id: u32, signal: &str) {
     assert!(sent.is_ok());
 }
 
+/// Whether a process runs; one that is dead and not collected yet does not.
+pub(crate) fn runs(id: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+}
+
 /// Kills a program as a crash would, and waits until it is gone.
 pub(crate) fn crash(mut child: Child) {
     child.kill().expect("it runs");

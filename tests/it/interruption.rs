@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::environment::{Ran, Repository, crash, finish, kill};
+use crate::environment::{Ran, Repository, crash, finish, kill, runs};
 
 /// Says in `ran` that it started, waits for the file `go`, says in `ran` that it is done.
 const WAITS: &str =
@@ -120,7 +120,7 @@ fn what_an_agent_leaves_in_its_group_is_ended_with_it() {
     let repository = Repository::new("sleep 100 & echo $! > child; exit 0", &ITEMS[..1]);
     assert_eq!(repository.run(&["run"]).code, Some(0));
     let child = repository.read("child");
-    assert!(!std::path::Path::new(&format!("/proc/{}", child.trim())).exists());
+    assert!(!runs(child.trim()));
 }
 
 #[test]

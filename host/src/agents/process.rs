@@ -17,6 +17,7 @@ use rustix::process::{
 };
 
 use super::log_file::LogFile;
+use crate::liveness;
 
 /// What is left of a group when its leader has exited gets so long after SIGTERM.
 const GRACE_OF_THE_REST: Duration = Duration::from_secs(2);
@@ -192,6 +193,7 @@ impl Process {
         // As the first process of a container we inherit what an agent leaves.
         while matches!(waitpgid(self.pid, WaitOptions::NOHANG), Ok(Some(_))) {}
         test_kill_process_group(self.pid) == Err(Errno::SRCH)
+            || liveness::group_has_exited(self.pid)
     }
 
     fn signal(&self, signal: Signal) {
