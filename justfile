@@ -14,7 +14,7 @@ test:
 # Warnings are errors.
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
-    cargo doc --workspace --no-deps --quiet
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
 format:
     cargo fmt --all

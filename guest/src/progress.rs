@@ -283,7 +283,7 @@ impl Progress {
 }
 
 impl<S: Serialize> Serialize for Progress<S> {
-    /// The keys in the order of [`KEYS`], unknown ones behind them.
+    /// The keys in the documented order, unknown ones behind them.
     fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("schema_version", &1)?;
