@@ -116,6 +116,17 @@ pub struct Recorded {
     pub seen: Option<Timestamp>,
 }
 
+/// A process that works for this root, or did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Process id.
+    pub pid: u64,
+    /// Clock ticks from the boot to the start of the process.
+    pub start_time: Option<u64>,
+    /// The item that it works on.
+    pub item: Option<String>,
+}
+
 /// What can be proven of a recorded process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
@@ -158,6 +169,8 @@ pub trait Capabilities {
 
     fn current_process(&self) -> Identity;
     fn liveness(&self, process: &Recorded) -> Liveness;
+    fn marked(&self) -> Vec<Worker>;
+    fn end(&self, leaders: &[Worker]) -> Vec<Worker>;
 
     fn log(&self, level: Level, message: &str);
     fn now(&self) -> Timestamp;

@@ -27,6 +27,12 @@ pub struct Item {
     pub title: String,
     /// Its state.
     pub state: String,
+    /// What is wanted.
+    pub overview: String,
+    /// The section that it belongs to.
+    pub section: Option<String>,
+    /// Its branch.
+    pub branch: Option<String>,
     /// The ids of the items that must be done before it.
     pub depends_on: Vec<String>,
     document: Map<String, Value>,
@@ -41,6 +47,13 @@ pub enum Change {
         /// The state in which it was started.
         from: String,
     },
+    /// The item went through a phase: it is in the state `to`, unless its state is no longer `from`.
+    Advance {
+        /// The state before.
+        from: String,
+        /// The state after.
+        to: String,
+    },
     /// The item failed: `last_error` says why.
     Fail {
         /// Why.
@@ -49,18 +62,24 @@ pub enum Change {
 }
 
 impl Item {
-    /// The new document, or `None` if there is nothing to change.
-    pub fn changed(&self, change: &Change, now: Timestamp) -> Option<Map<String, Value>> {
+    /// The document after these changes, one after the other, or `None` if nothing changes.
+    pub fn changed(&self, changes: &[&Change], now: Timestamp) -> Option<Map<String, Value>> {
         let mut document = self.document.clone();
-        match change {
-            Change::Complete { from } if *from == self.state && self.state != DONE => {
-                document["state"] = json!(DONE);
-                document["last_error"] = Value::Null;
+        for change in changes {
+            match change {
+                Change::Complete { from } if document["state"] == json!(from) => {
+                    document["state"] = json!(DONE);
+                    document["last_error"] = Value::Null;
+                }
+                Change::Advance { from, to } if document["state"] == json!(from) => {
+                    document["state"] = json!(to);
+                }
+                Change::Fail { error } => document["last_error"] = json!(error),
+                Change::Complete { .. } | Change::Advance { .. } => {}
             }
-            Change::Fail { error } if document["last_error"] != json!(error) => {
-                document["last_error"] = json!(error);
-            }
-            Change::Complete { .. } | Change::Fail { .. } => return None,
+        }
+        if document == self.document {
+            return None;
         }
         document["updated_at"] = json!(now.to_string());
         Some(document)
@@ -110,13 +129,15 @@ pub fn read(tree: Tree<'_>, id: &str) -> Result<Item, String> {
     fields.required("schema_version", "a number", |value| value.is_number().then_some(()));
     let own_id = fields.string("id");
     let title = fields.string("title");
-    for key in ["overview", "created_at", "updated_at"] {
+    let overview = fields.string("overview");
+    for key in ["created_at", "updated_at"] {
         fields.string(key);
     }
     let state = fields.required("state", &format!("one of {}", STATES.join(", ")), |value| {
         value.as_str().filter(|state| STATES.contains(state))
     });
-    for key in ["branch", "pr_url", "last_error"] {
+    let branch = fields.nullable_string("branch");
+    for key in ["pr_url", "last_error"] {
         fields.nullable_string(key);
     }
     fields.required("pr_number", "a number or null", |value| {
@@ -137,19 +158,22 @@ pub fn read(tree: Tree<'_>, id: &str) -> Result<Item, String> {
     Ok(Item {
         title: title.unwrap_or_default().to_owned(),
         state: state.unwrap_or_default().to_owned(),
+        overview: overview.unwrap_or_default().to_owned(),
+        section: document.get("section").and_then(Value::as_str).map(str::to_owned),
+        branch: branch.flatten().map(str::to_owned),
         depends_on,
         document,
     })
 }
 
-/// The replacement that brings a change into an item's file; `None` if there is nothing to change.
+/// The replacement that brings changes into an item's file; `None` if there is nothing to change.
 /// On failure why the item cannot be read.
 pub fn replacement(
     tree: Tree<'_>,
     id: &str,
-    change: &Change,
+    changes: &[&Change],
 ) -> Result<Option<Replacement>, String> {
-    let document = read(tree, id)?.changed(change, tree.now());
+    let document = read(tree, id)?.changed(changes, tree.now());
     Ok(document.map(|document| Replacement {
         path: layout::item_file(id),
         contents: json::pretty(&document),

@@ -23,6 +23,11 @@ pub fn item_file(id: &str) -> String {
     format!("{ITEMS}/{id}/item.json")
 }
 
+/// The `prd.json` of an item.
+pub fn prd_file(id: &str) -> String {
+    format!("{ITEMS}/{id}/prd.json")
+}
+
 /// The directory of a session's journal and logs.
 ///
 /// A session id that other hands wrote may be anything; one that is no safe name gets a directory

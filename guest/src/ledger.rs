@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use crate::capabilities::Worker;
 use crate::journal::{Event, EventKind};
 use crate::progress::Progress;
 
@@ -50,6 +51,8 @@ pub struct Ledger {
     in_hand: Vec<ItemIndex>,
     errors: HashMap<ItemIndex, String>,
     attempts: HashMap<ItemIndex, u32>,
+    /// The process that works on an item, or did when the session was interrupted.
+    workers: HashMap<ItemIndex, Worker>,
     /// How much of `queue` is still to do: kept, because it is asked for at every step.
     left: usize,
 }
@@ -82,6 +85,10 @@ impl Ledger {
             let item = ledger.intern(id);
             ledger.attempts.insert(item, *count);
         }
+        for worker in progress.journal.iter().flat_map(|mark| &mark.workers) {
+            let item = ledger.intern(worker.item.as_deref().unwrap_or_default());
+            ledger.workers.insert(item, worker.clone());
+        }
         ledger
     }
 
@@ -89,6 +96,8 @@ impl Ledger {
     pub fn apply(&mut self, event: &Event) {
         match event.kind {
             EventKind::BatchStarted => {
+                // Whoever opens the session has ended what was left.
+                self.workers.clear();
                 self.requeue_failed(&event.strings("retried"));
                 for (list, standing) in RESULT_LISTS {
                     for id in event.strings(list) {
@@ -105,20 +114,31 @@ impl Ledger {
                     self.attempts.insert(item, event.attempt.unwrap_or(1));
                 }
             }
+            EventKind::PhaseStarted => self.note_worker(event),
             EventKind::ItemCompleted => {
                 if let Some(id) = &event.item {
                     let item = self.settle(id, Standing::Completed);
                     self.errors.remove(&item);
                     self.attempts.remove(&item);
+                    self.workers.remove(&item);
                 }
             }
             EventKind::ItemFailed => {
                 if let Some(id) = &event.item {
                     let item = self.settle(id, Standing::Failed);
                     self.errors.insert(item, event.text("error").unwrap_or_default().to_owned());
+                    self.workers.remove(&item);
                 }
             }
-            // An interrupted or paused item stays in hand: it goes first at the next start.
+            // Such an item stays in hand: it goes on, or goes first at the next start.
+            EventKind::PhaseCompleted
+            | EventKind::ItemRetrying
+            | EventKind::ItemInterrupted
+            | EventKind::BatchPaused => {
+                if let Some(item) = event.item.as_deref().and_then(|id| self.find(id)) {
+                    self.workers.remove(&item);
+                }
+            }
             _ => {}
         }
     }
@@ -241,6 +261,19 @@ impl Ledger {
             self.attempts.iter().map(|(item, count)| (self.id(*item).to_owned(), *count)).collect();
         attempts.sort();
         attempts
+    }
+
+    /// The processes that work on items, or did when the session was interrupted.
+    pub fn workers(&self) -> impl Iterator<Item = Worker> {
+        self.workers.values().cloned()
+    }
+
+    fn note_worker(&mut self, event: &Event) {
+        if let (Some(id), Some(pid)) = (&event.item, event.integer("pid")) {
+            let start_time = event.integer("start_time");
+            let item = self.intern(id);
+            self.workers.insert(item, Worker { pid, start_time, item: Some(id.clone()) });
+        }
     }
 
     fn intern(&mut self, id: &str) -> ItemIndex {

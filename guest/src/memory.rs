@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::capabilities::{
     Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
-    Replacement,
+    Replacement, Worker,
 };
 use crate::time::Timestamp;
 
@@ -103,6 +103,10 @@ pub(crate) struct Machine {
     pub(crate) full: Cell<bool>,
     pub(crate) running: RefCell<Vec<u64>>,
     pub(crate) unknown: RefCell<Vec<u64>>,
+    /// Processes with the marker of this root.
+    pub(crate) marked: RefCell<Vec<Worker>>,
+    /// Processes that nothing ends.
+    pub(crate) immortal: RefCell<Vec<u64>>,
     pub(crate) messages: RefCell<Vec<String>>,
 }
 
@@ -130,6 +134,8 @@ impl Machine {
             full: Cell::new(false),
             running: RefCell::default(),
             unknown: RefCell::default(),
+            marked: RefCell::default(),
+            immortal: RefCell::default(),
             messages: RefCell::default(),
         })
     }
@@ -394,6 +400,21 @@ impl Capabilities for Process {
         } else {
             Liveness::Exited
         }
+    }
+
+    fn marked(&self) -> Vec<Worker> {
+        self.machine.marked.borrow().clone()
+    }
+
+    fn end(&self, leaders: &[Worker]) -> Vec<Worker> {
+        let machine = &self.machine;
+        let mut ended = machine.marked.take();
+        ended.extend_from_slice(leaders);
+        let is_immortal = |worker: &Worker| machine.immortal.borrow().contains(&worker.pid);
+        let (left, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_immortal);
+        machine.running.borrow_mut().retain(|pid| !ended.iter().any(|worker| worker.pid == *pid));
+        machine.marked.replace(left.clone());
+        left
     }
 
     fn log(&self, _: Level, message: &str) {

@@ -6,7 +6,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::capabilities::{FsError, Identity, Liveness, Recorded, Replacement};
+use crate::capabilities::{FsError, Identity, Liveness, Recorded, Replacement, Worker};
 use crate::json::{self, Fields};
 use crate::layout;
 use crate::time::Timestamp;
@@ -87,6 +87,8 @@ pub struct JournalMark {
     pub events: u64,
     /// How often each item was started that has not completed: the next start counts on.
     pub attempts: Vec<(String, u32)>,
+    /// The processes that work on items; each names its item.
+    pub workers: Vec<Worker>,
     /// Fields that nobody here knows.
     pub unknown: Map<String, Value>,
 }
@@ -98,6 +100,13 @@ impl JournalMark {
             let attempts: Map<String, Value> =
                 self.attempts.iter().map(|(item, count)| (item.clone(), json!(count))).collect();
             object.insert("attempts".into(), Value::Object(attempts));
+        }
+        if !self.workers.is_empty() {
+            let workers = self.workers.iter().filter_map(|worker| {
+                let item = worker.item.clone()?;
+                Some((item, json!({"pid": worker.pid, "start_time": worker.start_time})))
+            });
+            object.insert("workers".into(), Value::Object(workers.collect()));
         }
         object.extend(self.unknown.clone());
         Value::Object(object)
@@ -113,6 +122,15 @@ impl JournalMark {
                     for (item, count) in value.as_object()? {
                         let count = u32::try_from(json::integer(count)?).unwrap_or(u32::MAX);
                         mark.attempts.push((item.clone(), count));
+                    }
+                }
+                "workers" => {
+                    for (item, worker) in value.as_object()? {
+                        mark.workers.push(Worker {
+                            pid: json::integer(worker.get("pid")?)?,
+                            start_time: worker.get("start_time").and_then(json::integer),
+                            item: Some(item.clone()),
+                        });
                     }
                 }
                 _ => {

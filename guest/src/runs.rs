@@ -115,11 +115,6 @@ pub fn unsettled(tree: Tree<'_>, current: Option<&str>) -> Result<Vec<Saved>, Fa
     Ok(sessions)
 }
 
-/// Settles and closes every session but `current` that was never closed.
-pub fn settle_others(tree: Tree<'_>, current: Option<&str>) -> Result<(), Failure> {
-    unsettled(tree, current)?.into_iter().try_for_each(|saved| leave(tree, saved))
-}
-
 /// Removes the oldest runs beyond those that are kept. What cannot be removed stays: it is no
 /// reason to stop a batch.
 pub fn prune(tree: Tree<'_>, current: &str) -> Result<(), Failure> {

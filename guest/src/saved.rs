@@ -58,6 +58,8 @@ pub fn document<'l>(head: &Progress, ledger: &'l Ledger, last_event: u64) -> Pro
     let mut journal = head.journal.clone().unwrap_or_default();
     journal.events = last_event;
     journal.attempts = ledger.open_attempts();
+    journal.workers = ledger.workers().collect();
+    journal.workers.sort_by(|a, b| a.item.cmp(&b.item));
     let mut document = Progress {
         session_id: head.session_id.clone(),
         pid: head.pid,

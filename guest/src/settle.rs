@@ -1,5 +1,7 @@
 //! Bringing the results of a journal into the items' files.
 
+use std::collections::HashMap;
+
 use crate::capabilities::{Level, Replacement};
 use crate::items::{self, Change};
 use crate::journal::{Event, EventKind};
@@ -31,6 +33,10 @@ impl Outcome {
             _ if event.is("mock") => return None,
             // Without a state it was not started: it was found done.
             EventKind::ItemCompleted => Change::Complete { from: event.text("state")?.to_owned() },
+            EventKind::PhaseCompleted => Change::Advance {
+                from: event.text("from")?.to_owned(),
+                to: event.text("state")?.to_owned(),
+            },
             EventKind::ItemFailed => {
                 Change::Fail { error: event.text("error").unwrap_or_default().to_owned() }
             }
@@ -66,39 +72,63 @@ pub fn settle(
 ) -> Result<Vec<Unwritten>, Failure> {
     let mut unwritten = Vec::new();
     for group in outcomes.chunks(GROUP) {
-        let mut writing: Vec<(&Outcome, Replacement)> = Vec::new();
-        for outcome in group {
-            if since == Since::Respect && is_changed_since(tree, outcome)? {
-                continue;
-            }
-            match items::replacement(tree, &outcome.item, &outcome.change) {
-                // A later result of the same item stands for both.
-                Ok(Some(file)) => {
-                    writing.retain(|(other, _)| other.item != outcome.item);
-                    writing.push((outcome, file));
-                }
+        let mut writing: Vec<(Vec<&Outcome>, Replacement)> = Vec::new();
+        for outcomes in by_item(tree, group, since)? {
+            let changes: Vec<&Change> = outcomes.iter().map(|outcome| &outcome.change).collect();
+            let Some(item) = outcomes.first().map(|outcome| &outcome.item) else { continue };
+            match items::replacement(tree, item, &changes) {
+                Ok(Some(file)) => writing.push((outcomes, file)),
                 Ok(None) => {}
                 // Nobody can want anything of an item that is gone.
-                Err(_) if tree.stat(&layout::item_directory(&outcome.item))?.is_none() => {}
-                Err(problem) => unwritten.push((outcome.clone(), problem)),
+                Err(_) if tree.stat(&layout::item_directory(item))?.is_none() => {}
+                Err(problem) => unwritten.extend(each(&outcomes, &problem)),
             }
         }
         unwritten.extend(write(tree, writing));
     }
+    // In the order in which they were recorded: what comes behind the first counts on it.
+    unwritten.sort_by_key(|(outcome, _)| outcome.seq);
     Ok(unwritten)
 }
 
+/// The results of each item that are to go into its file, in their order.
+fn by_item<'o>(
+    tree: Tree<'_>,
+    outcomes: &'o [Outcome],
+    since: Since,
+) -> Result<Vec<Vec<&'o Outcome>>, Failure> {
+    let mut groups: Vec<Vec<&Outcome>> = Vec::new();
+    let mut group_of: HashMap<&str, usize> = HashMap::new();
+    for outcome in outcomes {
+        if since == Since::Respect && is_changed_since(tree, outcome)? {
+            continue;
+        }
+        let group = *group_of.entry(&outcome.item).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(outcome);
+    }
+    Ok(groups)
+}
+
 /// Replaces files together; if that fails, one by one, to find out which cannot be.
-fn write(tree: Tree<'_>, files: Vec<(&Outcome, Replacement)>) -> Vec<Unwritten> {
+fn write(tree: Tree<'_>, files: Vec<(Vec<&Outcome>, Replacement)>) -> Vec<Unwritten> {
     let together: Vec<Replacement> = files.iter().map(|(_, file)| file.clone()).collect();
     if together.is_empty() || tree.replace(together, true).is_ok() {
         return Vec::new();
     }
-    let alone = files.into_iter().filter_map(|(outcome, file)| {
-        let failure = tree.replace(vec![file], true).err()?;
-        Some((outcome.clone(), failure.to_string()))
-    });
-    alone.collect()
+    let mut unwritten = Vec::new();
+    for (outcomes, file) in files {
+        if let Err(failure) = tree.replace(vec![file], true) {
+            unwritten.extend(each(&outcomes, &failure.to_string()));
+        }
+    }
+    unwritten
+}
+
+fn each(outcomes: &[&Outcome], problem: &str) -> Vec<Unwritten> {
+    outcomes.iter().map(|outcome| ((*outcome).clone(), problem.to_owned())).collect()
 }
 
 /// Tells the user which results could not be written.

@@ -75,6 +75,7 @@ impl Session {
         let resumable = is_open && !self.options.single;
         let word = match reason {
             CloseReason::Interrupted => "interrupted",
+            CloseReason::Ended if self.has_failed_enough() => "max-failures",
             CloseReason::Ended if blocked.is_empty() => "ended",
             CloseReason::Ended => "blocked",
         };

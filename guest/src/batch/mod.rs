@@ -2,16 +2,20 @@
 
 mod checkpoint;
 mod close;
+mod ending;
 mod open;
 mod plan;
+mod protocol;
 mod session;
+mod starting;
 mod status;
 #[cfg(test)]
 mod tests;
 
 pub use close::{CloseReason, Summary};
 pub use open::{OpenError, Opening, Origin, Preview, open, preview};
-pub use session::{Attempt, Counts, Ended, Outcome, Report, Session, SessionError, Started, Step};
+pub use protocol::{Attempt, Counts, Ended, Outcome, Report, Started, Step};
+pub use session::{Session, SessionError};
 pub use status::{ItemStanding, ItemStatus, Status, status};
 
 use crate::json;
@@ -36,6 +40,14 @@ pub struct Options {
     pub single: bool,
     /// How long a first pause lasts, in milliseconds.
     pub limit_wait: u64,
+    /// How often an item that failed is tried again.
+    pub retries: u32,
+    /// After so many failed items nothing more is started; 0: however many.
+    pub max_failures: u32,
+    /// Items go through phases.
+    pub phases: bool,
+    /// How often an attempt may call an agent in the phase `implement`.
+    pub max_iterations: u32,
 }
 
 /// `batch-progress.json` as it stands, as JSON; `None` if it is missing or invalid.

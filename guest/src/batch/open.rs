@@ -6,13 +6,15 @@ use crate::backup;
 use crate::batch::Options;
 use crate::batch::checkpoint::Checkpoint;
 use crate::batch::plan::{self, Findings, Plan};
-use crate::batch::session::{Counts, Session};
-use crate::capabilities::{Identity, Level, Liveness};
+use crate::batch::protocol::Counts;
+use crate::batch::session::Session;
+use crate::capabilities::{Identity, Level, Liveness, Worker};
 use crate::items;
 use crate::journal::{self, Event, EventKind, Writer};
 use crate::layout;
 use crate::ledger::Ledger;
 use crate::lock::{self, Holder, Work};
+use crate::orphans;
 use crate::progress::{self, Found, Owner};
 use crate::resume::{self, Decision, Reason, State, Wishes};
 use crate::runs;
@@ -28,6 +30,8 @@ pub enum OpenError {
     Busy(Box<Holder>),
     /// Words for an item do not name one.
     Unresolved(Unresolved),
+    /// Agents of an interrupted batch still run and could not be ended.
+    Orphaned(Vec<Worker>),
     /// A file could not be read or written.
     Storage(Failure),
 }
@@ -159,14 +163,35 @@ fn open_locked(
 ) -> Result<(Session, Opening), OpenError> {
     let assessment = assess(tree, &options, identity)?;
     assessment.refuse()?;
+    let found = assessment.saved.as_ref();
+    let others = runs::unsettled(tree, found.map(|saved| saved.progress.session_id.as_str()))?;
+    end_orphans(tree, others.iter().chain(found).collect())?;
+
     let origin = if options.single { Origin::Fresh } else { assessment.origin() };
     let kept = match options.single {
         true => keep_for_later(tree, assessment)?,
         false => make_way(tree, assessment)?,
     };
-    let current = kept.as_ref().map(|saved| saved.progress.session_id.clone());
-    runs::settle_others(tree, current.as_deref())?;
+    others.into_iter().try_for_each(|saved| runs::leave(tree, saved))?;
     start(tree, options, identity, kept.filter(|_| origin != Origin::Fresh), origin)
+}
+
+/// Nothing may run beside what an earlier batch left: two agents of one item, perhaps.
+fn end_orphans(tree: Tree<'_>, sessions: Vec<&Saved>) -> Result<(), OpenError> {
+    let (found, left) = orphans::end(tree, &sessions);
+    if !left.is_empty() {
+        return Err(OpenError::Orphaned(left));
+    }
+    if !found.is_empty() {
+        tree.log(
+            Level::Warning,
+            &format!(
+                "an interrupted batch had left agents running; they were ended: {}",
+                orphans::describe(&found)
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// Reads the progress file, the journal behind it, and what is known of its owner.
@@ -369,6 +394,12 @@ fn start(
     checkpoint.keep(tree, unwritten);
     checkpoint.write(tree, &mut head, &ledger, &journal, true)?;
 
+    if origin != Origin::Fresh {
+        // Those who follow the events from here on are told everything; the journal has it already.
+        events[0].more.extend(ledger.to_lists());
+        let in_hand = ledger.in_hand().iter().map(|item| ledger.id(*item)).collect::<Value>();
+        events[0].more.insert("in_flight".to_owned(), in_hand);
+    }
     let opening =
         Opening { session: head.session_id.clone(), origin, counts: Counts::of(&ledger), events };
     let session = Session::new(head, ledger, plan, journal, checkpoint, findings.invalid, options);

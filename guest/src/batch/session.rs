@@ -2,133 +2,17 @@
 
 use std::collections::HashMap;
 
+use crate::batch::Options;
 use crate::batch::checkpoint::Checkpoint;
 use crate::batch::plan::Plan;
-use crate::items;
+use crate::batch::protocol::{Counts, Ended, Report, Started, Step};
 use crate::journal::{Event, EventKind, Writer};
-use crate::layout;
 use crate::ledger::{ItemIndex, Ledger};
+use crate::phases::Phase;
 use crate::progress::Progress;
+use crate::queue::Place;
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
-
-/// A pause never lasts longer than this, in milliseconds.
-const LONGEST_PAUSE: u64 = 60 * 60 * 1000;
-
-/// One start of an item's agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// The item.
-    pub item: String,
-    /// Which start of it.
-    pub number: u32,
-    /// Its title.
-    pub title: String,
-    /// Its directory.
-    pub directory: String,
-    /// Where its agent's output belongs.
-    pub log: String,
-}
-
-/// A process that works on an item.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Started {
-    /// The item.
-    pub item: String,
-    /// Which start of it.
-    pub attempt: u32,
-    /// What the process does.
-    pub phase: String,
-    /// Process id and process group.
-    pub pid: u64,
-    /// Clock ticks from the boot to its start.
-    pub start_time: Option<u64>,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Well.
-    Completed,
-    /// Not; why.
-    Failed(String),
-    /// By the batch, which is stopping.
-    Interrupted,
-    /// For no fault of the item; why.
-    Paused(String),
-}
-
-/// An attempt that ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// The item.
-    pub item: String,
-    /// Which start of it.
-    pub attempt: u32,
-    /// How.
-    pub outcome: Outcome,
-    /// The exit code of its process.
-    pub exit_code: Option<i32>,
-    /// The signal that ended its process.
-    pub signal: Option<i32>,
-    /// How long it took, in milliseconds.
-    pub duration: u64,
-}
-
-/// What the caller has to say of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// Its process runs.
-    Started(Started),
-    /// It ended.
-    Ended(Ended),
-}
-
-/// How many items are where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Length of the queue.
-    pub queued: usize,
-    /// Completed in this session.
-    pub completed: usize,
-    /// Failed in this session.
-    pub failed: usize,
-    /// Found done.
-    pub skipped: usize,
-    /// In hand, or were when the session stopped.
-    pub in_flight: usize,
-    /// Of the queue, what is still to do; those in hand included.
-    pub left: usize,
-}
-
-impl Counts {
-    /// The counts of a session.
-    pub fn of(ledger: &Ledger) -> Self {
-        Counts {
-            queued: ledger.queue().len(),
-            completed: ledger.completed().len(),
-            failed: ledger.failed().len(),
-            skipped: ledger.skipped().len(),
-            in_flight: ledger.in_hand().len(),
-            left: ledger.left_count(),
-        }
-    }
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// Start an agent for each of these.
-    pub start: Vec<Attempt>,
-    /// What was recorded.
-    pub events: Vec<Event>,
-    /// Call again after so many milliseconds at the latest.
-    pub wake_after: u64,
-    /// True if nothing is in hand and nothing more can run.
-    pub finished: bool,
-    /// The state now.
-    pub counts: Counts,
-}
 
 /// Why a call on the session failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,16 +32,18 @@ pub enum SessionError {
 
 /// An attempt in hand.
 #[derive(Debug)]
-struct Hand {
-    attempt: u32,
-    /// The item's state when it was started.
-    state: String,
-}
-
-/// The batch is waiting.
-#[derive(Debug)]
-struct Pause {
-    until: Timestamp,
+pub(super) struct Hand {
+    pub attempt: u32,
+    /// The item's state when its last call was made.
+    pub state: String,
+    /// The phase of its last call, and the story, if items go through phases.
+    pub phase: Option<(Phase, Option<String>)>,
+    /// How many calls were made.
+    pub calls: u32,
+    /// How many of them were in the phase `implement`.
+    pub iterations: u32,
+    /// True if its last call has ended and the next one has not been made.
+    pub rests: bool,
 }
 
 /// A session between `open` and `close`.
@@ -170,15 +56,22 @@ pub struct Session {
     pub(super) checkpoint: Checkpoint,
     /// Directories whose `item.json` cannot be used, and why.
     pub(super) invalid: Vec<(String, String)>,
-    pub(super) options: super::Options,
-    hands: HashMap<ItemIndex, Hand>,
+    pub(super) options: Options,
+    pub(super) hands: HashMap<ItemIndex, Hand>,
     /// What happened and could not be recorded yet.
     unrecorded: Vec<Event>,
-    pause: Option<Pause>,
-    /// How long the next pause lasts.
-    next_pause: u64,
+    /// Nothing may start before then.
+    pub(super) pause: Option<Timestamp>,
+    /// How long the next pause lasts, in milliseconds.
+    pub(super) next_pause: u64,
+    /// Items that failed and are tried again at a time.
+    pub(super) retrying: Vec<(Timestamp, Place)>,
+    /// How often each item failed and was to be tried again.
+    pub(super) retries: HashMap<ItemIndex, u32>,
+    /// How many items have failed since the session was opened.
+    pub(super) failures: u32,
     /// True once a single run has started its item.
-    exhausted: bool,
+    pub(super) exhausted: bool,
 }
 
 impl Session {
@@ -189,7 +82,7 @@ impl Session {
         journal: Writer,
         checkpoint: Checkpoint,
         invalid: Vec<(String, String)>,
-        options: super::Options,
+        options: Options,
     ) -> Self {
         let next_pause = options.limit_wait;
         Session {
@@ -204,6 +97,9 @@ impl Session {
             unrecorded: Vec::new(),
             pause: None,
             next_pause,
+            retrying: Vec::new(),
+            retries: HashMap::new(),
+            failures: 0,
             exhausted: false,
         }
     }
@@ -224,26 +120,49 @@ impl Session {
         slots: usize,
     ) -> Result<Step, SessionError> {
         self.take(tree, reports)?;
-        let synced =
-            self.checkpoint.run_if_due(tree, &mut self.head, &self.ledger, &mut self.journal)?;
-        let (starts, taken) = self.choose(tree, slots);
-        let mut events: Vec<Event> = synced.into_iter().collect();
+        let mut events = Vec::new();
+        if self.hands.values().any(|hand| hand.rests) {
+            // The next agent of the item finds the state that the last one led to.
+            events.extend(self.record(tree)?);
+            events.extend(self.checkpoint.sync(tree, &mut self.journal)?);
+        }
+        events.extend(self.checkpoint.run_if_due(
+            tree,
+            &mut self.head,
+            &self.ledger,
+            &mut self.journal,
+        )?);
+        let chosen = self.choose(tree, slots);
         match self.record(tree) {
             Ok(recorded) => events.extend(recorded),
             Err(failure) => {
-                self.give_back(&taken);
+                self.give_back(chosen);
                 return Err(failure.into());
             }
         }
         let now = tree.now();
-        let pause = self.pause.as_ref().map_or(u64::MAX, |pause| pause.until.since(now));
+        let next = self.retrying.iter().map(|(at, _)| *at).chain(self.pause).min();
+        let next = next.map_or(u64::MAX, |at| at.since(now));
         Ok(Step {
-            start: starts,
+            start: chosen.into_iter().map(|chosen| chosen.attempt).collect(),
             events,
-            wake_after: self.checkpoint.due_in(now, &self.journal).min(pause),
-            finished: self.hands.is_empty() && (self.exhausted || self.plan.queue.is_exhausted()),
+            wake_after: self.checkpoint.due_in(now, &self.journal).min(next),
+            finished: self.is_finished(),
+            paused_until: self.pause.map(|until| until.to_string()),
             counts: Counts::of(&self.ledger),
         })
+    }
+
+    /// True if nothing is in hand and nothing more is to be started.
+    fn is_finished(&self) -> bool {
+        let has_run_its_item = self.exhausted && self.retrying.is_empty();
+        self.hands.is_empty()
+            && (has_run_its_item || self.has_failed_enough() || self.plan.queue.is_exhausted())
+    }
+
+    /// True if so many items have failed that nothing more is started.
+    pub(super) fn has_failed_enough(&self) -> bool {
+        (1..=self.failures).contains(&self.options.max_failures)
     }
 
     /// Takes note of what the caller reports.
@@ -253,131 +172,18 @@ impl Session {
                 Report::Started(Started { item, attempt, .. })
                 | Report::Ended(Ended { item, attempt, .. }) => (item, *attempt),
             };
-            let index = self
-                .ledger
-                .find(item)
-                .filter(|index| self.hands.get(index).is_some_and(|hand| hand.attempt == attempt));
+            let is_meant = |hand: &Hand| hand.attempt == attempt && !hand.rests;
+            let index =
+                self.ledger.find(item).filter(|index| self.hands.get(index).is_some_and(is_meant));
             let Some(index) = index else {
                 return Err(SessionError::UnknownAttempt { item: item.clone(), attempt });
             };
-            let now = tree.now();
             match report {
-                Report::Started(started) => self.unrecorded.push(started_event(started, now)),
-                Report::Ended(ended) => self.end(index, ended, now),
+                Report::Started(started) => self.happened(started_event(started, tree.now())),
+                Report::Ended(ended) => self.end(tree, index, ended),
             }
         }
         Ok(())
-    }
-
-    fn end(&mut self, index: ItemIndex, ended: &Ended, now: Timestamp) {
-        let Some(hand) = self.hands.remove(&index) else { return };
-        let place = self.plan.place_of[&index];
-        let event = |kind| {
-            Event::of(kind, now, &ended.item)
-                .attempt(ended.attempt)
-                .with_some("exit_code", ended.exit_code)
-                .with_some("signal", ended.signal)
-                .with("duration_ms", ended.duration)
-        };
-        let mock = |event: Event| if self.options.mock { event.with("mock", true) } else { event };
-        let event = match &ended.outcome {
-            Outcome::Completed => {
-                self.plan.queue.complete(place);
-                self.next_pause = self.options.limit_wait;
-                mock(event(EventKind::ItemCompleted)).with("state", hand.state)
-            }
-            Outcome::Failed(error) => {
-                self.plan.queue.fail(place);
-                mock(event(EventKind::ItemFailed)).with("error", error.clone())
-            }
-            Outcome::Interrupted => {
-                self.plan.queue.put_back(place);
-                event(EventKind::ItemInterrupted)
-            }
-            Outcome::Paused(reason) => {
-                self.plan.queue.put_back(place);
-                let until = now.after(self.next_pause);
-                self.next_pause = self.next_pause.saturating_mul(2).min(LONGEST_PAUSE);
-                self.pause = Some(Pause { until });
-                // A single run has not run its item yet.
-                self.exhausted = false;
-                event(EventKind::BatchPaused)
-                    .with("reason", reason.clone())
-                    .with("until", until.to_string())
-            }
-        };
-        self.unrecorded.push(event);
-    }
-
-    /// Chooses what to start; the intents join what is to be recorded.
-    fn choose(&mut self, tree: Tree<'_>, slots: usize) -> (Vec<Attempt>, Vec<ItemIndex>) {
-        let (mut starts, mut taken) = (Vec::new(), Vec::new());
-        let free = (self.options.parallel as usize).saturating_sub(self.hands.len());
-        let slots = slots.min(free);
-        if self.is_pausing(tree.now()) {
-            return (starts, taken);
-        }
-        while starts.len() < slots && !self.exhausted {
-            let Some(place) = self.plan.queue.take() else { break };
-            let index = self.plan.places[place];
-            let id = self.ledger.id(index).to_owned();
-            // Read again: hours may have passed since the session was opened.
-            match items::read(tree, &id) {
-                Ok(item) if item.state == items::DONE => {
-                    self.plan.queue.complete(place);
-                    let event = Event::of(EventKind::ItemCompleted, tree.now(), &id);
-                    self.unrecorded.push(event.with("reason", "found done"));
-                }
-                Ok(item) => {
-                    let number = self.ledger.attempts(index).saturating_add(1);
-                    let event = Event::of(EventKind::ItemStarted, tree.now(), &id);
-                    self.unrecorded.push(event.attempt(number).with("state", item.state.clone()));
-                    self.hands.insert(index, Hand { attempt: number, state: item.state });
-                    starts.push(Attempt {
-                        number,
-                        title: item.title,
-                        directory: layout::item_directory(&id),
-                        log: layout::log_file(self.journal.directory(), &id, number),
-                        item: id,
-                    });
-                    taken.push(index);
-                    self.exhausted = self.options.single;
-                }
-                Err(problem) => {
-                    self.plan.queue.fail(place);
-                    let event = Event::of(EventKind::ItemInvalid, tree.now(), &id);
-                    self.unrecorded.push(event.with("error", problem.clone()));
-                    self.invalid.push((id, problem));
-                }
-            }
-        }
-        (starts, taken)
-    }
-
-    /// Undoes [`Session::choose`]: nothing was started.
-    fn give_back(&mut self, taken: &[ItemIndex]) {
-        for index in taken {
-            self.hands.remove(index);
-            self.plan.queue.put_back(self.plan.place_of[index]);
-            let id = self.ledger.id(*index);
-            self.unrecorded.retain(|event| {
-                event.kind != EventKind::ItemStarted || event.item.as_deref() != Some(id)
-            });
-            self.exhausted = false;
-        }
-    }
-
-    /// True while nothing may start; records the end of a pause.
-    fn is_pausing(&mut self, now: Timestamp) -> bool {
-        match &self.pause {
-            Some(pause) if now < pause.until => true,
-            Some(_) => {
-                self.pause = None;
-                self.unrecorded.push(Event::new(EventKind::BatchResumed, now));
-                false
-            }
-            None => false,
-        }
     }
 
     /// Puts what happened on disk; only then does it count.
@@ -395,6 +201,11 @@ impl Session {
     /// Adds an event to what is to be recorded.
     pub(super) fn happened(&mut self, event: Event) {
         self.unrecorded.push(event);
+    }
+
+    /// Takes back events that were to be recorded.
+    pub(super) fn did_not_happen(&mut self, is_meant: impl Fn(&Event) -> bool) {
+        self.unrecorded.retain(|event| !is_meant(event));
     }
 
     /// Takes every attempt that is still in hand for interrupted.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::batch::plan::{Findings, Plan};
-use crate::batch::session::Counts;
+use crate::batch::protocol::Counts;
 use crate::capabilities::Liveness;
 use crate::items::{self, Item};
 use crate::journal::{Event, EventKind};

@@ -5,7 +5,7 @@ use super::bindings::wasi::random::random;
 use super::bindings::wreckit::batch::{filesystem, log, process};
 use crate::capabilities::{
     Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
-    Replacement,
+    Replacement, Worker,
 };
 use crate::time::Timestamp;
 
@@ -102,6 +102,15 @@ impl Capabilities for Imports {
         }
     }
 
+    fn marked(&self) -> Vec<Worker> {
+        process::marked().into_iter().map(Into::into).collect()
+    }
+
+    fn end(&self, leaders: &[Worker]) -> Vec<Worker> {
+        let leaders: Vec<process::Worker> = leaders.iter().cloned().map(Into::into).collect();
+        process::end(&leaders).into_iter().map(Into::into).collect()
+    }
+
     fn log(&self, level: Level, message: &str) {
         let level = match level {
             Level::Debug => log::Level::Debug,
@@ -121,6 +130,18 @@ impl Capabilities for Imports {
 
     fn random_bytes(&self, length: usize) -> Vec<u8> {
         random::get_random_bytes(length as u64)
+    }
+}
+
+impl From<process::Worker> for Worker {
+    fn from(worker: process::Worker) -> Self {
+        Worker { pid: worker.pid, start_time: worker.start_time, item: worker.item }
+    }
+}
+
+impl From<Worker> for process::Worker {
+    fn from(worker: Worker) -> Self {
+        process::Worker { pid: worker.pid, start_time: worker.start_time, item: worker.item }
     }
 }
 

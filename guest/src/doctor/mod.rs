@@ -1,6 +1,7 @@
 //! Finding damaged, stale or contradictory state, and mending it after a backup.
 
 mod batch_progress;
+mod orphaned_agents;
 
 use crate::backup;
 use crate::lock::{self, Holder, Work};
@@ -85,8 +86,13 @@ pub fn diagnose(tree: Tree<'_>) -> Result<Vec<Diagnostic>, Failure> {
 pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
     locked(tree, || {
         let found = examine(tree, true)?;
-        let mut fixes = Vec::new();
-        for diagnostic in found.iter().filter(|diagnostic| diagnostic.fixable) {
+        let (orphans, others): (Vec<&Diagnostic>, Vec<&Diagnostic>) = found
+            .iter()
+            .filter(|diagnostic| diagnostic.fixable)
+            .partition(|diagnostic| diagnostic.code == orphaned_agents::CODE);
+        // They may still change what is mended next.
+        let mut fixes = orphaned_agents::mend(tree, &orphans)?;
+        for diagnostic in others {
             fixes.push(batch_progress::mend(tree, diagnostic).unwrap_or_else(|failure| Mended {
                 diagnostic: diagnostic.clone(),
                 fixed: false,
@@ -122,5 +128,10 @@ fn locked<T>(
 
 /// `is_free`: nobody else works on the repository.
 fn examine(tree: Tree<'_>, is_free: bool) -> Result<Vec<Diagnostic>, Failure> {
-    Ok(batch_progress::examine(tree, is_free)?.into_iter().collect())
+    let mut found = match is_free {
+        true => orphaned_agents::examine(tree)?,
+        false => Vec::new(),
+    };
+    found.extend(batch_progress::examine(tree, is_free)?);
+    Ok(found)
 }

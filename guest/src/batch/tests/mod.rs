@@ -1,6 +1,8 @@
 //! A batch against a disk in memory.
 
 mod crashes;
+mod endings;
+mod phases;
 mod resuming;
 mod running;
 
@@ -11,6 +13,7 @@ use serde_json::Value;
 use super::*;
 use crate::layout;
 use crate::memory::{Machine, Process};
+use crate::time::Timestamp;
 
 pub(super) const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -39,6 +42,7 @@ pub(super) fn ended(attempt: &Attempt, outcome: Outcome) -> Report {
         exit_code: None,
         signal: None,
         duration: 1,
+        output: None,
     })
 }
 

@@ -35,6 +35,7 @@ impl wit::Guest for Component {
                 events: lines(&step.events),
                 wake_after: step.wake_after,
                 finished: step.finished,
+                paused_until: step.paused_until,
                 counts: step.counts.into(),
             })
         })
@@ -126,6 +127,10 @@ impl From<wit::Options> for batch::Options {
             mock: options.mock,
             single: options.single,
             limit_wait: options.limit_wait,
+            retries: options.retries,
+            max_failures: options.max_failures,
+            phases: options.phases,
+            max_iterations: options.max_iterations,
         }
     }
 }
@@ -142,6 +147,9 @@ impl From<OpenError> for wit::OpenError {
                 } else {
                     wit::OpenError::UnknownItem(words)
                 }
+            }
+            OpenError::Orphaned(workers) => {
+                wit::OpenError::Orphaned(workers.into_iter().map(Into::into).collect())
             }
             OpenError::Storage(failure) => wit::OpenError::Storage(failure.into()),
         }
@@ -177,7 +185,13 @@ impl From<batch::Attempt> for wit::Attempt {
         wit::Attempt {
             item: attempt.item,
             number: attempt.number,
+            call: attempt.call,
+            phase: attempt.phase.to_owned(),
+            story: attempt.story,
             title: attempt.title,
+            overview: attempt.overview,
+            section: attempt.section,
+            branch: attempt.branch,
             directory: attempt.directory,
             log: attempt.log,
         }
@@ -200,12 +214,14 @@ impl From<wit::Report> for Report {
                 outcome: match ended.outcome {
                     wit::Outcome::Completed => batch::Outcome::Completed,
                     wit::Outcome::Failed(error) => batch::Outcome::Failed(error),
+                    wit::Outcome::TimedOut(seconds) => batch::Outcome::TimedOut(seconds),
                     wit::Outcome::Interrupted => batch::Outcome::Interrupted,
                     wit::Outcome::Paused(reason) => batch::Outcome::Paused(reason),
                 },
                 exit_code: ended.exit_code,
                 signal: ended.signal,
                 duration: ended.duration,
+                output: ended.output,
             }),
         }
     }

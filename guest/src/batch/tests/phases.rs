@@ -1,0 +1,227 @@
+//! Items that go through phases.
+
+use serde_json::json;
+
+use super::*;
+
+fn phased() -> Options {
+    Options { phases: true, max_iterations: 10, ..options() }
+}
+
+fn put_prd(machine: &Machine, id: &str, stories: &[(&str, &str)]) {
+    let stories: Vec<Value> = stories
+        .iter()
+        .map(|(id, status)| {
+            json!({"id": id, "title": "t", "acceptance_criteria": ["a", "b"], "priority": 1,
+                   "status": status, "notes": ""})
+        })
+        .collect();
+    let prd = json!({"schema_version": 1, "id": id, "branch_name": "b", "user_stories": stories});
+    machine.put(&layout::prd_file(id), prd.to_string());
+}
+
+/// Does what a good agent does in a phase.
+fn work(machine: &Machine, attempt: &Attempt) -> Outcome {
+    let directory = &attempt.directory;
+    match attempt.phase {
+        "research" => machine.put(&format!("{directory}/research.md"), "found"),
+        "plan" => {
+            machine.put(&format!("{directory}/plan.md"), "planned");
+            put_prd(machine, &attempt.item, &[("US-001", "pending"), ("US-002", "pending")]);
+        }
+        _ => {
+            let second =
+                if attempt.story.as_deref() == Some("US-001") { "pending" } else { "done" };
+            put_prd(machine, &attempt.item, &[("US-001", "done"), ("US-002", second)]);
+        }
+    }
+    Outcome::Completed
+}
+
+#[test]
+fn an_item_goes_through_its_phases_and_its_stories_one_by_one() {
+    let machine = machine(&THREE[..1]);
+    let process = machine.process(1);
+    let mut seen = Vec::new();
+    let summary = run(&process, &phased(), |attempt| {
+        let state = machine.state_of(&attempt.item);
+        seen.push((attempt.number, attempt.call, attempt.phase, attempt.story.clone(), state));
+        work(&machine, attempt)
+    });
+    let story = |id: &str| Some(id.to_owned());
+    assert_eq!(
+        seen,
+        [
+            (1, 1, "research", None, "idea".to_owned()),
+            (1, 2, "plan", None, "researched".to_owned()),
+            (1, 3, "implement", story("US-001"), "planned".to_owned()),
+            (1, 4, "implement", story("US-002"), "implementing".to_owned()),
+        ]
+    );
+    assert_eq!(summary.completed, ["001-a"]);
+    assert_eq!(machine.state_of("001-a"), "done");
+}
+
+#[test]
+fn an_interrupted_item_resumes_at_its_phase() {
+    let machine = machine(&THREE[..1]);
+    let process = machine.process(1);
+    let (mut session, _) = open(tree(&process), &phased()).unwrap();
+    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let done = ended(&step.start[0], work(&machine, &step.start[0]));
+    let step = session.advance(tree(&process), &[done], 1).unwrap();
+    assert_eq!(step.start[0].phase, "plan");
+    machine.kill(1);
+    let process = machine.process(2);
+    let mut seen = Vec::new();
+    run(&process, &phased(), |attempt| {
+        seen.push((attempt.number, attempt.phase));
+        work(&machine, attempt)
+    });
+    assert_eq!(seen, [(2, "plan"), (2, "implement"), (2, "implement")]);
+    assert_eq!(machine.state_of("001-a"), "done");
+}
+
+#[test]
+fn a_phase_that_leaves_nothing_has_failed() {
+    type Leave = fn(&Machine);
+    let cases: [(&str, Leave, &str); 7] = [
+        ("idea", |_| {}, "research.md is missing"),
+        ("idea", |m| m.put("items/001-a/research.md", ""), "research.md is empty (0 bytes)"),
+        ("idea", |m| m.put("items/001-a/research.md", "x"), "research.md is empty (1 bytes)"),
+        ("researched", |_| {}, "plan.md is missing"),
+        ("researched", |m| m.put("items/001-a/plan.md", "plan"), "prd.json is missing"),
+        (
+            "researched",
+            |m| {
+                m.put("items/001-a/plan.md", "plan");
+                m.put("items/001-a/prd.json", "{}");
+            },
+            "prd.json is invalid: `schema_version` must be 1, it is missing",
+        ),
+        (
+            "researched",
+            |m| {
+                m.put("items/001-a/plan.md", "plan");
+                put_prd(m, "001-a", &[]);
+            },
+            "prd.json has no stories",
+        ),
+    ];
+    for (state, leave, error) in cases {
+        let machine = Machine::new();
+        machine.item("001-a", state, &[]);
+        if state == "researched" {
+            machine.put("items/001-a/research.md", "found");
+        }
+        let process = machine.process(1);
+        let summary = run(&process, &phased(), |_| {
+            leave(&machine);
+            Outcome::Completed
+        });
+        assert!(summary.failed[0].1.starts_with(error), "{error}: {:?}", summary.failed);
+        assert_eq!(machine.state_of("001-a"), state);
+    }
+}
+
+#[test]
+fn what_a_state_claims_and_is_not_there_is_made_first() {
+    for (state, first) in
+        [("researched", "research"), ("planned", "research"), ("idea", "research")]
+    {
+        let machine = Machine::new();
+        machine.item("001-a", state, &[]);
+        let process = machine.process(1);
+        let mut phases = Vec::new();
+        let summary = run(&process, &phased(), |attempt| {
+            phases.push(attempt.phase);
+            work(&machine, attempt)
+        });
+        assert_eq!(phases[0], first, "{state}");
+        assert_eq!(summary.completed, ["001-a"], "{state}: {:?}", summary.failed);
+        assert_eq!(machine.state_of("001-a"), "done", "{state}");
+    }
+}
+
+#[test]
+fn stories_that_never_get_done_end_with_the_iterations() {
+    let machine = Machine::new();
+    machine.item("001-a", "implementing", &[]);
+    machine.put("items/001-a/plan.md", "plan");
+    put_prd(&machine, "001-a", &[("US-001", "pending")]);
+    let process = machine.process(1);
+    let mut calls = 0;
+    let options = Options { max_iterations: 3, ..phased() };
+    let summary = run(&process, &options, |_| {
+        calls += 1;
+        Outcome::Completed
+    });
+    assert_eq!(calls, 3);
+    assert!(summary.failed[0].1.contains("after 3 calls"), "{:?}", summary.failed);
+}
+
+#[test]
+fn nobody_is_called_where_nothing_is_left_to_do() {
+    let machine = Machine::new();
+    machine.item("001-a", "planned", &[]);
+    machine.put("items/001-a/plan.md", "plan");
+    put_prd(&machine, "001-a", &[("US-001", "done")]);
+    machine.item("002-b", "in_pr", &[]);
+    let process = machine.process(1);
+    let summary = run(&process, &phased(), |attempt| panic!("{attempt:?}"));
+    assert_eq!(summary.completed, ["001-a", "002-b"]);
+    assert_eq!(machine.state_of("001-a"), "done");
+    assert_eq!(machine.state_of("002-b"), "in_pr", "a review is not over because we look");
+}
+
+#[test]
+fn an_agent_that_moves_the_state_itself_is_not_overruled_and_not_led_in_circles() {
+    let machine = machine(&THREE[..1]);
+    let process = machine.process(1);
+    let mut calls = 0;
+    let summary = run(&process, &phased(), |attempt| {
+        calls += 1;
+        assert!(calls < 10, "it goes on for ever");
+        let outcome = work(&machine, attempt);
+        machine.item("001-a", if attempt.phase == "implement" { "in_pr" } else { "idea" }, &[]);
+        outcome
+    });
+    assert_eq!((calls, summary.completed.len()), (3, 1), "{:?}", summary.failed);
+    assert_eq!(machine.state_of("001-a"), "in_pr");
+}
+
+#[test]
+fn a_stopping_batch_and_a_paused_one_make_no_further_call() {
+    let machine = machine(&THREE[..2]);
+    let process = machine.process(1);
+    let options = Options { parallel: 2, ..phased() };
+    let (mut session, _) = open(tree(&process), &options).unwrap();
+    let step = session.advance(tree(&process), &[], 2).unwrap();
+    let paused = ended(&step.start[1], Outcome::Paused("limit".to_owned()));
+    let done = ended(&step.start[0], work(&machine, &step.start[0]));
+    let step = session.advance(tree(&process), &[paused, done], 2).unwrap();
+    assert!(step.start.is_empty() && !step.finished && step.paused_until.is_some());
+    machine.clock.set(machine.clock.get() + 60_000);
+    let step = session.advance(tree(&process), &[], 0).unwrap();
+    assert!(step.start.is_empty() && !step.finished, "no slots: the batch is being stopped");
+    let step = session.advance(tree(&process), &[], 2).unwrap();
+    let phases: Vec<_> = step.start.iter().map(|attempt| (&*attempt.item, attempt.phase)).collect();
+    assert_eq!(phases, [("001-a", "plan"), ("002-b", "research")]);
+    let summary = session.close(tree(&process), CloseReason::Interrupted).unwrap();
+    assert_eq!(summary.remaining, ["001-a", "002-b"]);
+}
+
+#[test]
+fn a_full_disk_between_two_phases_loses_neither() {
+    let machine = machine(&THREE[..1]);
+    let process = machine.process(1);
+    let (mut session, _) = open(tree(&process), &phased()).unwrap();
+    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let done = ended(&step.start[0], work(&machine, &step.start[0]));
+    machine.full.set(true);
+    session.advance(tree(&process), &[done], 1).unwrap_err();
+    machine.full.set(false);
+    let step = session.advance(tree(&process), &[], 1).unwrap();
+    assert_eq!((step.start[0].phase, step.start[0].call), ("plan", 2));
+    assert_eq!(machine.state_of("001-a"), "researched");
+}
