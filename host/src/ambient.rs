@@ -46,6 +46,16 @@ pub fn is_dir(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
+/// Where a link of the system leads.
+pub fn read_link(path: &Path) -> io::Result<PathBuf> {
+    fs::read_link(path)
+}
+
+/// This program.
+pub fn current_exe() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
 /// The directory in which the program was started.
 pub fn current_dir() -> io::Result<PathBuf> {
     std::env::current_dir()

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use cap_std::fs::Dir;
+use regex::bytes::Regex;
 use serde_json::{Map, Value};
 
 /// A larger configuration is a mistake.
@@ -27,12 +28,22 @@ const KNOWN: [&str; 11] = [
 ];
 
 /// What a batch needs to know.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     /// The agent.
     pub(crate) agent: AgentConfig,
     /// How long a first pause lasts, in seconds.
     pub(crate) limit_wait_seconds: u64,
+    /// What in an agent's output says that a limit was reached.
+    pub(crate) limit_patterns: Vec<Regex>,
+    /// How long a call of an agent may take, in seconds; 0: as long as it wants.
+    pub(crate) timeout_seconds: u64,
+    /// How often an agent is called for the stories of an item.
+    pub(crate) max_iterations: u32,
+    /// The branch that work starts from; for prompts.
+    pub(crate) base_branch: String,
+    /// What the name of an item's branch begins with; for prompts.
+    pub(crate) branch_prefix: String,
     /// Keys that nobody knows.
     pub(crate) unknown: Vec<String>,
 }
@@ -44,6 +55,22 @@ pub(crate) enum AgentConfig {
     Command {
         /// The program, by path or by name.
         command: String,
+        /// Its arguments, with placeholders.
+        args: Vec<String>,
+    },
+    /// `process`: a program, once per phase and story.
+    Process {
+        /// The program, by path or by name.
+        command: String,
+        /// Its arguments, as they are.
+        args: Vec<String>,
+        /// What it prints when its work is complete.
+        completion_signal: String,
+    },
+    /// `wasm`: a component, once per item.
+    Wasm {
+        /// Its file, from the repository's root.
+        component: String,
         /// Its arguments, with placeholders.
         args: Vec<String>,
     },
@@ -105,20 +132,30 @@ impl Config {
         let Value::Object(agent) = agent else {
             return Err(invalid("`agent` must be an object"));
         };
-        let limit_wait_seconds = match agent.get("limit_wait_seconds") {
-            None => DEFAULT_LIMIT_WAIT,
-            Some(value) => value.as_u64().filter(|seconds| *seconds > 0).ok_or_else(|| {
-                invalid("`agent.limit_wait_seconds` must be an integer of at least 1")
-            })?,
-        };
+        let max_iterations = integer(document, "max_iterations", 1, MAX_ITERATIONS)?;
+        let limit_wait_seconds = integer(agent, "limit_wait_seconds", 1, LIMIT_WAIT_SECONDS)
+            .map_err(|_| invalid("`agent.limit_wait_seconds` must be an integer of at least 1"))?;
         let unknown =
             document.keys().filter(|key| !KNOWN.contains(&key.as_str())).cloned().collect();
-        Ok(Config { agent: AgentConfig::from_object(agent)?, limit_wait_seconds, unknown })
+        Ok(Config {
+            agent: AgentConfig::from_object(agent)?,
+            limit_wait_seconds,
+            limit_patterns: limit_patterns(agent)?,
+            timeout_seconds: integer(document, "timeout_seconds", 0, TIMEOUT_SECONDS)?,
+            max_iterations: u32::try_from(max_iterations).unwrap_or(u32::MAX),
+            base_branch: text(document, "base_branch", "main")?,
+            branch_prefix: text(document, "branch_prefix", "wreckit/")?,
+            unknown,
+        })
     }
 }
 
 /// A first pause lasts a minute.
-const DEFAULT_LIMIT_WAIT: u64 = 60;
+pub(crate) const LIMIT_WAIT_SECONDS: u64 = 60;
+/// The defaults of the existing tool.
+const TIMEOUT_SECONDS: u64 = 3600;
+const MAX_ITERATIONS: u64 = 100;
+const COMPLETION_SIGNAL: &str = "<promise>COMPLETE</promise>";
 
 impl AgentConfig {
     fn from_object(agent: &Map<String, Value>) -> Result<Self, ConfigError> {
@@ -130,26 +167,79 @@ impl AgentConfig {
         };
         match kind {
             "mock" => Ok(AgentConfig::Mock),
-            "command" => {
-                let command = match agent.get("command") {
-                    Some(Value::String(command)) if !command.is_empty() => command.clone(),
-                    _ => return Err(invalid("`agent.command` must be a string that is not empty")),
-                };
-                let args = match agent.get("args") {
-                    None => Vec::new(),
-                    Some(args) => strings(args)
-                        .ok_or_else(|| invalid("`agent.args` must be a list of strings"))?,
-                };
-                Ok(AgentConfig::Command { command, args })
-            }
-            "process" | "wasm" | "sdk" | "claude_sdk" | "amp_sdk" | "codex_sdk"
-            | "opencode_sdk" | "rlm" | "sprite" => {
+            "command" => Ok(AgentConfig::Command {
+                command: not_empty(agent, "command")?,
+                args: args(agent)?,
+            }),
+            "process" => Ok(AgentConfig::Process {
+                command: not_empty(agent, "command")?,
+                args: args(agent)?,
+                completion_signal: match agent.contains_key("completion_signal") {
+                    true => not_empty(agent, "completion_signal")?,
+                    false => COMPLETION_SIGNAL.to_owned(),
+                },
+            }),
+            "wasm" => Ok(AgentConfig::Wasm {
+                component: not_empty(agent, "component")?,
+                args: args(agent)?,
+            }),
+            "sdk" | "claude_sdk" | "amp_sdk" | "codex_sdk" | "opencode_sdk" | "rlm" | "sprite" => {
                 Err(ConfigError::Unsupported { kind: kind.to_owned() })
             }
-            other => {
-                Err(invalid(&format!("`agent.kind` must be `command` or `mock`, found {other:?}")))
-            }
+            other => Err(invalid(&format!(
+                "`agent.kind` must be `process`, `command`, `wasm` or `mock`, found {other:?}"
+            ))),
         }
+    }
+}
+
+fn not_empty(agent: &Map<String, Value>, key: &str) -> Result<String, ConfigError> {
+    match agent.get(key) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        _ => Err(invalid(&format!("`agent.{key}` must be a string that is not empty"))),
+    }
+}
+
+fn args(agent: &Map<String, Value>) -> Result<Vec<String>, ConfigError> {
+    match agent.get("args") {
+        None => Ok(Vec::new()),
+        Some(args) => {
+            strings(args).ok_or_else(|| invalid("`agent.args` must be a list of strings"))
+        }
+    }
+}
+
+fn limit_patterns(agent: &Map<String, Value>) -> Result<Vec<Regex>, ConfigError> {
+    let Some(patterns) = agent.get("limit_patterns") else { return Ok(Vec::new()) };
+    let must = "`agent.limit_patterns` must be a list of regular expressions";
+    let patterns = strings(patterns).ok_or_else(|| invalid(must))?;
+    let compile = |pattern: &String| {
+        // The message of the error points into the pattern over several lines.
+        Regex::new(pattern).map_err(|_| invalid(&format!("{must}, found {pattern:?}")))
+    };
+    patterns.iter().map(compile).collect()
+}
+
+fn integer(
+    object: &Map<String, Value>,
+    key: &str,
+    least: u64,
+    default: u64,
+) -> Result<u64, ConfigError> {
+    match object.get(key) {
+        None => Ok(default),
+        Some(value) => value
+            .as_u64()
+            .filter(|number| *number >= least)
+            .ok_or_else(|| invalid(&format!("`{key}` must be an integer of at least {least}"))),
+    }
+}
+
+fn text(object: &Map<String, Value>, key: &str, default: &str) -> Result<String, ConfigError> {
+    match object.get(key) {
+        None => Ok(default.to_owned()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(_) => Err(invalid(&format!("`{key}` must be a string"))),
     }
 }
 
@@ -218,6 +308,21 @@ mod tests {
     }
 
     #[test]
+    fn the_older_mode_means_the_same_and_what_is_missing_has_the_defaults_of_the_existing_tool() {
+        let config = config(json!({"agent": {"mode": "process", "command": "claude"}})).unwrap();
+        assert_eq!(
+            config.agent,
+            AgentConfig::Process {
+                command: "claude".to_owned(),
+                args: Vec::new(),
+                completion_signal: "<promise>COMPLETE</promise>".to_owned(),
+            }
+        );
+        assert_eq!((config.timeout_seconds, config.max_iterations), (3600, 100));
+        assert_eq!((&*config.base_branch, &*config.branch_prefix), ("main", "wreckit/"));
+    }
+
+    #[test]
     fn kind_wins_over_mode() {
         let agent = json!({"kind": "mock", "mode": "sdk"});
         assert_eq!(config(json!({"agent": agent})).unwrap().agent, AgentConfig::Mock);
@@ -245,6 +350,23 @@ mod tests {
             (
                 json!({"agent": {"kind": "mock", "limit_wait_seconds": 0}}),
                 "`agent.limit_wait_seconds` must be",
+            ),
+            (
+                json!({"agent": {"kind": "mock", "limit_patterns": ["a", "("]}}),
+                "`agent.limit_patterns` must be a list of regular expressions, found \"(\"",
+            ),
+            (
+                json!({"agent": {"kind": "process", "command": "a", "completion_signal": ""}}),
+                "`agent.completion_signal` must be",
+            ),
+            (json!({"agent": {"kind": "wasm"}}), "`agent.component` must be"),
+            (
+                json!({"agent": {"kind": "mock"}, "max_iterations": 0}),
+                "`max_iterations` must be an integer of at least 1",
+            ),
+            (
+                json!({"agent": {"kind": "mock"}, "timeout_seconds": "1"}),
+                "`timeout_seconds` must be an integer of at least 0",
             ),
         ] {
             let error = config(document.clone()).unwrap_err().to_string();

@@ -34,13 +34,19 @@ pub(crate) fn start_time(pid: Pid) -> Option<u64> {
 /// True if every member of a process group has exited, also if nobody has collected them yet.
 /// False where that cannot be told.
 pub(crate) fn group_has_exited(group: Pid) -> bool {
-    let Ok(names) = ambient::names_in("/proc".as_ref()) else { return false };
-    let pids = names.iter().filter_map(|name| Pid::from_raw(name.parse().ok()?));
-    let mut members =
-        pids.filter_map(stat).filter(|stat| stat.group == group.as_raw_nonzero().get());
+    let mut members = all()
+        .into_iter()
+        .filter_map(stat)
+        .filter(|stat| stat.group == group.as_raw_nonzero().get());
     // One at least is there to be seen, or the system would say that the group is gone.
     let Some(first) = members.next() else { return false };
     first.has_exited() && members.all(|member| member.has_exited())
+}
+
+/// Every process that can be seen.
+pub(crate) fn all() -> Vec<Pid> {
+    let names = ambient::names_in("/proc".as_ref()).unwrap_or_default();
+    names.iter().filter_map(|name| Pid::from_raw(name.parse().ok()?)).collect()
 }
 
 /// What can be proven of a recorded process. See `process.query` in the WIT package.
@@ -108,16 +114,19 @@ fn probe(pid: u64) -> Probe {
 }
 
 /// The fields of `/proc/PID/stat` that are needed here; see proc_pid_stat(5).
-struct Stat {
+pub(crate) struct Stat {
     state: u8,
+    /// Field 4: the parent.
+    pub(crate) parent: i32,
     /// Field 5: the process group.
-    group: i32,
+    pub(crate) group: i32,
     /// Field 22: clock ticks from the boot to the start of the process.
-    start_time: u64,
+    pub(crate) start_time: u64,
 }
 
 impl Stat {
-    fn has_exited(&self) -> bool {
+    /// True for a zombie, too.
+    pub(crate) fn has_exited(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 
@@ -131,7 +140,8 @@ impl Stat {
     }
 }
 
-fn stat(pid: Pid) -> Option<Stat> {
+/// What `/proc` tells of a process, if it is there and tells anything.
+pub(crate) fn stat(pid: Pid) -> Option<Stat> {
     let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
     parse_stat(&ambient::read_to_string(path.as_ref()).ok()?)
 }
@@ -142,10 +152,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
-    // The state is field 3: the group is the second behind it, the start the seventeenth behind that.
-    let group = fields.nth(1)?.parse().ok()?;
+    // The state is field 3; the start is the seventeenth field behind the group.
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     let start_time = fields.nth(16)?.parse().ok()?;
-    Some(Stat { state, group, start_time })
+    Some(Stat { state, parent, group, start_time })
 }
 
 fn boot_id() -> Option<String> {
@@ -248,7 +259,8 @@ mod tests {
         let stat =
             parse_stat("7 (a) S (b)) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20")
                 .unwrap();
-        assert_eq!((stat.state, stat.group, stat.start_time), (b'R', 2, 4711));
+        assert_eq!((stat.state, stat.parent, stat.group), (b'R', 1, 2));
+        assert_eq!(stat.start_time, 4711);
         assert!(parse_stat("7 (a").is_none());
     }
 }

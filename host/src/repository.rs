@@ -1,12 +1,11 @@
 //! The repository that a command works on.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 
-use crate::ambient;
+use crate::{ambient, marker};
 
 /// The name of the directory that makes a repository one.
 pub(crate) const STATE: &str = ".wreckit";
@@ -50,10 +49,8 @@ impl Repository {
         Ok(Repository { root: root.to_owned(), state })
     }
 
-    /// What agents of this repository carry in their environment: device and inode of `.wreckit`,
-    /// the same however the directory is reached or moved.
+    /// What agents of this repository carry in their environment.
     pub(crate) fn marker(&self) -> io::Result<String> {
-        let metadata = self.state.try_clone()?.into_std_file().metadata()?;
-        Ok(format!("{}:{}", metadata.dev(), metadata.ino()))
+        marker::of_root(&self.state)
     }
 }

@@ -1,10 +1,18 @@
 //! Agents: what works on an item.
 
 mod log_file;
+mod output;
 mod process;
+mod prompts;
+mod strays;
 mod template;
+#[cfg(feature = "compile")]
+pub(crate) mod wasm;
 
+pub(crate) use output::{Output, Wanted};
 pub(crate) use process::{Ending, Process};
+pub(crate) use prompts::{DEFAULTS as PROMPTS, PromptError};
+pub(crate) use strays::Strays;
 
 use std::ffi::OsString;
 use std::io;
@@ -12,18 +20,50 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
+use regex::bytes::Regex;
 
-use crate::config::AgentConfig;
+use self::log_file::LogFile;
+use self::process::Launch;
+use self::prompts::{Prompts, Surroundings};
+use crate::config::{AgentConfig, Config};
 use crate::engine::batch::Attempt;
+use crate::repository::{Repository, STATE};
+use crate::{ambient, marker};
 
 /// An agent that can be started.
 #[derive(Debug, Clone)]
-pub(crate) enum Agent {
+pub(crate) struct Agent {
+    kind: Kind,
+    /// What in its output says that a limit was reached.
+    limits: Vec<Regex>,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
     /// A program, once per item, in the repository's root.
     Command {
         /// The program, absolute.
         program: PathBuf,
         /// Its arguments, with placeholders.
+        args: Vec<String>,
+    },
+    /// A program, once per phase and story, in the item's directory.
+    Process {
+        /// The program, absolute.
+        program: PathBuf,
+        /// Its arguments.
+        args: Vec<String>,
+        prompts: Box<Prompts>,
+        surroundings: Surroundings,
+    },
+    /// A component, once per item, in a process of ours.
+    #[cfg(feature = "compile")]
+    Wasm {
+        /// This program.
+        program: PathBuf,
+        /// The component's file, absolute.
+        component: PathBuf,
+        /// The component's arguments, with placeholders.
         args: Vec<String>,
     },
     /// Nothing: waits and succeeds.
@@ -33,67 +73,152 @@ pub(crate) enum Agent {
     },
 }
 
-/// The program of an agent is not there.
+/// Why an agent cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the agent's command {command:?} cannot be run: {reason}")]
-pub(crate) struct NoProgram {
-    command: String,
-    reason: which::Error,
+pub(crate) enum AgentError {
+    #[error("the agent's command {command:?} cannot be run: {reason}")]
+    NoProgram { command: String, reason: which::Error },
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    #[error("the agent's component {} cannot be used: {reason}", path.display())]
+    NoComponent { path: PathBuf, reason: String },
 }
 
 impl Agent {
-    /// The agent of a configuration; its program is looked up now, so that a batch does not start
-    /// in vain. A path counts from the repository's root, a name is searched in `PATH`.
+    /// The mock agent.
+    pub(crate) fn mock(delay: Duration) -> Self {
+        Agent { kind: Kind::Mock { delay }, limits: Vec::new() }
+    }
+
+    /// The agent of a configuration. What it needs is looked for now, so that a batch does not
+    /// start in vain.
     pub(crate) fn new(
-        config: &AgentConfig,
-        root: &Path,
+        config: &Config,
+        repository: &Repository,
         mock_delay: Duration,
-    ) -> Result<Self, NoProgram> {
-        match config {
-            AgentConfig::Mock => Ok(Agent::Mock { delay: mock_delay }),
+    ) -> Result<Self, AgentError> {
+        let kind = match &config.agent {
+            AgentConfig::Mock => Kind::Mock { delay: mock_delay },
             AgentConfig::Command { command, args } => {
-                let program = which::which_in(command, crate::ambient::variable("PATH"), root);
-                let program =
-                    program.map_err(|reason| NoProgram { command: command.clone(), reason })?;
-                Ok(Agent::Command { program, args: args.clone() })
+                Kind::Command { program: find(command, &repository.root)?, args: args.clone() }
             }
-        }
+            AgentConfig::Process { command, args, completion_signal } => Kind::Process {
+                program: find(command, &repository.root)?,
+                args: args.clone(),
+                prompts: Box::new(Prompts::read(&repository.state)?),
+                surroundings: Surroundings {
+                    base_branch: config.base_branch.clone(),
+                    branch_prefix: config.branch_prefix.clone(),
+                    completion_signal: completion_signal.clone(),
+                },
+            },
+            AgentConfig::Wasm { component, args } => {
+                wasm_kind(repository.root.join(component), args.clone())?
+            }
+        };
+        Ok(Agent { kind, limits: config.limit_patterns.clone() })
     }
 
     /// True if nothing is done.
     pub(crate) fn is_mock(&self) -> bool {
-        matches!(self, Agent::Mock { .. })
+        matches!(self.kind, Kind::Mock { .. })
+    }
+
+    /// True if it is called for each phase of an item.
+    pub(crate) fn has_phases(&self) -> bool {
+        matches!(self.kind, Kind::Process { .. })
     }
 
     /// Starts work on an item.
     pub(crate) fn start(&self, attempt: &Attempt, place: &Place<'_>) -> io::Result<Work> {
-        match self {
-            Agent::Mock { delay } => Ok(Work::Mock { until: Instant::now() + *delay }),
-            Agent::Command { program, args } => {
-                let directory = place.root.join(crate::repository::STATE).join(&attempt.directory);
-                let directory = directory.to_string_lossy().into_owned();
-                let root = place.root.to_string_lossy();
-                let values = [
-                    ("id", attempt.item.as_str()),
-                    ("title", &attempt.title),
-                    ("dir", &directory),
-                    ("root", &root),
-                ];
-                let args = args.iter().map(|argument| template::fill(argument, &values)).collect();
-                let number = attempt.number.to_string();
-                let environment = [
-                    ("WRECKIT_ROOT", place.marker),
-                    ("WRECKIT_ITEM_ID", &attempt.item),
-                    ("WRECKIT_ITEM_DIR", &directory),
-                    ("WRECKIT_SESSION_ID", place.session),
-                    ("WRECKIT_ATTEMPT", &number),
-                ];
-                let environment = environment.map(|(name, value)| (name, OsString::from(value)));
-                let log = log_file::LogFile::new(place.state.try_clone()?, &attempt.log);
-                Ok(Work::Process(Process::start(program, args, &environment, place.root, log)?))
-            }
+        if let Kind::Mock { delay } = &self.kind {
+            return Ok(Work::Mock { until: Instant::now() + *delay });
         }
+        let directory = place.root.join(STATE).join(&attempt.directory);
+        let directory = directory.to_string_lossy().into_owned();
+        let environment = [
+            (marker::ROOT, place.marker.to_owned()),
+            (marker::ITEM, attempt.item.clone()),
+            (marker::ATTEMPT, attempt.number.to_string()),
+            ("WRECKIT_ITEM_DIR", directory.clone()),
+            ("WRECKIT_SESSION_ID", place.session.to_owned()),
+        ];
+        let launch = Launch {
+            environment: environment.map(|(name, value)| (name, value.into())).into(),
+            ..self.launch(attempt, place, directory)?
+        };
+        let wanted = Wanted {
+            signal: match &self.kind {
+                Kind::Process { surroundings, .. } => Some(surroundings.completion_signal.clone()),
+                _ => None,
+            },
+            limits: self.limits.clone(),
+            lines: place.shows_output,
+        };
+        let log = LogFile::new(place.state.try_clone()?, &attempt.log, attempt.call > 1);
+        Ok(Work::Process(Box::new(Process::start(launch, Output::new(log, wanted))?)))
     }
+
+    /// What is to be started; its environment is added to it.
+    fn launch(
+        &self,
+        attempt: &Attempt,
+        place: &Place<'_>,
+        directory: String,
+    ) -> io::Result<Launch> {
+        let launch = |program: &PathBuf, args, directory: &Path, input| Launch {
+            program: program.clone(),
+            args,
+            environment: Vec::new(),
+            directory: directory.to_owned(),
+            input,
+        };
+        let root = place.root.to_string_lossy();
+        let fill = |args: &[String]| -> Vec<OsString> {
+            let values = [
+                ("id", attempt.item.as_str()),
+                ("title", &attempt.title),
+                ("dir", &directory),
+                ("root", &root),
+            ];
+            args.iter().map(|argument| template::fill(argument, &values).into()).collect()
+        };
+        Ok(match &self.kind {
+            Kind::Command { program, args } => launch(program, fill(args), place.root, None),
+            Kind::Process { program, args, prompts, surroundings } => {
+                let prompt =
+                    prompts.fill(attempt, surroundings, place.state, place.root, &directory)?;
+                let args = args.iter().map(OsString::from).collect();
+                launch(program, args, directory.as_ref(), Some(prompt.into_bytes()))
+            }
+            #[cfg(feature = "compile")]
+            Kind::Wasm { program, component, args } => {
+                let args = wasm::arguments(component, directory.as_ref(), fill(args));
+                launch(program, args, place.root, None)
+            }
+            Kind::Mock { .. } => return Err(io::Error::other("the mock agent starts no process")),
+        })
+    }
+}
+
+/// A path counts from the repository's root, a name is searched in `PATH`.
+fn find(command: &str, root: &Path) -> Result<PathBuf, AgentError> {
+    which::which_in(command, ambient::variable("PATH"), root)
+        .map_err(|reason| AgentError::NoProgram { command: command.to_owned(), reason })
+}
+
+#[cfg(feature = "compile")]
+fn wasm_kind(component: PathBuf, args: Vec<String>) -> Result<Kind, AgentError> {
+    let unusable = |reason: String| AgentError::NoComponent { path: component.clone(), reason };
+    wasm::check(&component).map_err(unusable)?;
+    let program = ambient::current_exe().map_err(|error| unusable(error.to_string()))?;
+    Ok(Kind::Wasm { program, component, args })
+}
+
+#[cfg(not(feature = "compile"))]
+fn wasm_kind(component: PathBuf, _: Vec<String>) -> Result<Kind, AgentError> {
+    let reason = "this build has no compiler; build it with the feature `compile`".to_owned();
+    Err(AgentError::NoComponent { path: component, reason })
 }
 
 /// Where agents work.
@@ -106,13 +231,15 @@ pub(crate) struct Place<'a> {
     pub(crate) session: &'a str,
     /// What every agent of this repository carries in its environment.
     pub(crate) marker: &'a str,
+    /// Whether what agents put out is to be shown.
+    pub(crate) shows_output: bool,
 }
 
 /// Work on an item that was started.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// By a process and its group.
-    Process(Process),
+    Process(Box<Process>),
     /// By nobody.
     Mock {
         /// When it will be done.

@@ -3,20 +3,21 @@
 #![expect(clippy::disallowed_types, reason = "this is the module that starts processes")]
 
 use std::ffi::OsString;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, test_kill_process_group,
     waitid, waitpgid,
 };
 
-use super::log_file::LogFile;
+use super::output::Output;
 use crate::liveness;
 
 /// What is left of a group when its leader has exited gets so long after SIGTERM.
@@ -27,20 +28,40 @@ const GRACE_AFTER_KILL: Duration = Duration::from_secs(1);
 /// So much output is taken at once, so that one agent that floods does not starve the others.
 const OUTPUT_AT_ONCE: usize = 256 << 10;
 
+/// What to start.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    pub environment: Vec<(&'static str, OsString)>,
+    pub directory: PathBuf,
+    /// What it is to read from standard input; `None` for nothing.
+    pub input: Option<Vec<u8>>,
+}
+
 /// A running agent: the leader of a process group of its own.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     pid: Pid,
+    input: Option<Input>,
     /// Standard output and standard error in one, so that their order is kept.
-    output: Option<io::PipeReader>,
-    log: LogFile,
+    pipe: Option<io::PipeReader>,
+    output: Output,
     /// How the leader ended; what is left of the group is being ended.
     leader: Option<ExitStatus>,
     /// When the group gets SIGKILL.
     kill_at: Option<Instant>,
     /// When the rest of the group is given up.
     give_up_at: Option<Instant>,
+}
+
+/// Standard input that is being written.
+#[derive(Debug)]
+struct Input {
+    pipe: io::PipeWriter,
+    text: Vec<u8>,
+    written: usize,
 }
 
 /// How a process ended.
@@ -53,35 +74,39 @@ pub(crate) struct Ending {
 }
 
 impl Process {
-    /// Starts a program in `directory` without standard input.
-    pub(super) fn start(
-        program: &Path,
-        args: Vec<String>,
-        environment: &[(&str, OsString)],
-        directory: &Path,
-        log: LogFile,
-    ) -> io::Result<Self> {
-        let (output, writer) = io::pipe()?;
-        rustix::io::ioctl_fionbio(&output, true)?;
-        let child = Command::new(program)
-            .args(args)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .current_dir(directory)
-            .stdin(Stdio::null())
+    pub(super) fn start(launch: Launch, output: Output) -> io::Result<Self> {
+        let (pipe, writer) = io::pipe()?;
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let (stdin, input) = match launch.input {
+            None => (Stdio::null(), None),
+            Some(text) => {
+                let (reader, pipe) = io::pipe()?;
+                rustix::io::ioctl_fionbio(&pipe, true)?;
+                (Stdio::from(reader), Some(Input { pipe, text, written: 0 }))
+            }
+        };
+        let child = Command::new(launch.program)
+            .args(launch.args)
+            .envs(launch.environment)
+            .current_dir(launch.directory)
+            .stdin(stdin)
             .stdout(writer.try_clone()?)
             .stderr(writer)
             .process_group(0)
             .spawn()?;
         let pid = Pid::from_child(&child);
-        Ok(Process {
+        let mut process = Process {
             child,
             pid,
-            output: Some(output),
-            log,
+            input,
+            pipe: Some(pipe),
+            output,
             leader: None,
             kill_at: None,
             give_up_at: None,
-        })
+        };
+        process.give_input();
+        Ok(process)
     }
 
     /// Its id, and that of its group.
@@ -89,9 +114,15 @@ impl Process {
         self.pid
     }
 
-    /// What to wait on for output; `None` once nothing more can come.
-    pub(crate) fn output(&self) -> Option<BorrowedFd<'_>> {
-        self.output.as_ref().map(AsFd::as_fd)
+    /// What to wait for: output, and room for input.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let output =
+            self.pipe.as_ref().map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
+        let input = self
+            .input
+            .as_ref()
+            .map(|input| PollFd::from_borrowed_fd(input.pipe.as_fd(), PollFlags::OUT));
+        output.into_iter().chain(input)
     }
 
     /// When [`Process::advance`] has something to do even if nothing happens.
@@ -103,21 +134,23 @@ impl Process {
         }
     }
 
-    /// Moves waiting output to the log, as much as may be taken at once.
-    pub(crate) fn take_output(&mut self) {
+    /// Moves waiting output to where it belongs and waiting input to the agent, as much as may be
+    /// moved at once.
+    pub(crate) fn exchange(&mut self) {
+        self.give_input();
         let mut buffer = [0; 64 << 10];
         let mut taken = 0;
         while taken < OUTPUT_AT_ONCE {
-            let Some(output) = &mut self.output else { return };
-            match output.read(&mut buffer) {
-                Ok(0) => self.output = None,
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
                 Ok(length) => {
-                    self.log.write(&buffer[..length]);
+                    self.output.write(&buffer[..length]);
                     taken += length;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.output = None,
+                Err(_) => self.pipe = None,
             }
         }
     }
@@ -131,13 +164,32 @@ impl Process {
         self.signal(Signal::TERM);
         // A stopped process would not notice.
         self.signal(Signal::CONT);
-        self.kill_at = Some(Instant::now() + grace);
+        let at = Instant::now() + grace;
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
         true
     }
 
     /// Ends the group at once.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
+    }
+
+    /// Asks the group to stop for a while.
+    pub(crate) fn suspend(&self) {
+        self.signal(Signal::TSTP);
+    }
+
+    /// Lets the group go on; it was stopped for so long, which does not count.
+    pub(crate) fn resume(&mut self, after: Duration) {
+        self.signal(Signal::CONT);
+        for at in [&mut self.kill_at, &mut self.give_up_at].into_iter().flatten() {
+            *at += after;
+        }
+    }
+
+    /// True once the leader has exited.
+    pub(crate) fn has_exited(&self) -> bool {
+        self.leader.is_some()
     }
 
     /// Looks at what has become of it; how it ended, once its whole group has.
@@ -150,6 +202,7 @@ impl Process {
         if self.leader.is_none() && self.leader_has_exited() {
             // While the leader is a zombie, its number cannot belong to another group.
             self.signal(Signal::TERM);
+            self.signal(Signal::CONT);
             self.leader = Some(self.child.wait()?);
             self.kill_at = Some(Instant::now() + GRACE_OF_THE_REST);
             self.give_up_at = None;
@@ -164,24 +217,36 @@ impl Process {
         }
     }
 
-    /// The path of its log, if it put anything out.
-    pub(crate) fn log_path(&self) -> Option<&str> {
-        self.log.path()
+    /// What it puts out.
+    pub(crate) fn output(&mut self) -> &mut Output {
+        &mut self.output
     }
 
-    /// Why its log is not whole, if it is not.
-    pub(crate) fn log_failure(&mut self) -> Option<io::Error> {
-        self.log.take_failure()
+    fn give_input(&mut self) {
+        while let Some(input) = &mut self.input {
+            let rest = &input.text[input.written..];
+            match input.pipe.write(rest) {
+                Ok(written) if written < rest.len() => input.written += written,
+                // All of it is written: the agent reads the end.
+                Ok(_) => self.input = None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It does not want to read more; that is its own affair.
+                Err(_) => self.input = None,
+            }
+        }
     }
 
     /// What stands in the pipe still belongs to the log. Somebody who left the group may hold the
     /// other end open: the end of the stream is not waited for.
     fn drain(&mut self) {
+        self.input = None;
         let capacity = 1 << 20;
         for _ in 0..capacity / OUTPUT_AT_ONCE {
-            self.take_output();
+            self.exchange();
         }
-        self.output = None;
+        self.pipe = None;
+        self.output.finish();
     }
 
     fn leader_has_exited(&self) -> bool {
@@ -190,7 +255,7 @@ impl Process {
     }
 
     fn group_is_gone(&self) -> bool {
-        // As the first process of a container we inherit what an agent leaves.
+        // We inherit what an agent leaves, as a subreaper or as the first process of a container.
         while matches!(waitpgid(self.pid, WaitOptions::NOHANG), Ok(Some(_))) {}
         test_kill_process_group(self.pid) == Err(Errno::SRCH)
             || liveness::group_has_exited(self.pid)

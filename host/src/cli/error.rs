@@ -1,12 +1,12 @@
 //! Everything that can end a command, with its message, what to do about it, and its exit code.
 
-use crate::agents::NoProgram;
+use crate::agents::AgentError;
 use crate::config::ConfigError;
-use crate::engine::ComponentError;
 use crate::engine::batch::{Holder, OpenError, StorageFailure, Unresolved};
 use crate::engine::doctor::RepairError;
-use crate::engine::filesystem::{Error as FileError, Kind};
 use crate::engine::process::Liveness;
+use crate::engine::process::Worker;
+use crate::engine::{ComponentError, describe};
 use crate::repository::{RepositoryError, STATE};
 
 use super::exit_code::ExitCode;
@@ -21,8 +21,10 @@ pub(super) enum Error {
     },
     Repository(RepositoryError),
     Config(ConfigError),
-    NoProgram(NoProgram),
+    Agent(AgentError),
     Busy(Box<Holder>),
+    /// Agents of an interrupted batch could not be ended.
+    Orphaned(Vec<Worker>),
     Storage(StorageFailure),
     Component(ComponentError),
     /// Something else of the system's.
@@ -40,11 +42,11 @@ impl Error {
 
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
-            Error::Usage { .. } | Error::Repository(_) | Error::Config(_) | Error::NoProgram(_) => {
+            Error::Usage { .. } | Error::Repository(_) | Error::Config(_) | Error::Agent(_) => {
                 ExitCode::Usage
             }
             Error::Busy(_) => ExitCode::Busy,
-            Error::Storage(_) | Error::Failed(_) => ExitCode::Failure,
+            Error::Orphaned(_) | Error::Storage(_) | Error::Failed(_) => ExitCode::Failure,
             Error::Component(_) => ExitCode::Component,
         }
     }
@@ -54,9 +56,10 @@ impl Error {
             Error::Usage { message, .. } | Error::Failed(message) => message.clone(),
             Error::Repository(error) => error.to_string(),
             Error::Config(error) => error.to_string(),
-            Error::NoProgram(error) => error.to_string(),
+            Error::Agent(error) => error.to_string(),
             Error::Busy(holder) => busy(holder),
-            Error::Storage(failure) => storage(failure),
+            Error::Orphaned(workers) => orphaned(workers),
+            Error::Storage(failure) => describe(failure),
             Error::Component(error) => error.to_string(),
         }
     }
@@ -69,9 +72,18 @@ impl Error {
             ),
             Error::Repository(_) => None,
             Error::Config(error) => Some(error.hint()),
-            Error::NoProgram(_) => Some(format!(
+            Error::Agent(AgentError::NoProgram { .. }) => Some(format!(
                 "install it, or set agent.command in {STATE}/config.json; `--mock-agent` runs without one"
             )),
+            Error::Agent(AgentError::Prompt(_)) => Some(
+                "mend the file (`{{name}}` and `{{#if name}}…{{/if}}` are filled in), or remove it for the default".to_owned(),
+            ),
+            Error::Agent(AgentError::NoComponent { .. }) => Some(format!(
+                "set agent.component in {STATE}/config.json to a `wasi:cli/command` component; the path counts from the repository's root"
+            )),
+            Error::Orphaned(_) => Some(
+                "end them (`kill -9 PID`; what hangs in the kernel ends with the machine), then run again".to_owned(),
+            ),
             Error::Busy(holder) if holder.locked => {
                 Some("wait until it has ended; `wreckit-host status` shows how far it is".to_owned())
             }
@@ -107,18 +119,13 @@ fn busy(holder: &Holder) -> String {
     }
 }
 
-/// A storage failure in one line.
-pub(super) fn storage(failure: &StorageFailure) -> String {
-    let why = match &failure.error {
-        FileError::NotFound => "there is no such file or directory".to_owned(),
-        FileError::Exists => "it exists already".to_owned(),
-        FileError::Outside => "the path leads out of the directory".to_owned(),
-        FileError::WrongKind(Kind::Directory) => "it is a directory".to_owned(),
-        FileError::WrongKind(_) => "it is not a regular file".to_owned(),
-        FileError::TooLarge(size) => format!("it has {size} bytes, which is too much"),
-        FileError::Failed(words) => words.clone(),
-    };
-    format!("cannot {} {STATE}/{}: {why}", failure.operation, failure.path)
+/// What is in the way of a batch.
+fn orphaned(workers: &[Worker]) -> String {
+    let pids: Vec<String> = workers.iter().map(|worker| worker.pid.to_string()).collect();
+    format!(
+        "agents of an interrupted batch still run and could not be ended: pid {}",
+        pids.join(", ")
+    )
 }
 
 impl From<RepositoryError> for Error {
@@ -133,9 +140,9 @@ impl From<ConfigError> for Error {
     }
 }
 
-impl From<NoProgram> for Error {
-    fn from(error: NoProgram) -> Self {
-        Error::NoProgram(error)
+impl From<AgentError> for Error {
+    fn from(error: AgentError) -> Self {
+        Error::Agent(error)
     }
 }
 
@@ -169,6 +176,7 @@ impl From<OpenError> for Error {
             OpenError::AlreadyOpen => {
                 Error::Component(ComponentError::Nonsense("a session is open already".to_owned()))
             }
+            OpenError::Orphaned(workers) => Error::Orphaned(workers),
             OpenError::Storage(failure) => Error::Storage(failure),
         }
     }

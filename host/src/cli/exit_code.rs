@@ -16,6 +16,8 @@ pub(super) enum ExitCode {
     Component,
     /// A signal stopped the batch: 128 and its number, as a shell reports it.
     Signal(i32),
+    /// What a component exited with that was run as an agent.
+    Agent(u8),
 }
 
 impl ExitCode {
@@ -26,6 +28,7 @@ impl ExitCode {
             ExitCode::Usage => 2,
             ExitCode::Busy => 3,
             ExitCode::Component => 70,
+            ExitCode::Agent(code) => code,
             ExitCode::Signal(signal) => 128 + u8::try_from(signal).unwrap_or(0),
         }
     }

@@ -7,6 +7,7 @@ use cap_std::fs::{Dir, OpenOptions};
 use super::Context;
 use super::error::Error;
 use super::exit_code::ExitCode;
+use crate::agents::PROMPTS;
 use crate::ambient;
 use crate::output::Tone;
 use crate::repository::STATE;
@@ -15,12 +16,9 @@ use crate::repository::STATE;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 2] = [
     ("config.json", include_str!("init/config.json")),
     (".gitignore", include_str!("init/gitignore")),
-    ("prompts/research.md", include_str!("init/research.md")),
-    ("prompts/plan.md", include_str!("init/plan.md")),
-    ("prompts/implement.md", include_str!("init/implement.md")),
 ];
 
 pub(super) fn main(_: &Args, context: &Context) -> Result<ExitCode, Error> {
@@ -43,14 +41,16 @@ pub(super) fn main(_: &Args, context: &Context) -> Result<ExitCode, Error> {
 }
 
 /// Makes what is missing and returns it.
-fn init(root: &Dir) -> io::Result<Vec<&'static str>> {
+fn init(root: &Dir) -> io::Result<Vec<String>> {
     for directory in ["items", "prompts"] {
         root.create_dir_all(format!("{STATE}/{directory}"))?;
     }
     let state = root.open_dir(STATE)?;
+    let prompts = PROMPTS.map(|(phase, text)| (format!("prompts/{phase}.md"), text));
+    let files = FILES.map(|(path, text)| (path.to_owned(), text)).into_iter().chain(prompts);
     let mut made = Vec::new();
-    for (path, contents) in FILES {
-        match state.open_with(path, OpenOptions::new().write(true).create_new(true)) {
+    for (path, contents) in files {
+        match state.open_with(&path, OpenOptions::new().write(true).create_new(true)) {
             Ok(mut file) => {
                 file.write_all(contents.as_bytes())?;
                 made.push(path);

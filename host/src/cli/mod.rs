@@ -1,6 +1,7 @@
 //! The command line: one module a command.
 
 mod add;
+mod agent_args;
 mod backups;
 mod completions;
 mod component;
@@ -12,6 +13,8 @@ mod init;
 mod next;
 mod run;
 mod status;
+#[cfg(feature = "compile")]
+mod wasm_agent;
 
 use std::path::PathBuf;
 use std::process::ExitCode as ProcessExitCode;
@@ -79,6 +82,8 @@ enum Command {
     Add(add::Args),
     Component(component::Args),
     Completions(completions::Args),
+    #[cfg(feature = "compile")]
+    RunWasmAgent(wasm_agent::Args),
 }
 
 /// What every command is given.
@@ -164,5 +169,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Error> {
         Command::Add(args) => add::main(&args, context),
         Command::Component(args) => component::main(&args, context),
         Command::Completions(args) => completions::main(&args, context),
+        #[cfg(feature = "compile")]
+        Command::RunWasmAgent(args) => Ok(ExitCode::Agent(wasm_agent::main(&args, context))),
     }
 }

@@ -1,9 +1,10 @@
 //! `wreckit-host next`
 
 use super::Context;
+use super::agent_args::AgentArgs;
 use super::error::Error;
 use super::exit_code::ExitCode;
-use super::run::{AgentArgs, run_session};
+use super::run::run_session;
 use crate::engine::batch::Options;
 use crate::run::Human;
 
@@ -16,18 +17,11 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let repository = context.repository()?;
-    let (agent, limit_wait) = args.agent.agent(&repository, context, false)?;
-    let options = Options {
-        items: Vec::new(),
-        no_resume: false,
-        retry_failed: false,
-        take_over: false,
-        parallel: 1,
-        mock: agent.is_mock(),
-        single: true,
-        limit_wait,
-    };
+    let configured = args.agent.configured(&repository, context, false)?;
+    let screen = args.agent.screen(context)?;
+    let options = Options { single: true, ..configured.options(&args.agent) };
     let mut instance = context.instance(&repository)?;
-    let mut reporter = Human::new(context.output, "wreckit-host next".to_owned());
-    run_session(&mut instance, &repository, &agent, &options, &mut reporter, context)
+    let resume = format!("wreckit-host next{}", args.agent.repeated());
+    let mut reporter = Human::new(context.output, screen, resume);
+    run_session(&mut instance, &repository, &configured, &options, &mut reporter, context)
 }

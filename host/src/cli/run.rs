@@ -1,21 +1,18 @@
 //! `wreckit-host run`
 
 use std::num::NonZeroU32;
-use std::time::Duration;
-
-use clap::value_parser;
 
 use super::Context;
+use super::agent_args::{AgentArgs, Configured};
 use super::demo::Demo;
 use super::error::Error;
 use super::exit_code::ExitCode;
-use crate::agents::{Agent, Place};
-use crate::config::{AgentConfig, Config};
+use crate::agents::Place;
 use crate::engine::Instance;
 use crate::engine::batch::{Forecast, Options, Summary};
 use crate::output::Tone;
 use crate::repository::Repository;
-use crate::run::{self, Human, Json, Reporter, Signals, Stop};
+use crate::run::{self, Batch, Human, Json, Reporter, Signals, Stop};
 
 /// Run every item that is not done; goes on where an interrupted run stopped
 #[derive(Debug, clap::Args)]
@@ -38,6 +35,9 @@ pub(super) struct Args {
     /// Only show what would run
     #[arg(long)]
     dry_run: bool,
+    /// Start nothing more after so many items have failed
+    #[arg(long, value_name = "N")]
+    max_failures: Option<NonZeroU32>,
     #[command(flatten)]
     agent: AgentArgs,
     /// What to put on standard output
@@ -46,20 +46,6 @@ pub(super) struct Args {
     /// Run a throw-away copy of the quickstart with the mock agent
     #[arg(long, conflicts_with_all = ["items", "no_resume", "retry_failed", "take_over"])]
     demo: bool,
-}
-
-/// In milliseconds.
-const A_DAY: u64 = 24 * 60 * 60 * 1000;
-
-/// Which agent, for the commands that run one.
-#[derive(Debug, clap::Args)]
-pub(super) struct AgentArgs {
-    /// Use an agent that does nothing and succeeds
-    #[arg(long)]
-    mock_agent: bool,
-    /// How long the mock agent takes for an item, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = value_parser!(u64).range(..=A_DAY))]
-    mock_delay: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -75,7 +61,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     if args.demo {
         return demo(args, context);
     }
-    run_in(&context.repository()?, args, context, "wreckit-host run".to_owned())
+    run_in(&context.repository()?, args, context, args.resume("wreckit-host run"))
 }
 
 fn demo(args: &Args, context: &Context) -> Result<ExitCode, Error> {
@@ -88,7 +74,7 @@ fn demo(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         &Repository::open(demo.root())?,
         args,
         context,
-        format!("wreckit-host --cwd {place} run --mock-agent"),
+        args.resume(&format!("wreckit-host --cwd {place} run --mock-agent")),
     )
     .inspect(|ended| code = *ended);
     // What was interrupted can be resumed; what ended is thrown away.
@@ -105,16 +91,16 @@ fn run_in(
     resume: String,
 ) -> Result<ExitCode, Error> {
     // Everything that can be wrong before anything is changed.
-    let (agent, limit_wait) = args.agent.agent(repository, context, args.demo)?;
+    let configured = args.agent.configured(repository, context, args.demo)?;
+    let screen = args.agent.screen(context)?;
     let options = Options {
         items: args.items.clone(),
         no_resume: args.no_resume,
         retry_failed: args.retry_failed,
         take_over: args.take_over,
         parallel: args.parallel.get(),
-        mock: agent.is_mock(),
-        single: false,
-        limit_wait,
+        max_failures: args.max_failures.map_or(0, NonZeroU32::get),
+        ..configured.options(&args.agent)
     };
     let mut instance = context.instance(repository)?;
     if args.dry_run {
@@ -124,51 +110,36 @@ fn run_in(
         print_forecast(&forecast, context);
         return Ok(ExitCode::Success);
     }
-    let resume = if agent.is_mock() && !resume.ends_with("--mock-agent") {
-        format!("{resume} --mock-agent")
-    } else {
-        resume
-    };
     let mut reporter: Box<dyn Reporter> = match args.format {
-        Format::Human => Box::new(Human::new(context.output, resume)),
+        Format::Human => Box::new(Human::new(context.output, screen, resume)),
         Format::Json => Box::new(Json::new(context.output)),
     };
-    run_session(&mut instance, repository, &agent, &options, reporter.as_mut(), context)
+    run_session(&mut instance, repository, &configured, &options, reporter.as_mut(), context)
 }
 
-impl AgentArgs {
-    /// The agent that is asked for, and how long a first pause lasts in milliseconds.
-    pub(super) fn agent(
-        &self,
-        repository: &Repository,
-        context: &Context,
-        mock: bool,
-    ) -> Result<(Agent, u64), Error> {
-        let delay = Duration::from_millis(self.mock_delay);
-        if self.mock_agent || mock {
-            // Whatever the configuration says, even if it is damaged: nothing of it is needed.
-            return Ok((
-                Agent::new(&AgentConfig::Mock, &repository.root, delay)?,
-                DEFAULT_LIMIT_WAIT,
-            ));
+impl Args {
+    /// The command that goes on with the session.
+    fn resume(&self, command: &str) -> String {
+        let mut command = command.to_owned();
+        if self.parallel.get() > 1 {
+            command.push_str(&format!(" --parallel {}", self.parallel));
         }
-        let config = Config::read(&repository.state)?;
-        for key in &config.unknown {
-            context.output.detail(&format!("config.json: nobody knows `{key}`; it is ignored"));
+        if let Some(failures) = self.max_failures {
+            command.push_str(&format!(" --max-failures {failures}"));
         }
-        let agent = Agent::new(&config.agent, &repository.root, delay)?;
-        Ok((agent, config.limit_wait_seconds.saturating_mul(1000)))
+        command.push_str(&self.agent.repeated());
+        for item in &self.items {
+            command.push_str(&format!(" {item}"));
+        }
+        command
     }
 }
-
-/// The mock agent never asks for a pause.
-const DEFAULT_LIMIT_WAIT: u64 = 60_000;
 
 /// Opens a session, runs it to its end and tells how it went.
 pub(super) fn run_session(
     instance: &mut Instance,
     repository: &Repository,
-    agent: &Agent,
+    configured: &Configured,
     options: &Options,
     reporter: &mut dyn Reporter,
     context: &Context,
@@ -187,9 +158,17 @@ pub(super) fn run_session(
         state: &repository.state,
         session: &session,
         marker: &marker,
+        shows_output: context.output.verbose,
     };
-    let parallel = options.parallel as usize;
-    let (summary, stop) = run::run(instance, agent, &place, parallel, &mut signals, reporter);
+    let (summary, stop) = run::run(Batch {
+        instance,
+        agent: &configured.agent,
+        place: &place,
+        parallel: options.parallel as usize,
+        timeout: configured.timeout,
+        signals: &mut signals,
+        reporter,
+    });
     if let Some(summary) = &summary {
         reporter.closed(summary);
     }

@@ -3,7 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::batch::StorageFailure;
+use super::filesystem::{Error as FileError, Kind};
 use super::limits::Limits;
+use crate::repository::STATE;
 
 /// The component failed. What it had acknowledged is on disk.
 #[derive(Debug, thiserror::Error)]
@@ -50,4 +53,18 @@ pub(super) fn one_line(error: &wasmtime::Error) -> String {
         .filter(|cause| !cause.starts_with("error while executing at wasm backtrace"))
         .collect();
     causes.join(": ").replace('\n', " ")
+}
+
+/// A storage failure in one line.
+pub(crate) fn describe(failure: &StorageFailure) -> String {
+    let why = match &failure.error {
+        FileError::NotFound => "there is no such file or directory".to_owned(),
+        FileError::Exists => "it exists already".to_owned(),
+        FileError::Outside => "the path leads out of the directory".to_owned(),
+        FileError::WrongKind(Kind::Directory) => "it is a directory".to_owned(),
+        FileError::WrongKind(_) => "it is not a regular file".to_owned(),
+        FileError::TooLarge(size) => format!("it has {size} bytes, which is too much"),
+        FileError::Failed(words) => words.clone(),
+    };
+    format!("cannot {} {STATE}/{}: {why}", failure.operation, failure.path)
 }

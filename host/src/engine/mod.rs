@@ -11,6 +11,7 @@ pub(crate) use bindings::wasi::clocks::wall_clock;
 pub(crate) use bindings::wasi::random::random;
 pub use bindings::wreckit::batch::{filesystem, log, process};
 pub use error::ComponentError;
+pub(crate) use error::describe;
 pub use instance::Instance;
 pub use limits::Limits;
 

@@ -1,7 +1,7 @@
-//! `process`: who we are, and whether a recorded process runs.
+//! `process`: who we are, whether a recorded process runs, and what agents of this root are left.
 
 use super::Imports;
-use crate::engine::process::{Host, Identity, Liveness, Recorded};
+use crate::engine::process::{Host, Identity, Liveness, Recorded, Worker};
 use crate::liveness;
 
 impl Host for Imports {
@@ -11,5 +11,13 @@ impl Host for Imports {
 
     fn query(&mut self, process: Recorded) -> Liveness {
         liveness::query(&process)
+    }
+
+    fn marked(&mut self) -> Vec<Worker> {
+        self.root.as_ref().map(|root| root.marked()).unwrap_or_default()
+    }
+
+    fn end(&mut self, leaders: Vec<Worker>) -> Vec<Worker> {
+        self.root.as_ref().map(|root| root.end(&leaders)).unwrap_or_default()
     }
 }

@@ -1,27 +1,25 @@
 //! The loop of a batch.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getpid, kill_process};
 
+use super::call::{Call, not_started};
 use super::report::Reporter;
-use super::signals::Signals;
-use crate::agents::{Agent, Ending, Place, Work};
+use super::signals::{Signals, Stopping};
+use crate::agents::{Agent, Place, Strays, Work};
 use crate::engine::batch::{
-    Attempt, CloseReason, Ended, Outcome, Report, SessionError, Started, Step, StorageFailure,
-    Summary,
+    CloseReason, Report, SessionError, Started, Step, StorageFailure, Summary,
 };
-use crate::engine::{ComponentError, Instance};
+use crate::engine::{ComponentError, Instance, describe};
+use crate::imports::Level;
 use crate::liveness;
 
-/// How long agents have after the first signal.
-const GRACE: Duration = Duration::from_secs(10);
-/// EX_TEMPFAIL of sysexits.h: try again later, for no fault of the item.
-const TEMPORARY_FAILURE: i32 = 75;
 /// A storage failure is tried again this often while agents still run.
 const STORAGE_RETRY: Duration = Duration::from_secs(1);
+/// While the component cannot be asked, agents are looked at this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Why a batch stopped before its end.
 #[derive(Debug)]
@@ -34,52 +32,38 @@ pub(crate) enum Stop {
     Component(ComponentError),
 }
 
+/// What a batch runs with.
+pub(crate) struct Batch<'a> {
+    pub(crate) instance: &'a mut Instance,
+    pub(crate) agent: &'a Agent,
+    pub(crate) place: &'a Place<'a>,
+    /// How many agents may run at once.
+    pub(crate) parallel: usize,
+    /// How long a call of an agent may take.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) signals: &'a mut Signals,
+    pub(crate) reporter: &'a mut dyn Reporter,
+}
+
 /// Runs an opened session to its end, or to where it has to stop; the summary is missing only if
 /// the session could not be closed.
-pub(crate) fn run(
-    instance: &mut Instance,
-    agent: &Agent,
-    place: &Place<'_>,
-    parallel: usize,
-    signals: &mut Signals,
-    reporter: &mut dyn Reporter,
-) -> (Option<Summary>, Option<Stop>) {
+pub(crate) fn run(batch: Batch<'_>) -> (Option<Summary>, Option<Stop>) {
     let dispatcher = Dispatcher {
-        instance,
-        agent,
-        place,
-        parallel,
-        signals,
-        reporter,
+        batch,
         running: Vec::new(),
+        strays: Strays::new(),
         reports: Vec::new(),
-        ended: Vec::new(),
         stop: None,
     };
     dispatcher.run()
 }
 
-/// An attempt in hand.
-struct Running {
-    attempt: Attempt,
-    started: Instant,
-    work: Work,
-    /// True if it was ended because the batch stops.
-    interrupted: bool,
-}
-
 struct Dispatcher<'a> {
-    instance: &'a mut Instance,
-    agent: &'a Agent,
-    place: &'a Place<'a>,
-    parallel: usize,
-    signals: &'a mut Signals,
-    reporter: &'a mut dyn Reporter,
-    running: Vec<Running>,
+    batch: Batch<'a>,
+    running: Vec<Call>,
+    strays: Strays,
     /// What the component has not been told yet.
     reports: Vec<Report>,
-    /// What the user has not been told yet, with its log.
-    ended: Vec<(Ended, Option<String>)>,
     stop: Option<Stop>,
 }
 
@@ -113,29 +97,45 @@ impl Dispatcher<'_> {
     /// Tells the component what happened; `None` if that could not be recorded.
     fn step(&mut self) -> Result<Option<Step>, ComponentError> {
         let slots = match self.stop {
-            None => self.parallel.saturating_sub(self.running.len()),
+            None => self.batch.parallel.saturating_sub(self.running.len()),
             Some(_) => 0,
         };
         let reports = std::mem::take(&mut self.reports);
-        let answer = self.instance.advance(&reports, u32::try_from(slots).unwrap_or(u32::MAX))?;
+        let answer =
+            self.batch.instance.advance(&reports, u32::try_from(slots).unwrap_or(u32::MAX))?;
         self.pass_on_messages();
         match answer {
             Ok(step) => {
+                self.batch.reporter.counts(&step.counts);
                 for event in &step.events {
-                    self.reporter.event(event);
+                    self.batch.reporter.event(event);
                 }
-                self.reporter.counts(&step.counts);
-                self.tell_ended();
                 self.check(&step, slots)?;
                 Ok(Some(step))
             }
             Err(SessionError::Storage(failure)) => {
-                self.stop.get_or_insert(Stop::Storage(failure));
+                self.stop_for_storage(failure);
                 Ok(None)
             }
             Err(SessionError::NotOpen) => Err(nonsense("it knows of no session")),
             Err(SessionError::UnknownAttempt(which)) => Err(nonsense(&which)),
         }
+    }
+
+    /// Nothing more is started; what runs may end well, and is recorded once there is room again.
+    fn stop_for_storage(&mut self, failure: StorageFailure) {
+        if self.stop.is_some() {
+            return;
+        }
+        if !self.running.is_empty() {
+            let text = format!(
+                "{}: nothing more is started; {} running agents are waited for",
+                describe(&failure),
+                self.running.len()
+            );
+            self.batch.reporter.message(Level::Error, &text);
+        }
+        self.stop = Some(Stop::Storage(failure));
     }
 
     /// What a component says ends up in paths, arguments and the environment of agents: it has to
@@ -154,9 +154,10 @@ impl Dispatcher<'_> {
             if !is_name(&attempt.item) || !is_path(&attempt.directory) || !is_path(&attempt.log) {
                 return Err(nonsense("it starts an item whose name is no name"));
             }
-            let mut others =
-                self.running.iter().map(|running| &running.attempt).chain(&step.start[..index]);
-            if others.any(|other| other.item == attempt.item) {
+            let mut others = self.running.iter().map(|call| &call.attempt);
+            if others.any(|other| other.item == attempt.item)
+                || step.start[..index].iter().any(|other| other.item == attempt.item)
+            {
                 return Err(nonsense("it starts an item twice at once"));
             }
         }
@@ -165,22 +166,20 @@ impl Dispatcher<'_> {
 
     fn start(&mut self, step: Step) {
         for attempt in step.start {
-            let started = Instant::now();
-            self.reporter.started(&attempt);
-            match self.agent.start(&attempt, self.place) {
+            match self.batch.agent.start(&attempt, self.batch.place) {
                 Ok(work) => {
                     if let Work::Process(process) = &work {
                         self.reports.push(Report::Started(Started {
                             item: attempt.item.clone(),
                             attempt: attempt.number,
-                            phase: "run".to_owned(),
+                            phase: attempt.phase.clone(),
                             pid: u64::from(process.pid().as_raw_nonzero().get().unsigned_abs()),
                             start_time: liveness::start_time(process.pid()),
                         }));
                     }
-                    self.running.push(Running { attempt, started, work, interrupted: false });
+                    self.running.push(Call::new(attempt, work, self.batch.timeout));
                 }
-                Err(error) => self.end(&attempt, started, not_started(&error), None, None),
+                Err(error) => self.reports.push(Report::Ended(not_started(&attempt, &error))),
             }
         }
     }
@@ -188,23 +187,21 @@ impl Dispatcher<'_> {
     /// Waits until something happens, at most this long.
     fn wait(&self, wake_after: Duration) {
         let now = Instant::now();
-        let deadline = self.running.iter().filter_map(|running| match &running.work {
-            Work::Process(process) => process.deadline(),
-            Work::Mock { until } => Some(*until),
-        });
-        let timeout =
-            deadline.map(|at| at.saturating_duration_since(now)).fold(wake_after, Duration::min);
+        let deadlines = self.running.iter().filter_map(Call::deadline);
+        let timeout = deadlines
+            .chain(self.strays.deadline())
+            .map(|at| at.saturating_duration_since(now))
+            .chain(self.batch.reporter.next_tick())
+            .fold(wake_after, Duration::min);
         // Rounded up: a wait that ends just before the deadline would be made again and again.
-        let timeout =
-            timeout.saturating_add(Duration::from_micros(500)).min(Duration::from_secs(3600));
+        let timeout = timeout.saturating_add(Duration::from_micros(500)).min(LONGEST_WAIT);
         let timeout = Timespec::try_from(timeout).ok();
 
-        let mut descriptors = vec![PollFd::from_borrowed_fd(self.signals.wake(), PollFlags::IN)];
-        for running in &self.running {
-            if let Work::Process(process) = &running.work
-                && let Some(output) = process.output()
-            {
-                descriptors.push(PollFd::from_borrowed_fd(output, PollFlags::IN));
+        let wake = PollFd::from_borrowed_fd(self.batch.signals.wake(), PollFlags::IN);
+        let mut descriptors = vec![wake];
+        for call in &self.running {
+            if let Work::Process(process) = &call.work {
+                descriptors.extend(process.descriptors());
             }
         }
         // Interrupted by a signal: then there is something to look at.
@@ -212,98 +209,108 @@ impl Dispatcher<'_> {
     }
 
     fn look_at_signals(&mut self) {
-        let Some(signal) = self.signals.take() else { return };
-        let again = matches!(self.stop, Some(Stop::Signal(_)));
-        if !again {
-            self.reporter.stopping(signal, self.running.len());
-            self.stop = Some(Stop::Signal(signal));
-        }
-        for running in &mut self.running {
-            match &mut running.work {
-                Work::Process(process) if again => process.kill(),
-                Work::Process(process) => running.interrupted = process.terminate(GRACE),
-                Work::Mock { until } => {
-                    running.interrupted = true;
-                    *until = Instant::now();
+        match self.batch.signals.take() {
+            None => {}
+            Some(Stopping::Suspend) => self.suspend(),
+            Some(Stopping::End(signal)) => {
+                let again = matches!(self.stop, Some(Stop::Signal(_)));
+                if !again {
+                    self.batch.reporter.stopping(signal, self.running.len());
+                    self.stop = Some(Stop::Signal(signal));
+                }
+                for call in &mut self.running {
+                    match again {
+                        true => call.kill(),
+                        false => call.interrupt(),
+                    }
                 }
             }
         }
+    }
+
+    /// Stops the agents and then this process, as the terminal asked for; goes on with SIGCONT.
+    fn suspend(&mut self) {
+        for call in &self.running {
+            call.suspend();
+        }
+        self.batch.reporter.leave_terminal();
+        let stopped = Instant::now();
+        // Returns when somebody lets us go on.
+        let _ = kill_process(getpid(), Signal::STOP);
+        let after = stopped.elapsed();
+        for call in &mut self.running {
+            call.resume(after);
+        }
+        self.batch.reporter.resumed(after);
     }
 
     fn look_at_agents(&mut self) {
-        for mut running in std::mem::take(&mut self.running) {
-            let ended = match &mut running.work {
-                Work::Mock { until } => {
-                    (*until <= Instant::now()).then_some((Outcome::Completed, None, None))
-                }
-                Work::Process(process) => {
-                    process.take_output();
-                    match process.advance() {
-                        Ok(None) => None,
-                        Ok(Some(ending)) => {
-                            Some((outcome(ending), Some(ending), log_of(process, self.reporter)))
-                        }
-                        Err(error) => {
-                            process.kill();
-                            let outcome = Outcome::Failed(format!("the agent was lost: {error}"));
-                            Some((outcome, None, log_of(process, self.reporter)))
-                        }
-                    }
-                }
-            };
-            match ended {
-                None => self.running.push(running),
-                Some((outcome, ending, log)) => {
-                    let outcome = if running.interrupted { Outcome::Interrupted } else { outcome };
-                    self.end(&running.attempt, running.started, outcome, ending, log);
-                }
+        let mut running = std::mem::take(&mut self.running);
+        for call in &mut running {
+            call.look();
+            self.pass_on_output(call);
+        }
+        if !self.strays.is_empty() || running.iter().any(Call::has_ended) {
+            self.look_at_strays(&running);
+        }
+        for mut call in running {
+            // At no time do two agents of one item run: its end waits for everything it started.
+            let is_alone = !self.strays.any_of(&call.attempt.item, call.attempt.number);
+            match call.end(is_alone) {
+                Some(ended) => self.reports.push(Report::Ended(ended)),
+                None => self.running.push(call),
             }
         }
+        self.batch.reporter.tick();
     }
 
-    fn end(
-        &mut self,
-        attempt: &Attempt,
-        started: Instant,
-        outcome: Outcome,
-        ending: Option<Ending>,
-        log: Option<String>,
-    ) {
-        let ended = Ended {
-            item: attempt.item.clone(),
-            attempt: attempt.number,
-            outcome,
-            exit_code: ending.and_then(|ending| ending.exit_code),
-            signal: ending.and_then(|ending| ending.signal),
-            duration: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    /// What an ended agent left outside of its group is ended, too.
+    fn look_at_strays(&mut self, running: &[Call]) {
+        let is_agent = |pid: Pid| {
+            running.iter().any(|call| match &call.work {
+                Work::Process(process) => process.pid() == pid,
+                Work::Mock { .. } => false,
+            })
         };
-        self.reports.push(Report::Ended(ended.clone()));
-        self.ended.push((ended, log));
+        let works = |item: &str, attempt: u32| {
+            running.iter().any(|call| {
+                call.attempt.item == item && call.attempt.number == attempt && call.works()
+            })
+        };
+        self.strays.look(is_agent, works);
     }
 
-    /// Tells the user of what is recorded by now: not before, it might never be.
-    fn tell_ended(&mut self) {
-        for (ended, log) in std::mem::take(&mut self.ended) {
-            self.reporter.ended(&ended, log.as_deref());
+    fn pass_on_output(&mut self, call: &mut Call) {
+        let Work::Process(process) = &mut call.work else { return };
+        let output = process.output();
+        for line in output.take_lines() {
+            self.batch.reporter.output(&call.attempt.item, &line);
+        }
+        if let Some(error) = output.take_log_failure() {
+            let text = format!("the log of {} is not whole: {error}", call.attempt.item);
+            self.batch.reporter.message(Level::Warning, &text);
         }
     }
 
     fn close(mut self) -> (Option<Summary>, Option<Stop>) {
+        self.strays.end_all();
         let reason = match self.stop {
             None => CloseReason::Ended,
             Some(_) => CloseReason::Interrupted,
         };
-        let answer = self.instance.close(reason);
+        let answer = self.batch.instance.close(reason);
         self.pass_on_messages();
         match answer {
             Ok(Ok(summary)) => {
-                self.tell_ended();
                 for event in &summary.events {
-                    self.reporter.event(event);
+                    self.batch.reporter.event(event);
                 }
                 (Some(summary), self.stop)
             }
-            Ok(Err(SessionError::Storage(failure))) => (None, Some(Stop::Storage(failure))),
+            Ok(Err(SessionError::Storage(failure))) => {
+                self.batch.reporter.leave_terminal();
+                (None, Some(Stop::Storage(failure)))
+            }
             Ok(Err(SessionError::NotOpen | SessionError::UnknownAttempt(_))) => {
                 (None, Some(Stop::Component(nonsense("it cannot close its session"))))
             }
@@ -315,68 +322,24 @@ impl Dispatcher<'_> {
     /// is on disk.
     fn abandon(mut self, error: ComponentError) -> (Option<Summary>, Option<Stop>) {
         self.pass_on_messages();
-        for running in &mut self.running {
-            if let Work::Process(process) = &mut running.work {
-                running.interrupted = process.terminate(GRACE);
-            }
-        }
-        self.running.retain(|running| matches!(running.work, Work::Process(_)));
+        self.running.iter_mut().for_each(Call::interrupt);
+        self.running.retain(|call| matches!(call.work, Work::Process(_)));
         self.stop = Some(Stop::Signal(0));
         while !self.running.is_empty() {
-            self.wait(GRACE);
+            self.wait(LONGEST_WAIT);
             self.look_at_signals();
             self.look_at_agents();
         }
+        self.strays.end_all();
+        self.batch.reporter.leave_terminal();
         (None, Some(Stop::Component(error)))
     }
 
     fn pass_on_messages(&mut self) {
-        for (level, message) in self.instance.take_messages() {
-            self.reporter.message(level, &message);
+        for (level, message) in self.batch.instance.take_messages() {
+            self.batch.reporter.message(level, &message);
         }
     }
-}
-
-/// What it means for an item that its agent could not be started. That the system has no more to
-/// give (EMFILE, EAGAIN, …) is no fault of the item.
-fn not_started(error: &io::Error) -> Outcome {
-    let reason = format!("the agent could not be started: {error}");
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    match errno {
-        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM) => Outcome::Paused(reason),
-        _ => Outcome::Failed(reason),
-    }
-}
-
-/// What an agent's end means for its item.
-fn outcome(ending: Ending) -> Outcome {
-    match ending {
-        Ending { exit_code: Some(0), .. } => Outcome::Completed,
-        Ending { exit_code: Some(TEMPORARY_FAILURE), .. } => Outcome::Paused(format!(
-            "the agent asks to be tried again later (exit code {TEMPORARY_FAILURE})"
-        )),
-        Ending { exit_code: Some(code), .. } => {
-            Outcome::Failed(format!("the agent exited with code {code}"))
-        }
-        Ending { signal: Some(signal), .. } => {
-            Outcome::Failed(format!("the agent was ended by signal {signal}{}", name_of(signal)))
-        }
-        Ending { exit_code: None, signal: None } => Outcome::Failed("the agent ended".to_owned()),
-    }
-}
-
-fn name_of(signal: i32) -> String {
-    signal_hook::low_level::signal_name(signal).map(|name| format!(" ({name})")).unwrap_or_default()
-}
-
-fn log_of(process: &mut crate::agents::Process, reporter: &mut dyn Reporter) -> Option<String> {
-    if let Some(error) = process.log_failure() {
-        reporter.message(
-            crate::imports::Level::Warning,
-            &format!("an agent's log is not whole: {error}"),
-        );
-    }
-    process.log_path().map(str::to_owned)
 }
 
 fn nonsense(what: &str) -> ComponentError {

@@ -3,12 +3,13 @@
 //! One thread owns everything. It waits for what happens next (output, the end of an agent, a
 //! signal, a deadline), tells the component, and does what that says.
 
+mod call;
 mod dispatcher;
 mod report;
 mod signals;
 
-pub(crate) use dispatcher::{Stop, run};
-pub(crate) use report::{Human, Json, Reporter, print_message};
+pub(crate) use dispatcher::{Batch, Stop, run};
+pub(crate) use report::{Human, Json, Progress, Reporter, Screen, print_message};
 pub(crate) use signals::Signals;
 
 use std::thread;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::{flag, low_level};
 
 use crate::ambient;
@@ -14,11 +14,21 @@ use crate::ambient;
 /// The signals that stop a batch.
 const STOPPING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    /// The batch is to end.
+    End(i32),
+    /// The program is to stop until it is told to go on (Ctrl-Z).
+    Suspend,
+}
+
 /// The signals that matter to a batch: those that stop it, and the end of a child.
 pub(crate) struct Signals {
     /// Has something to read when a signal has come.
     wake: UnixStream,
     seen: [(i32, Arc<AtomicBool>); 3],
+    suspend: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -36,8 +46,11 @@ impl Signals {
             flag::register(*signal, Arc::clone(flag))?;
             low_level::pipe::register(*signal, sender.try_clone()?)?;
         }
+        let suspend = Arc::new(AtomicBool::new(false));
+        flag::register(SIGTSTP, Arc::clone(&suspend))?;
+        low_level::pipe::register(SIGTSTP, sender.try_clone()?)?;
         low_level::pipe::register(SIGCHLD, sender)?;
-        Ok(Signals { wake, seen })
+        Ok(Signals { wake, seen, suspend })
     }
 
     /// What to wait on.
@@ -45,8 +58,8 @@ impl Signals {
         self.wake.as_fd()
     }
 
-    /// The stopping signal that came since the last call of this, if one did.
-    pub(crate) fn take(&mut self) -> Option<i32> {
+    /// What was asked for since the last call of this, if anything was.
+    pub(crate) fn take(&mut self) -> Option<Stopping> {
         let mut buffer = [0; 256];
         while matches!(self.wake.read(&mut buffer), Ok(length) if length > 0) {}
         let mut latest = None;
@@ -55,7 +68,8 @@ impl Signals {
                 latest = Some(*signal);
             }
         }
-        latest
+        let suspend = self.suspend.swap(false, Ordering::Relaxed);
+        latest.map(Stopping::End).or(suspend.then_some(Stopping::Suspend))
     }
 }
 

@@ -1,0 +1,203 @@
+//! The prompts of the phases: `.wreckit/prompts/{phase}.md`, or ours where there is none.
+//!
+//! The language is that of the existing tool, a part of Handlebars: `{{name}}` and
+//! `{{#if name}}…{{/if}}`. A name that nobody knows is empty.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use cap_std::fs::Dir;
+use handlebars::Handlebars;
+use serde_json::{Map, Value, json};
+
+use crate::engine::batch::Attempt;
+
+/// The phases and our own words for them.
+pub(crate) const DEFAULTS: [(&str, &str); 3] = [
+    ("research", include_str!("prompts/research.md")),
+    ("plan", include_str!("prompts/plan.md")),
+    ("implement", include_str!("prompts/implement.md")),
+];
+
+/// Documents of an item whose text a prompt can include.
+const DOCUMENTS: [(&str, &str); 4] = [
+    ("research", "research.md"),
+    ("plan", "plan.md"),
+    ("prd", "prd.json"),
+    ("progress", "progress.log"),
+];
+
+/// More than this of a prompt or a document is not read.
+const LIMIT: u64 = 4 << 20;
+
+/// The prompts, ready to be filled in.
+#[derive(Debug, Clone)]
+pub(crate) struct Prompts {
+    templates: Handlebars<'static>,
+}
+
+/// Why a prompt cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PromptError {
+    #[error("cannot read .wreckit/{path}: {error}")]
+    Unreadable { path: String, error: io::Error },
+    #[error(".wreckit/{path} is no template: {error}")]
+    Invalid { path: String, error: Box<handlebars::TemplateError> },
+}
+
+/// What every prompt can name beside what is known of the item.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) base_branch: String,
+    pub(crate) branch_prefix: String,
+    pub(crate) completion_signal: String,
+}
+
+impl Prompts {
+    /// Reads them from `.wreckit`.
+    pub(crate) fn read(state: &Dir) -> Result<Self, PromptError> {
+        let mut templates = Handlebars::new();
+        templates.register_escape_fn(handlebars::no_escape);
+        for (phase, default) in DEFAULTS {
+            let path = format!("prompts/{phase}.md");
+            let template = match read(state, &path) {
+                Ok(template) => template,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => default.to_owned(),
+                Err(error) => return Err(PromptError::Unreadable { path, error }),
+            };
+            templates
+                .register_template_string(phase, template)
+                .map_err(|error| PromptError::Invalid { path, error: Box::new(error) })?;
+        }
+        Ok(Prompts { templates })
+    }
+
+    /// The prompt of a call.
+    pub(crate) fn fill(
+        &self,
+        attempt: &Attempt,
+        surroundings: &Surroundings,
+        state: &Dir,
+        root: &Path,
+        directory: &str,
+    ) -> io::Result<String> {
+        let branch = format!("{}{}", surroundings.branch_prefix, attempt.item);
+        let mut values = json!({
+            "id": attempt.item,
+            "title": attempt.title,
+            "overview": attempt.overview,
+            "section": attempt.section,
+            "story": attempt.story,
+            "item_path": directory,
+            "root": root.to_string_lossy(),
+            "branch_name": attempt.branch.as_ref().unwrap_or(&branch),
+            "base_branch": surroundings.base_branch,
+            "completion_signal": surroundings.completion_signal,
+        });
+        if let Value::Object(values) = &mut values {
+            add_documents(values, state, &attempt.directory);
+        }
+        self.templates.render(&attempt.phase, &values).map_err(io::Error::other)
+    }
+}
+
+fn add_documents(values: &mut Map<String, Value>, state: &Dir, directory: &str) {
+    for (name, file) in DOCUMENTS {
+        // What is not there yet, or cannot be read, is empty.
+        let text = read(state, &format!("{directory}/{file}")).unwrap_or_default();
+        values.insert(name.to_owned(), json!(text));
+    }
+}
+
+fn read(state: &Dir, path: &str) -> io::Result<String> {
+    if !state.metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    state.open(path)?.take(LIMIT).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(phase: &str) -> Attempt {
+        Attempt {
+            item: "001-a".to_owned(),
+            number: 1,
+            call: 1,
+            phase: phase.to_owned(),
+            story: Some("US-001".to_owned()),
+            title: "<A> & \"B\"".to_owned(),
+            overview: String::new(),
+            section: None,
+            branch: None,
+            directory: "items/001-a".to_owned(),
+            log: "log".to_owned(),
+        }
+    }
+
+    fn fill(template: &str) -> Result<String, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let state = crate::ambient::open_dir(directory.path()).unwrap();
+        state.create_dir_all("prompts").unwrap();
+        state.create_dir_all("items/001-a").unwrap();
+        state.write("items/001-a/research.md", "found {{id}}").unwrap();
+        state.write("prompts/plan.md", template).unwrap();
+        let prompts = Prompts::read(&state).map_err(|error| error.to_string())?;
+        let surroundings = Surroundings {
+            base_branch: "main".to_owned(),
+            branch_prefix: "wreckit/".to_owned(),
+            completion_signal: "DONE".to_owned(),
+        };
+        let filled = prompts.fill(
+            &attempt("plan"),
+            &surroundings,
+            &state,
+            Path::new("/r"),
+            "/r/items/001-a",
+        );
+        filled.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn names_are_filled_in_as_they_are() {
+        for (template, filled) in [
+            ("{{id}}: {{title}}", "001-a: <A> & \"B\""),
+            ("[{{nobody_knows_this}}]", "[]"),
+            ("{{#if overview}}A {{overview}}{{/if}}B", "B"),
+            ("{{#if story}}{{story}}{{/if}}", "US-001"),
+            ("{{research}}", "found {{id}}"),
+            ("{{branch_name}} {{base_branch}} {{completion_signal}}", "wreckit/001-a main DONE"),
+            ("{\"a\": {\"b\": 1}}", "{\"a\": {\"b\": 1}}"),
+        ] {
+            assert_eq!(fill(template).as_deref(), Ok(filled), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_is_none_is_named_with_the_line() {
+        let error = fill("one\n{{#if title}}\ntwo").unwrap_err();
+        assert!(error.starts_with(".wreckit/prompts/plan.md is no template"), "{error}");
+    }
+
+    #[test]
+    fn our_own_prompts_name_the_signal_and_the_item() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = crate::ambient::open_dir(directory.path()).unwrap();
+        let prompts = Prompts::read(&state).unwrap();
+        let surroundings = Surroundings {
+            base_branch: "main".to_owned(),
+            branch_prefix: String::new(),
+            completion_signal: "<promise>COMPLETE</promise>".to_owned(),
+        };
+        for (phase, _) in DEFAULTS {
+            let text = prompts
+                .fill(&attempt(phase), &surroundings, &state, Path::new("/r"), "/r/items/001-a")
+                .unwrap();
+            assert!(text.contains("<promise>COMPLETE</promise>"), "{phase}: {text}");
+            assert!(text.contains("001-a") && !text.contains("{{"), "{phase}: {text}");
+        }
+    }
+}

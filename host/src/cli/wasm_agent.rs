@@ -1,0 +1,31 @@
+//! `wreckit-host run-wasm-agent`, hidden: how a batch starts an agent that is a component.
+
+use std::path::PathBuf;
+
+use super::Context;
+use crate::agents::wasm;
+use crate::output::Tone;
+
+/// Run a component as the agent of one item
+#[derive(Debug, clap::Args)]
+#[command(name = wasm::COMMAND, hide = true)]
+pub(super) struct Args {
+    /// A `wasi:cli/command` component
+    component: PathBuf,
+    /// The directory that it sees as `/`
+    directory: PathBuf,
+    /// Its arguments
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// The exit code is the component's own: it says how the item went.
+pub(super) fn main(args: &Args, context: &Context) -> u8 {
+    match wasm::run(&args.component, &args.directory, &args.args) {
+        Ok(code) => u8::try_from(code).unwrap_or(1),
+        Err(error) => {
+            context.output.line(Tone::Error, &error);
+            1
+        }
+    }
+}

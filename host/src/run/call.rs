@@ -1,0 +1,237 @@
+//! A call of an agent in hand: its time, its end, and what that means.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::agents::{Ending, Output, Work};
+use crate::engine::batch::{Attempt, Ended, Outcome};
+
+/// How long an agent has to end after it was asked to because the batch stops.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long it has when it took longer than it may.
+const GRACE_AFTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// EX_TEMPFAIL of sysexits.h: try again later, for no fault of the item.
+const TEMPORARY_FAILURE: i32 = 75;
+
+/// Why a call was ended by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CutShort {
+    /// The batch stops.
+    Interrupted,
+    /// It took too long.
+    TimedOut,
+}
+
+/// A call in hand.
+pub(super) struct Call {
+    pub attempt: Attempt,
+    pub work: Work,
+    started: Instant,
+    timeout: Option<Duration>,
+    cut_short: Option<CutShort>,
+    /// How it ended, while what it left is being ended.
+    ended: Option<Ended>,
+}
+
+impl Call {
+    /// A call that has just begun and may take so long.
+    pub(super) fn new(attempt: Attempt, work: Work, timeout: Option<Duration>) -> Self {
+        Call { attempt, work, started: Instant::now(), timeout, cut_short: None, ended: None }
+    }
+
+    /// When [`Call::look`] has something to do even if nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.work {
+            Work::Mock { until } => Some(*until),
+            Work::Process(process) => {
+                process.deadline().into_iter().chain(self.times_out_at()).min()
+            }
+        }
+    }
+
+    fn times_out_at(&self) -> Option<Instant> {
+        match self.cut_short {
+            None => self.started.checked_add(self.timeout?),
+            Some(_) => None,
+        }
+    }
+
+    /// True while its agent itself works.
+    pub(super) fn works(&self) -> bool {
+        match &self.work {
+            Work::Process(process) => !process.has_exited(),
+            Work::Mock { .. } => true,
+        }
+    }
+
+    /// Ends it because the batch stops.
+    pub(super) fn interrupt(&mut self) {
+        match &mut self.work {
+            Work::Process(process) => {
+                if process.terminate(GRACE) {
+                    self.cut_short.get_or_insert(CutShort::Interrupted);
+                }
+            }
+            Work::Mock { until } => {
+                self.cut_short = Some(CutShort::Interrupted);
+                *until = Instant::now();
+            }
+        }
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) {
+        if let Work::Process(process) = &mut self.work {
+            process.kill();
+        }
+    }
+
+    /// The program is about to be stopped: so is the agent.
+    pub(super) fn suspend(&self) {
+        if let Work::Process(process) = &self.work {
+            process.suspend();
+        }
+    }
+
+    /// The program was stopped for so long, which does not count.
+    pub(super) fn resume(&mut self, after: Duration) {
+        self.started += after;
+        match &mut self.work {
+            Work::Process(process) => process.resume(after),
+            Work::Mock { until } => *until += after,
+        }
+    }
+
+    /// True if its process and its group have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// How it ended, if it has and `is_alone`: nothing else that it started is left.
+    pub(super) fn end(&mut self, is_alone: bool) -> Option<Ended> {
+        if is_alone { self.ended.take() } else { None }
+    }
+
+    /// Looks at what has become of it.
+    pub(super) fn look(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        let process = match &mut self.work {
+            Work::Mock { until } if *until <= now => {
+                let outcome = match self.cut_short {
+                    Some(_) => Outcome::Interrupted,
+                    None => Outcome::Completed,
+                };
+                self.ended = Some(self.describe_end(outcome, None, None));
+                return;
+            }
+            Work::Mock { .. } => return,
+            Work::Process(process) => process,
+        };
+        process.exchange();
+        if self.cut_short.is_none()
+            && self.timeout.is_some_and(|timeout| self.started + timeout <= now)
+            && process.terminate(GRACE_AFTER_TIMEOUT)
+        {
+            self.cut_short = Some(CutShort::TimedOut);
+        }
+        self.ended = match process.advance() {
+            Ok(None) => None,
+            Ok(Some(ending)) => {
+                let output = process.output();
+                let last_lines = output.last_lines();
+                let outcome = match self.cut_short {
+                    Some(CutShort::Interrupted) => Outcome::Interrupted,
+                    Some(CutShort::TimedOut) => {
+                        Outcome::TimedOut(self.timeout.unwrap_or_default().as_secs())
+                    }
+                    None => outcome(ending, output),
+                };
+                Some(self.describe_end(outcome, Some(ending), last_lines))
+            }
+            Err(error) => {
+                process.kill();
+                let outcome = Outcome::Failed(format!("the agent was lost: {error}"));
+                Some(self.describe_end(outcome, None, None))
+            }
+        };
+    }
+
+    fn describe_end(
+        &self,
+        outcome: Outcome,
+        ending: Option<Ending>,
+        output: Option<String>,
+    ) -> Ended {
+        ended(&self.attempt, self.started.elapsed(), outcome, ending, output)
+    }
+}
+
+/// What is reported of an agent that could not be started. That the system has no more to give
+/// (EMFILE, EAGAIN, …) is no fault of the item.
+pub(super) fn not_started(attempt: &Attempt, error: &io::Error) -> Ended {
+    let reason = format!("the agent could not be started: {error}");
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    let outcome = match errno {
+        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM) => Outcome::Paused(reason),
+        _ => Outcome::Failed(reason),
+    };
+    ended(attempt, Duration::ZERO, outcome, None, None)
+}
+
+fn ended(
+    attempt: &Attempt,
+    took: Duration,
+    outcome: Outcome,
+    ending: Option<Ending>,
+    output: Option<String>,
+) -> Ended {
+    Ended {
+        item: attempt.item.clone(),
+        attempt: attempt.number,
+        outcome,
+        exit_code: ending.and_then(|ending| ending.exit_code),
+        signal: ending.and_then(|ending| ending.signal),
+        duration: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        output,
+    }
+}
+
+/// What an agent's end and its output mean for its item.
+fn outcome(ending: Ending, output: &Output) -> Outcome {
+    let has_signal = output.has_signal();
+    if let Some(code @ TEMPORARY_FAILURE) = ending.exit_code {
+        let reason = format!("the agent asks to be tried again later (exit code {code})");
+        return Outcome::Paused(reason);
+    }
+    // An agent that proves that its work is complete may have talked of limits on the way.
+    let is_proven = ending.exit_code == Some(0) && has_signal;
+    if let Some(line) = output.limit()
+        && !is_proven
+    {
+        return Outcome::Paused(format!("the agent ran into a limit: {line}"));
+    }
+    match (ending, output.wanted_signal()) {
+        (Ending { exit_code: Some(0), .. }, Some(signal)) if !has_signal => Outcome::Failed(
+            format!("the agent exited without printing its completion signal, {signal}"),
+        ),
+        (Ending { exit_code: Some(0), .. }, _) => Outcome::Completed,
+        (Ending { exit_code: Some(code), .. }, _) => {
+            Outcome::Failed(format!("the agent exited with code {code}"))
+        }
+        (Ending { signal: Some(signal), .. }, _) => {
+            Outcome::Failed(format!("the agent was ended by signal {signal}{}", name_of(signal)))
+        }
+        (Ending { exit_code: None, signal: None }, _) => {
+            Outcome::Failed("the agent ended".to_owned())
+        }
+    }
+}
+
+fn name_of(signal: i32) -> String {
+    signal_hook::low_level::signal_name(signal).map(|name| format!(" ({name})")).unwrap_or_default()
+}
