@@ -53,6 +53,31 @@ impl Tone {
     }
 }
 
+/// One of the two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+impl Stream {
+    /// Columns and rows of the terminal behind it; `None` if it is none, or one that understands
+    /// nothing but lines.
+    pub(crate) fn terminal(self) -> Option<(u16, u16)> {
+        let descriptor = match self {
+            Stream::Out => rustix::stdio::stdout(),
+            Stream::Err => rustix::stdio::stderr(),
+        };
+        let is_dumb = ambient::variable("TERM").is_none_or(|term| term == "dumb");
+        let size = rustix::termios::tcgetwinsize(descriptor).ok().filter(|_| !is_dumb)?;
+        // A terminal that does not know its size says 0.
+        let or = |size: u16, otherwise| if size == 0 { otherwise } else { size };
+        Some((or(size.ws_col, 80), or(size.ws_row, 24)))
+    }
+}
+
 /// Where and how to print.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {

@@ -133,7 +133,8 @@ fn what_is_no_component_of_ours() {
 /// A component that starts an item of this id, and fails a while later.
 fn starts(item: &str, log: &str) -> Vec<u8> {
     // result<step>: tag at 0; step at 8: start (8, 12), events (16, 20), wake-after (24), finished
-    // (32), counts (36…). An attempt has 36 bytes: item, number, title, directory, log.
+    // (32), paused-until (36), counts (48…). An attempt has 92 bytes: item, number, call, phase,
+    // story, title, overview, section, branch, directory, log; what may be missing is.
     let word = |value: usize| {
         (value as u32).to_le_bytes().iter().fold(String::new(), |mut text, byte| {
             write!(text, "\\{byte:02x}").expect("a string takes it");
@@ -142,10 +143,13 @@ fn starts(item: &str, log: &str) -> Vec<u8> {
     };
     let text = |at: usize, text: &str| format!("{}{}", word(at), word(text.len()));
     let attempt = format!(
-        "{}{}{}{}{}",
+        "{}{}{}{}{}{}{}{}",
         text(2304, item),
         word(1),
+        word(1),
+        word(0).repeat(2 + 3),
         text(2304, item),
+        word(0).repeat(2 + 3 + 3),
         text(2400, "items/001-a"),
         text(2500, log)
     );

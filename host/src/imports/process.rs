@@ -2,6 +2,7 @@
 
 use super::Imports;
 use crate::engine::process::{Host, Identity, Liveness, Recorded, Worker};
+use crate::leftovers::Root;
 use crate::liveness;
 
 impl Host for Imports {
@@ -14,7 +15,7 @@ impl Host for Imports {
     }
 
     fn marked(&mut self) -> Vec<Worker> {
-        self.root.as_ref().map(|root| root.marked()).unwrap_or_default()
+        self.root.as_ref().map(Root::marked).unwrap_or_default()
     }
 
     fn end(&mut self, leaders: Vec<Worker>) -> Vec<Worker> {

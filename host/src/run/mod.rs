@@ -9,7 +9,7 @@ mod report;
 mod signals;
 
 pub(crate) use dispatcher::{Batch, Stop, run};
-pub(crate) use report::{Human, Json, Progress, Reporter, Screen, print_message};
+pub(crate) use report::{Human, Json, Progress, Reporter, Screen, Watched, Watcher, print_message};
 pub(crate) use signals::Signals;
 
 use std::thread;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::screen::{Live, Screen, View};
-use super::words::length;
+use super::words::{from_now, length};
 use super::{Reporter, print_message};
 use crate::engine::batch::{Counts, Json as JsonText, Opening, Origin, Summary};
 use crate::imports::Level;
@@ -78,7 +78,7 @@ impl Human {
         if self.screen.is_plain() {
             self.note(Tone::Plain, &format!("{}start   {}{again}", self.progress(), event.item));
         }
-        let live = Live { item: event.item.to_owned(), phase: None, since: Instant::now() };
+        let live = Live { item: event.item.to_owned(), phase: None, since: Some(Instant::now()) };
         self.live.insert(event.item.to_owned(), live);
     }
 
@@ -117,8 +117,8 @@ impl Human {
     fn retried(&mut self, event: &Event<'_>) {
         let text = self.describe_failure(event);
         self.live.remove(event.item);
-        let until = event.text("until").unwrap_or_default();
-        self.line(Tone::Warning, &format!("{text}\nit is tried again at {until}"));
+        let wait = from_now(event.text("until").unwrap_or_default());
+        self.line(Tone::Warning, &format!("{text}\nit is tried again in {wait}"));
     }
 
     /// `001-a (1.5 s): why`, and its last words.
@@ -146,7 +146,11 @@ impl Human {
         let until = event.text("until").unwrap_or_default();
         self.line(
             Tone::Warning,
-            &format!("{}: {reason}; nothing more starts until {until}", event.item),
+            &format!(
+                "{}: {reason}; nothing more starts until {until}, in {}",
+                event.item,
+                from_now(until)
+            ),
         );
         self.waiting = Some(format!("paused until {until}"));
     }
@@ -308,7 +312,7 @@ impl Reporter for Human {
     fn resumed(&mut self, after: Duration) {
         self.started += after;
         for live in self.live.values_mut() {
-            live.since += after;
+            live.since = live.since.map(|since| since + after);
         }
         self.screen.resumed(after);
     }

@@ -7,7 +7,7 @@ mod words;
 
 pub(crate) use human::Human;
 pub(crate) use json::Json;
-pub(crate) use screen::{Progress, Screen};
+pub(crate) use screen::{Progress, Screen, Watched, Watcher};
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Where progress is shown: below the other lines on a terminal, else as a line now and then.
 
-use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::words::{time_left, whole};
 use crate::ambient;
 use crate::engine::batch::Counts;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Stream, Tone};
 
 /// How progress is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -38,7 +37,8 @@ const NARROW: u16 = 50;
 pub(super) struct Live {
     pub item: String,
     pub phase: Option<String>,
-    pub since: Instant,
+    /// `None` if that is not known here.
+    pub since: Option<Instant>,
 }
 
 /// What there is to show.
@@ -67,8 +67,63 @@ pub(crate) enum Screen {
     Bar(Box<Bar>),
 }
 
+/// A batch that is followed from outside, on standard output.
+pub(crate) struct Watcher {
+    /// `None` where only lines can be shown.
+    bar: Option<Bar>,
+}
+
+/// An item that an agent works on.
+pub(crate) struct Watched {
+    pub(crate) item: String,
+    pub(crate) title: String,
+}
+
+impl Watcher {
+    /// For this program's standard output.
+    pub(crate) fn new() -> Self {
+        Watcher { bar: Stream::Out.terminal().map(|_| Bar::new(Stream::Out)) }
+    }
+
+    /// Shows how things are; without a terminal it gives back a line if it differs from `last`.
+    pub(crate) fn show(
+        &mut self,
+        watched: &[Watched],
+        counts: Counts,
+        last: &mut String,
+    ) -> Option<String> {
+        let live: Vec<Live> = watched
+            .iter()
+            .map(|watched| Live {
+                item: format!("{}  {}", watched.item, watched.title),
+                phase: None,
+                since: None,
+            })
+            .collect();
+        let view = View { live: &live, counts, ended: 0, elapsed: Duration::ZERO, waiting: None };
+        match &mut self.bar {
+            Some(bar) => {
+                bar.show(view);
+                None
+            }
+            None => {
+                let line = heartbeat(view);
+                (line != *last).then(|| last.clone_from(&line)).map(|()| line)
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&mut self) {
+        if let Some(bar) = &mut self.bar {
+            bar.clear();
+        }
+    }
+}
+
 /// The lines below.
 pub(crate) struct Bar {
+    stream: Stream,
     all: MultiProgress,
     lines: Vec<ProgressBar>,
     total: ProgressBar,
@@ -78,8 +133,7 @@ impl Screen {
     /// The screen that is asked for, or what this standard error can do of it.
     pub(crate) fn new(progress: Progress, output: Output) -> Self {
         let is_set = |name: &str| ambient::variable(name).is_some();
-        let is_dumb = ambient::variable("TERM").is_none_or(|term| term == "dumb");
-        let can_draw = io::stderr().is_terminal() && !is_dumb;
+        let can_draw = Stream::Err.terminal().is_some();
         let bar = match progress {
             _ if output.quiet => return Screen::None,
             Progress::None => return Screen::None,
@@ -88,7 +142,7 @@ impl Screen {
             Progress::Auto => can_draw && !is_set("CI"),
         };
         match bar {
-            true => Screen::Bar(Box::new(Bar::new())),
+            true => Screen::Bar(Box::new(Bar::new(Stream::Err))),
             false => Screen::Plain { last: Instant::now() },
         }
     }
@@ -149,15 +203,17 @@ impl Screen {
 }
 
 impl Bar {
-    fn new() -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+    fn new(stream: Stream) -> Self {
+        let all = MultiProgress::with_draw_target(match stream {
+            Stream::Out => ProgressDrawTarget::stdout(),
+            Stream::Err => ProgressDrawTarget::stderr(),
+        });
         let total = all.add(ProgressBar::new(1));
-        Bar { all, lines: Vec::new(), total }
+        Bar { stream, all, lines: Vec::new(), total }
     }
 
     fn show(&mut self, view: View<'_>) {
-        let size = rustix::termios::tcgetwinsize(io::stderr());
-        let (columns, rows) = size.map_or((80, 24), |size| (size.ws_col, size.ws_row));
+        let (columns, rows) = self.stream.terminal().unwrap_or((80, 24));
         let room = usize::from(rows).saturating_sub(3).clamp(1, MOST_LINES);
         let mut texts: Vec<String> = view.live.iter().take(room).map(running).collect();
         if view.live.len() > room {
@@ -206,7 +262,8 @@ fn style(template: &str) -> ProgressStyle {
 /// `001-a  research  12 s`.
 fn running(live: &Live) -> String {
     let phase = live.phase.as_ref().map(|phase| format!("  {phase}")).unwrap_or_default();
-    format!("{}{phase}  {}", live.item, whole(live.since.elapsed()))
+    let since = live.since.map(|since| format!("  {}", whole(since.elapsed())));
+    format!("{}{phase}{}", live.item, since.unwrap_or_default())
 }
 
 /// `3/12, 1 failed, 2 running, about 5 min left`.
@@ -252,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_says_everything_in_one_line() {
-        let since = Instant::now() - Duration::from_secs(65);
+        let since = Some(Instant::now() - Duration::from_secs(65));
         let live = |item: &str| Live { item: item.to_owned(), phase: None, since };
         let mut live = vec![live("001-a"), live("002-b"), live("003-c"), live("004-d")];
         live[0].phase = Some("plan".to_owned());

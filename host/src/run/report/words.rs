@@ -1,6 +1,6 @@
 //! Lengths of time and other words for a person.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// `1.5 s`, `2 min 5 s`, `3 h 20 min`.
 pub(super) fn length(duration: Duration) -> String {
@@ -17,6 +17,13 @@ pub(super) fn whole(duration: Duration) -> String {
         seconds @ 0..60 => format!("{seconds} s"),
         _ => length(duration),
     }
+}
+
+/// How long until a time in RFC 3339; what has passed is now.
+pub(super) fn from_now(time: &str) -> String {
+    let until = humantime::parse_rfc3339(time).ok();
+    let until = until.and_then(|time| time.duration_since(SystemTime::now()).ok());
+    length(until.unwrap_or_default())
 }
 
 /// How long the rest will take if it goes on as before; `None` while that cannot be said.

@@ -1,5 +1,7 @@
 //! `wreckit-host status`
 
+mod watch;
+
 use serde_json::{Value, json};
 
 use super::Context;
@@ -16,20 +18,27 @@ pub(super) struct Args {
     /// Print it as JSON
     #[arg(long)]
     json: bool,
+    /// Follow a running batch to its end
+    #[arg(long)]
+    watch: bool,
 }
 
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let repository = context.repository()?;
     let mut instance = context.instance(&repository)?;
+    if args.watch {
+        watch::watch(&mut instance, args.json, context)?;
+        return Ok(ExitCode::Success);
+    }
     let overview = context.call(&mut instance, Instance::status)??;
     match args.json {
-        true => print_json(&overview, context)?,
+        true => context.output.raw(format!("{:#}\n", document(&overview)?).as_bytes()),
         false => print(&overview, context),
     }
     Ok(ExitCode::Success)
 }
 
-fn print_json(overview: &Overview, context: &Context) -> Result<(), Error> {
+fn document(overview: &Overview) -> Result<Value, Error> {
     let session: Value = match &overview.session {
         None => Value::Null,
         Some(text) => serde_json::from_str(text).map_err(|error| {
@@ -37,7 +46,7 @@ fn print_json(overview: &Overview, context: &Context) -> Result<(), Error> {
         })?,
     };
     let counts = overview.counts;
-    let document = json!({
+    Ok(json!({
         "session": session,
         "owner": overview.owner.map(liveness),
         "stale": overview.stale,
@@ -50,9 +59,7 @@ fn print_json(overview: &Overview, context: &Context) -> Result<(), Error> {
             "left": counts.left,
         },
         "items": overview.items.iter().map(item).collect::<Vec<_>>(),
-    });
-    context.output.raw(format!("{document:#}\n").as_bytes());
-    Ok(())
+    }))
 }
 
 fn item(item: &ItemStatus) -> Value {
