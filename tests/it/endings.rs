@@ -174,7 +174,7 @@ fn output_is_shown_on_demand_and_never_raw() {
 fn progress_is_as_loud_as_it_is_asked_to_be() {
     let repository = Repository::new("true", &["001-a", "002-b"]);
     let quiet = repository.run(&["run", "001", "--progress", "none"]);
-    assert_eq!((quiet.code, &*quiet.stderr), (Some(1), "hint: go on with: wreckit-host run 001\n"));
+    assert_eq!((quiet.code, &*quiet.stderr), (Some(0), ""));
     let mut command = repository.command(&["run"]);
     command.env("WRECKIT_PROGRESS", "nonsense");
     let wrong = crate::environment::finish(command.spawn().expect("it starts"));

@@ -20,4 +20,7 @@ mod hostile_agents;
 mod hostile_component;
 mod interruption;
 mod orphans;
+mod phases;
 mod real_repository;
+mod terminal;
+mod wasm_agent;
