@@ -45,6 +45,9 @@ pub enum FsError {
     /// The file has this many bytes.
     #[error("it has {0} bytes, which is too much")]
     TooLarge(u64),
+    /// There is no room left for any file; the system's own words.
+    #[error("{0}")]
+    Full(String),
     /// The system's own words.
     #[error("{0}")]
     Failed(String),

@@ -99,7 +99,7 @@ pub(crate) struct Machine {
     random: Cell<u64>,
     /// From this many operations on, the power is off.
     pub(crate) power_until: Cell<usize>,
-    /// Every append from here on fails after half of it was written, as on a full disk.
+    /// Every write from here on fails, an append after half of it was written, as on a full disk.
     pub(crate) full: Cell<bool>,
     pub(crate) running: RefCell<Vec<u64>>,
     pub(crate) unknown: RefCell<Vec<u64>>,
@@ -273,13 +273,16 @@ impl Process {
         }
         machine.clock.set(machine.clock.get() + 1);
         let time = Timestamp::from_millis(machine.clock.get());
+        if machine.full.get() && matches!(change, Change::Replace(_)) {
+            return Err(FsError::Full("No space left on device (os error 28)".to_owned()));
+        }
         if machine.full.get()
             && let Change::Append(path, contents) = &change
         {
             let half = Change::Append(path.clone(), contents[..contents.len() / 2].to_vec());
             machine.files.borrow_mut().apply(&half, time);
             operations.push(Operation { change: half, durable: false, time });
-            return Err(FsError::Failed("No space left on device (os error 28)".to_owned()));
+            return Err(FsError::Full("No space left on device (os error 28)".to_owned()));
         }
         machine.files.borrow_mut().apply(&change, time);
         operations.push(Operation { change, durable, time });

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::capabilities::{Level, Replacement};
+use crate::capabilities::{FsError, Level, Replacement};
 use crate::items::{self, Change};
 use crate::journal::{Event, EventKind};
 use crate::layout;
@@ -64,7 +64,8 @@ pub enum Since {
 pub type Unwritten = (Outcome, String);
 
 /// Brings results into their files, durably, and returns those that could not be written: a file
-/// that cannot be read or a directory that cannot be written to is that item's trouble alone.
+/// that cannot be read or a directory that cannot be written to is that item's trouble alone. A full
+/// disk is everybody's: that is a failure.
 pub fn settle(
     tree: Tree<'_>,
     outcomes: &[Outcome],
@@ -84,7 +85,7 @@ pub fn settle(
                 Err(problem) => unwritten.extend(each(&outcomes, &problem)),
             }
         }
-        unwritten.extend(write(tree, writing));
+        unwritten.extend(write(tree, writing)?);
     }
     // In the order in which they were recorded: what comes behind the first counts on it.
     unwritten.sort_by_key(|(outcome, _)| outcome.seq);
@@ -113,18 +114,23 @@ fn by_item<'o>(
 }
 
 /// Replaces files together; if that fails, one by one, to find out which cannot be.
-fn write(tree: Tree<'_>, files: Vec<(Vec<&Outcome>, Replacement)>) -> Vec<Unwritten> {
+fn write(
+    tree: Tree<'_>,
+    files: Vec<(Vec<&Outcome>, Replacement)>,
+) -> Result<Vec<Unwritten>, Failure> {
     let together: Vec<Replacement> = files.iter().map(|(_, file)| file.clone()).collect();
     if together.is_empty() || tree.replace(together, true).is_ok() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let mut unwritten = Vec::new();
     for (outcomes, file) in files {
-        if let Err(failure) = tree.replace(vec![file], true) {
-            unwritten.extend(each(&outcomes, &failure.to_string()));
+        match tree.replace(vec![file], true) {
+            Ok(()) => {}
+            Err(failure) if matches!(failure.error, FsError::Full(_)) => return Err(failure),
+            Err(failure) => unwritten.extend(each(&outcomes, &failure.to_string())),
         }
     }
-    unwritten
+    Ok(unwritten)
 }
 
 fn each(outcomes: &[&Outcome], problem: &str) -> Vec<Unwritten> {

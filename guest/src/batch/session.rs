@@ -121,9 +121,13 @@ impl Session {
     ) -> Result<Step, SessionError> {
         self.take(tree, reports)?;
         let mut events = Vec::new();
-        if self.hands.values().any(|hand| hand.rests) {
-            // The next agent of the item finds the state that the last one led to.
+        let any_rests = self.hands.values().any(|hand| hand.rests);
+        if any_rests || self.checkpoint.due_in(tree.now(), &self.journal) == 0 {
+            // What is reported counts even if the files cannot be brought up to date.
             events.extend(self.record(tree)?);
+        }
+        if any_rests {
+            // The next agent of the item finds the state that the last one led to.
             events.extend(self.checkpoint.sync(tree, &mut self.journal)?);
         }
         events.extend(self.checkpoint.run_if_due(

@@ -48,6 +48,7 @@ impl From<Failure> for wit::StorageFailure {
                     Kind::Other => filesystem::Kind::Other,
                 }),
                 FsError::TooLarge(size) => filesystem::Error::TooLarge(size),
+                FsError::Full(words) => filesystem::Error::Full(words),
                 FsError::Failed(words) => filesystem::Error::Failed(words),
             },
         }

@@ -153,6 +153,7 @@ impl From<filesystem::Error> for FsError {
             filesystem::Error::Outside => FsError::Outside,
             filesystem::Error::WrongKind(kind) => FsError::WrongKind(kind.into()),
             filesystem::Error::TooLarge(size) => FsError::TooLarge(size),
+            filesystem::Error::Full(words) => FsError::Full(words),
             filesystem::Error::Failed(words) => FsError::Failed(words),
         }
     }

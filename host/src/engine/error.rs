@@ -64,7 +64,7 @@ pub(crate) fn describe(failure: &StorageFailure) -> String {
         FileError::WrongKind(Kind::Directory) => "it is a directory".to_owned(),
         FileError::WrongKind(_) => "it is not a regular file".to_owned(),
         FileError::TooLarge(size) => format!("it has {size} bytes, which is too much"),
-        FileError::Failed(words) => words.clone(),
+        FileError::Full(words) | FileError::Failed(words) => words.clone(),
     };
     format!("cannot {} {STATE}/{}: {why}", failure.operation, failure.path)
 }

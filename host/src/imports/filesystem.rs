@@ -428,6 +428,9 @@ fn error(failed: io::Error) -> Error {
         io::ErrorKind::NotFound => Error::NotFound,
         io::ErrorKind::AlreadyExists => Error::Exists,
         io::ErrorKind::PermissionDenied if failed.raw_os_error().is_none() => Error::Outside,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::Full(failed.to_string())
+        }
         io::ErrorKind::IsADirectory => Error::WrongKind(Kind::Directory),
         _ => Error::Failed(failed.to_string()),
     }

@@ -129,7 +129,7 @@ impl Dispatcher<'_> {
         }
         if !self.running.is_empty() {
             let text = format!(
-                "{}: nothing more is started; {} running agents are waited for",
+                "{}: nothing more is started; what runs ({}) is waited for",
                 describe(&failure),
                 self.running.len()
             );
