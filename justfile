@@ -30,6 +30,10 @@ guest:
 guest-check:
     guest/build --check
 
+# Kill batches ten thousand times at random moments: nothing is lost, done twice or left running.
+kills count="10000":
+    tests/kills {{count}}
+
 # Speed, size and memory, against other tools in the same run where they are installed.
 bench:
     cargo build --release

@@ -39,6 +39,8 @@ use crate::repository::Repository;
         --no-resume       Start fresh batch run, ignoring saved progress\n  \
         --retry-failed    Include previously failed items when resuming\n  \
         --parallel <N>    How many items run at once\n  \
+        --timeout <SECS>  End an agent that takes longer\n  \
+        --retries <N>     Try again what fails\n  \
         --dry-run         Only show what would run\n  \
         --mock-agent      Use an agent that does nothing\n  \
         --demo            Run a throw-away copy of the quickstart\n\n\
