@@ -63,6 +63,14 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Writes as it is, and does not mind if nobody reads any more.
+    pub(crate) fn write(self, text: &str) {
+        match self {
+            Stream::Out => write(io::stdout().lock(), text),
+            Stream::Err => write(io::stderr().lock(), text),
+        }
+    }
+
     /// Columns and rows of the terminal behind it; `None` if it is none, or one that understands
     /// nothing but lines.
     pub(crate) fn terminal(self) -> Option<(u16, u16)> {

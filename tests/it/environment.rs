@@ -78,6 +78,11 @@ impl Repository {
         repository
     }
 
+    /// Leaves it where it is, to be looked at.
+    pub(crate) fn keep(&mut self) {
+        self.directory.disable_cleanup(true);
+    }
+
     pub(crate) fn root(&self) -> &Path {
         self.directory.path()
     }

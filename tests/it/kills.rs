@@ -38,7 +38,11 @@ fn however_often_it_is_killed_every_item_completes_once_and_nothing_is_left() {
     let seed = number("WRECKIT_SEED").unwrap_or(now.as_nanos() as u64);
     eprintln!("{kills} kills, WRECKIT_SEED={seed}");
 
-    let repository = Repository::new(AGENT, &[]);
+    let mut repository = Repository::new(AGENT, &[]);
+    if number("WRECKIT_KEEP").is_some() {
+        repository.keep();
+        eprintln!("in {}", repository.root().display());
+    }
     fs::create_dir(repository.path("locks")).expect("a directory");
     let mut random = Random(seed);
     let mut completed: HashMap<String, HashSet<(String, u64)>> = HashMap::new();

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ struct Terminal {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
+    /// Set when nobody looks any more.
+    closed: Arc<AtomicBool>,
 }
 
 fn size(rows: u16, cols: u16) -> PtySize {
@@ -53,13 +56,18 @@ impl Terminal {
         let keys = pair.master.take_writer().expect("its input");
         let screen = Arc::new(Mutex::new(vt100::Parser::new(side(rows), side(columns), 1000)));
         let seen = Arc::clone(&screen);
+        let closed = Arc::new(AtomicBool::new(false));
+        let is_closed = Arc::clone(&closed);
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
+                if is_closed.load(Ordering::Relaxed) {
+                    return;
+                }
                 seen.lock().expect("nobody panicked").process(&buffer[..length]);
             }
         });
-        Terminal { child, master: pair.master, keys, screen }
+        Terminal { child, master: pair.master, keys, screen, closed }
     }
 
     fn text(&self) -> String {
@@ -192,6 +200,25 @@ fn a_terminal_may_be_small_and_change_its_size() {
     terminal.press(b"\x03");
     let (code, text) = terminal.end();
     assert_eq!(code, 130, "{text}");
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_batch_and_its_agents() {
+    let repository = Repository::new("echo $$ > \"agent-$1\"; exec sleep 100", &["001-a", "002-b"]);
+    let terminal = Terminal::run(&repository, &["run", "--parallel", "2"], 24, 80);
+    terminal.until("the agents", |text| text.contains("2 running"));
+    repository.until("their numbers", |repository| {
+        ["agent-001-a", "agent-002-b"].iter().all(|name| repository.read(name).ends_with('\n'))
+    });
+    // With the next frame the reader lets go, too: then the terminal is gone.
+    let Terminal { mut child, closed, master, keys, .. } = terminal;
+    closed.store(true, Ordering::Relaxed);
+    drop((master, keys));
+    assert_eq!(child.wait().expect("it ends").exit_code(), 129);
+    for name in ["agent-001-a", "agent-002-b"] {
+        assert!(!crate::environment::runs(repository.read(name).trim()), "{name}");
+    }
+    assert_eq!(repository.json(".wreckit/batch-progress.json")["owner"]["released"], true);
 }
 
 #[test]

@@ -56,6 +56,16 @@ pub(crate) struct Process {
     give_up_at: Option<Instant>,
 }
 
+impl Drop for Process {
+    /// Whatever goes wrong here, an agent is not left behind.
+    fn drop(&mut self) {
+        if self.leader.is_none() {
+            self.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
 /// Standard input that is being written.
 #[derive(Debug)]
 struct Input {

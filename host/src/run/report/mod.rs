@@ -3,6 +3,7 @@
 mod human;
 mod json;
 mod screen;
+mod terminal;
 mod words;
 
 pub(crate) use human::Human;

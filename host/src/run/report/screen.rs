@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::terminal::Terminal;
 use super::words::{time_left, whole};
 use crate::ambient;
 use crate::engine::batch::Counts;
-use crate::output::{Output, Stream, Tone};
+use crate::output::{Output, Stream, Tone, plain};
 
 /// How progress is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -25,6 +26,8 @@ pub(crate) enum Progress {
 
 /// The bar is drawn anew this often: elapsed times go on.
 const FRAME: Duration = Duration::from_millis(250);
+/// It is drawn at most so often in a second.
+const FRAMES: u8 = 20;
 /// After so long without a word a plain line says that the batch is alive.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// So many running items have a line of their own, if the terminal is high enough.
@@ -204,10 +207,9 @@ impl Screen {
 
 impl Bar {
     fn new(stream: Stream) -> Self {
-        let all = MultiProgress::with_draw_target(match stream {
-            Stream::Out => ProgressDrawTarget::stdout(),
-            Stream::Err => ProgressDrawTarget::stderr(),
-        });
+        let terminal = Box::new(Terminal::new(stream));
+        let target = ProgressDrawTarget::term_like_with_hz(terminal, FRAMES);
+        let all = MultiProgress::with_draw_target(target);
         let total = all.add(ProgressBar::new(1));
         Bar { stream, all, lines: Vec::new(), total }
     }
@@ -233,7 +235,8 @@ impl Bar {
             self.lines.push(self.all.insert_before(&self.total, line));
         }
         for (line, text) in self.lines.iter().zip(texts) {
-            line.set_message(text);
+            // Names come from files: they are shown, not obeyed.
+            line.set_message(plain(&text).replace('\n', " "));
         }
         let template = if columns < NARROW { "{wide_msg}" } else { "[{bar:20}] {wide_msg}" };
         let counts = view.counts;
