@@ -96,12 +96,17 @@ pub fn check(tree: Tree<'_>, id: &str, phase: Phase) -> Result<(), String> {
         Phase::Research => document(tree, id, "research.md"),
         Phase::Plan => {
             document(tree, id, "plan.md")?;
-            match prd::read(tree, id)?.is_empty() {
-                true => Err("prd.json has no stories".to_owned()),
-                false => Ok(()),
-            }
+            stories(tree, id)
         }
-        Phase::Implement => prd::read(tree, id).map(|_| ()),
+        Phase::Implement => stories(tree, id),
+    }
+}
+
+/// Without a story nothing would be left to do, and nothing would have been done.
+fn stories(tree: Tree<'_>, id: &str) -> Result<(), String> {
+    match prd::read(tree, id)?.is_empty() {
+        true => Err("prd.json has no stories".to_owned()),
+        false => Ok(()),
     }
 }
 

@@ -109,14 +109,21 @@ impl Root {
             && !stat.has_exited()
             && !ourselves().contains(&pid);
         let is_of_this_root = || {
-            let works_here = || {
-                let path = format!("/proc/{}/cwd", pid.as_raw_nonzero());
-                let directory = ambient::read_link(path.as_ref()).ok();
-                directory
-                    .zip(self.directory.as_ref())
-                    .is_some_and(|(at, root)| at.starts_with(root))
+            let link = |name: &str| {
+                let path = format!("/proc/{}/{name}", pid.as_raw_nonzero());
+                ambient::read_link(path.as_ref()).ok()
             };
-            Marker::of_process(pid).root.as_ref() == Some(&self.marker) || works_here()
+            let works_here = || {
+                let place = link("cwd").zip(self.directory.as_ref());
+                place.is_some_and(|(place, root)| place.starts_with(root))
+            };
+            // As we start agents, and hardly anybody else does: both outputs into one pipe.
+            let speaks_into_a_pipe = || {
+                let pipe = link("fd/1").filter(|file| file.to_string_lossy().starts_with("pipe:"));
+                pipe.is_some() && pipe == link("fd/2")
+            };
+            Marker::of_process(pid).root.as_ref() == Some(&self.marker)
+                || (works_here() && speaks_into_a_pipe())
         };
         (is_it && is_of_this_root()).then(|| Target {
             exact: Exact { pid, start_time: stat.start_time },

@@ -152,6 +152,79 @@ fn one_that_ignores_sigterm_and_its_children_too() {
 }
 
 #[test]
+fn one_that_asks_for_a_password_at_the_terminal() {
+    // `setsid --ctty` gives the program a terminal of its own, made by `script`.
+    let repository = Repository::new("read secret < /dev/tty; echo got it", &["001-a"]);
+    let program = crate::environment::program().display().to_string();
+    let ran = std::process::Command::new("script")
+        .args(["-qec", &format!("{program} run --no-tui"), "/dev/null"])
+        .current_dir(repository.root())
+        .stdin(std::process::Stdio::null())
+        .output();
+    let Ok(ran) = ran else {
+        eprintln!("script is not here: not tested");
+        return;
+    };
+    assert_eq!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stdout));
+    let error = failure(&repository)["error"].clone();
+    assert!(
+        error.as_str().is_some_and(|error| error.contains("terminal (a password?)")),
+        "{error}"
+    );
+}
+
+#[test]
+fn one_that_orphans_children_while_it_works_leaves_no_zombies() {
+    let script = "i=0; while [ $i -lt 100 ]; do (sleep 0.01 &); i=$((i+1)); done; sleep 0.5; \
+        ps -o stat= --ppid $PPID | grep -c Z > zombies; true";
+    let repository = Repository::new(script, &["001-a"]);
+    assert_eq!(repository.run(&["run"]).code, Some(0));
+    let zombies: usize = repository.read("zombies").trim().parse().expect("a number");
+    assert!(zombies < 20, "{zombies}");
+}
+
+#[test]
+fn a_reader_that_takes_nothing_keeps_nobody_from_their_time() {
+    let repository = Repository::new("yes", &["001-a"]);
+    let mut batch = repository.start(&["run", "-v", "--timeout", "1"]);
+    repository.until("the failure", |repository| {
+        repository.events().iter().any(|event| event["reason"] == "timed-out")
+    });
+    // Nobody reads what it has to say, and it ends all the same.
+    let started = Instant::now();
+    while batch.try_wait().expect("it can be waited for").is_none() {
+        assert!(started.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_was_there_before_the_batch_is_none_of_its_business() {
+    let repository = Repository::new("true", &["001-a"]);
+    let program = crate::environment::program().display().to_string();
+    let script = format!("sleep 30 > /dev/null 2>&1 & echo $! > mine; exec {program} run");
+    let ran = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(repository.root())
+        .output()
+        .expect("sh runs");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let mine = repository.read("mine");
+    assert!(runs(mine.trim()), "it was ended");
+    kill(mine.trim().parse().expect("a number"), "KILL");
+}
+
+#[test]
+fn one_without_an_environment_does_not_overlap_its_own_retry() {
+    let script = "[ -s loop ] && kill -0 $(cat loop) 2>/dev/null && echo overlap >> ran; \
+        env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > loop; exec sleep 100' & \
+        until [ -s loop ]; do sleep 0.01; done; sleep 0.3; exit 1";
+    let repository = Repository::new(script, &["001-a"]);
+    assert_eq!(repository.run(&["run", "--retries", "1"]).code, Some(1));
+    assert_eq!(repository.ran(), Vec::<String>::new());
+}
+
+#[test]
 fn a_stopped_batch_stops_its_agents_and_its_timers() {
     let script = "echo $$ > leader; i=0; while [ $i -lt 12 ]; do sleep 0.1; i=$((i+1)); done; echo done >> ran";
     let repository = Repository::new(script, &["001-a"]);

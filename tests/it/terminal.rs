@@ -301,6 +301,36 @@ fn a_batch_is_followed_from_another_terminal() {
 }
 
 #[test]
+fn names_with_escapes_are_shown_and_not_obeyed() {
+    let id = "001-\u{1b}]0;pwned\u{7}x";
+    let repository = Repository::new(WAITS, &[id]);
+    let mut terminal = Terminal::run(&repository, &["run"], 24, 80);
+    let text = terminal.until("the item", |text| text.contains("pwned"));
+    assert!(text.contains("001-\\u{1b}]0;pwned\\u{7}x"), "{text}");
+    terminal.press(b"\x03");
+    assert_eq!(terminal.end().0, 130);
+}
+
+#[test]
+fn a_watcher_whose_reader_goes_away_ends() {
+    let repository = four();
+    let batch = repository.start(&["run"]);
+    repository.until("the agent", |repository| {
+        repository.events().iter().any(|event| event["event"] == "phase-started")
+    });
+    let mut watcher = repository.start(&["status", "--watch"]);
+    thread::sleep(Duration::from_millis(200));
+    drop(watcher.stdout.take());
+    let started = Instant::now();
+    while watcher.try_wait().expect("it can be waited for").is_none() {
+        assert!(started.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(20));
+    }
+    repository.write("go", "");
+    assert_eq!(crate::environment::finish(batch).code, Some(0));
+}
+
+#[test]
 fn without_a_terminal_a_line_is_printed_for_every_change() {
     let repository = four();
     let batch = repository.start(&["run"]);

@@ -49,8 +49,8 @@ impl Session {
     pub fn close(&mut self, tree: Tree<'_>, reason: CloseReason) -> Result<Summary, SessionError> {
         let now = tree.now();
         self.interrupt_all(now);
-        let mut events = self.record(tree)?;
-        events.extend(self.checkpoint.sync(tree, &mut self.journal)?);
+        self.record(tree)?;
+        self.sync(tree)?;
 
         let blocked = match reason {
             // A single run that ran its item has nothing to say of the others.
@@ -80,7 +80,7 @@ impl Session {
             CloseReason::Ended => "blocked",
         };
         self.happened(runs::finished(now, word, resumable, unsynced.len()));
-        events.extend(self.record(tree)?);
+        self.record(tree)?;
 
         if resumable {
             if let Some(owner) = &mut self.head.owner {
@@ -106,7 +106,7 @@ impl Session {
             blocked,
             invalid: self.invalid.clone(),
             resumable,
-            events,
+            events: self.tell(),
         };
         summary.complete_last_event();
         Ok(summary)

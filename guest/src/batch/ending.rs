@@ -1,7 +1,7 @@
 //! What the end of a call means for its item and for the batch.
 
 use crate::batch::protocol::{Ended, Outcome};
-use crate::batch::session::{Hand, Session};
+use crate::batch::session::{Hand, LONGEST_PAUSE, Session};
 use crate::items;
 use crate::journal::{Event, EventKind};
 use crate::layout;
@@ -10,8 +10,6 @@ use crate::phases::{self, Next, Phase};
 use crate::time::Timestamp;
 use crate::tree::Tree;
 
-/// A pause never lasts longer than this, in milliseconds.
-const LONGEST_PAUSE: u64 = 60 * 60 * 1000;
 /// A retry comes after so many milliseconds at first, and then twice as many each time.
 const FIRST_RETRY: u64 = 1_000;
 /// It never comes later than this.
@@ -46,12 +44,13 @@ impl Session {
         match &ended.outcome {
             Outcome::Completed => match self.look_at_work(tree, &mut hand, ended, now) {
                 Ok(Brought::Part) => {
+                    self.next_pause = self.options.limit_wait.min(LONGEST_PAUSE);
                     hand.rests = true;
                     self.hands.insert(index, hand);
                 }
                 Ok(Brought::Everything) => {
                     self.plan.queue.complete(self.plan.place_of[&index]);
-                    self.next_pause = self.options.limit_wait;
+                    self.next_pause = self.options.limit_wait.min(LONGEST_PAUSE);
                     let event = self.marked(event(EventKind::ItemCompleted, ended, now));
                     // An agent that put it into review has had the last word.
                     let ends_here = hand.phase.is_none() || phases::is_within(&hand.state);

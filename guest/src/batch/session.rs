@@ -14,6 +14,9 @@ use crate::queue::Place;
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
+/// A pause never lasts longer than this, in milliseconds.
+pub(super) const LONGEST_PAUSE: u64 = 60 * 60 * 1000;
+
 /// Why a call on the session failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
@@ -60,6 +63,8 @@ pub struct Session {
     pub(super) hands: HashMap<ItemIndex, Hand>,
     /// What happened and could not be recorded yet.
     unrecorded: Vec<Event>,
+    /// What was recorded and the caller has not been told yet.
+    untold: Vec<Event>,
     /// Nothing may start before then.
     pub(super) pause: Option<Timestamp>,
     /// How long the next pause lasts, in milliseconds.
@@ -84,7 +89,7 @@ impl Session {
         invalid: Vec<(String, String)>,
         options: Options,
     ) -> Self {
-        let next_pause = options.limit_wait;
+        let next_pause = options.limit_wait.min(LONGEST_PAUSE);
         Session {
             head,
             ledger,
@@ -95,6 +100,7 @@ impl Session {
             options,
             hands: HashMap::new(),
             unrecorded: Vec::new(),
+            untold: Vec::new(),
             pause: None,
             next_pause,
             retrying: Vec::new(),
@@ -120,36 +126,32 @@ impl Session {
         slots: usize,
     ) -> Result<Step, SessionError> {
         self.take(tree, reports)?;
-        let mut events = Vec::new();
         let any_rests = self.hands.values().any(|hand| hand.rests);
         if any_rests || self.checkpoint.due_in(tree.now(), &self.journal) == 0 {
             // What is reported counts even if the files cannot be brought up to date.
-            events.extend(self.record(tree)?);
+            self.record(tree)?;
         }
         if any_rests {
             // The next agent of the item finds the state that the last one led to.
-            events.extend(self.checkpoint.sync(tree, &mut self.journal)?);
+            self.sync(tree)?;
         }
-        events.extend(self.checkpoint.run_if_due(
+        self.untold.extend(self.checkpoint.run_if_due(
             tree,
             &mut self.head,
             &self.ledger,
             &mut self.journal,
         )?);
         let chosen = self.choose(tree, slots);
-        match self.record(tree) {
-            Ok(recorded) => events.extend(recorded),
-            Err(failure) => {
-                self.give_back(chosen);
-                return Err(failure.into());
-            }
+        if let Err(failure) = self.record(tree) {
+            self.give_back(chosen);
+            return Err(failure.into());
         }
         let now = tree.now();
         let next = self.retrying.iter().map(|(at, _)| *at).chain(self.pause).min();
         let next = next.map_or(u64::MAX, |at| at.since(now));
         Ok(Step {
             start: chosen.into_iter().map(|chosen| chosen.attempt).collect(),
-            events,
+            events: self.tell(),
             wake_after: self.checkpoint.due_in(now, &self.journal).min(next),
             finished: self.is_finished(),
             paused_until: self.pause.map(|until| until.to_string()),
@@ -191,7 +193,7 @@ impl Session {
     }
 
     /// Puts what happened on disk; only then does it count.
-    pub(super) fn record(&mut self, tree: Tree<'_>) -> Result<Vec<Event>, Failure> {
+    pub(super) fn record(&mut self, tree: Tree<'_>) -> Result<(), Failure> {
         // Which process works on an item need not be durable: the intent is.
         let durable = self.unrecorded.iter().any(|event| event.kind != EventKind::PhaseStarted);
         self.journal.append(tree, &mut self.unrecorded, durable)?;
@@ -199,7 +201,19 @@ impl Session {
             self.ledger.apply(event);
             self.checkpoint.note(event);
         }
-        Ok(std::mem::take(&mut self.unrecorded))
+        self.untold.append(&mut self.unrecorded);
+        Ok(())
+    }
+
+    /// Brings every result into its file.
+    pub(super) fn sync(&mut self, tree: Tree<'_>) -> Result<(), Failure> {
+        self.untold.extend(self.checkpoint.sync(tree, &mut self.journal)?);
+        Ok(())
+    }
+
+    /// What was recorded since the caller was told last.
+    pub(super) fn tell(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Adds an event to what is to be recorded.

@@ -30,7 +30,9 @@ pub(super) struct LogFile {
     end: VecDeque<u8>,
     /// How many bytes were dropped.
     dropped: u64,
-    /// Why writing was given up; the agent goes on without a log.
+    /// True once writing was given up: a log has no holes. The agent goes on without one.
+    given_up: bool,
+    /// Why, until somebody was told.
     failure: Option<io::Error>,
 }
 
@@ -47,32 +49,38 @@ impl LogFile {
             length: 0,
             end: VecDeque::new(),
             dropped: 0,
+            given_up: false,
             failure: None,
         }
     }
 
     /// Adds output.
     pub(super) fn write(&mut self, bytes: &[u8]) {
-        if self.failure.is_none()
+        if !self.given_up
             && let Err(error) = self.try_write(bytes)
         {
-            self.failure = Some(error);
+            self.give_up(error);
         }
     }
 
     /// Writes what was held back. More may follow.
     pub(super) fn finish(&mut self) {
-        if self.failure.is_none()
+        if !self.given_up
             && !self.end.is_empty()
             && let Err(error) = self.write_end()
         {
-            self.failure = Some(error);
+            self.give_up(error);
         }
     }
 
     /// Why it is not whole, if it is not.
     pub(super) fn take_failure(&mut self) -> Option<io::Error> {
         self.failure.take()
+    }
+
+    fn give_up(&mut self, error: io::Error) {
+        self.given_up = true;
+        self.failure = Some(error);
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -165,6 +173,8 @@ mod tests {
         let mut again = log(&state, false);
         again.write(b"x");
         assert!(again.take_failure().is_some(), "a log is never written over");
+        again.write(b"x");
+        assert!(again.take_failure().is_none(), "it is told once");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(crate) mod wasm;
 pub(crate) use output::{Output, Wanted};
 pub(crate) use process::{Ending, Process};
 pub(crate) use prompts::{DEFAULTS as PROMPTS, PromptError};
-pub(crate) use strays::Strays;
+pub(crate) use strays::{Start, Strays};
 
 use std::ffi::OsString;
 use std::io;

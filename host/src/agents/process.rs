@@ -48,6 +48,8 @@ pub(crate) struct Process {
     /// Standard output and standard error in one, so that their order is kept.
     pipe: Option<io::PipeReader>,
     output: Output,
+    /// True once it was stopped because it wanted something of the terminal.
+    wants_terminal: bool,
     /// How the leader ended; what is left of the group is being ended.
     leader: Option<ExitStatus>,
     /// When the group gets SIGKILL.
@@ -111,6 +113,7 @@ impl Process {
             input,
             pipe: Some(pipe),
             output,
+            wants_terminal: false,
             leader: None,
             kill_at: None,
             give_up_at: None,
@@ -200,6 +203,20 @@ impl Process {
     /// True once the leader has exited.
     pub(crate) fn has_exited(&self) -> bool {
         self.leader.is_some()
+    }
+
+    /// True if it was stopped because it read from the terminal, or set it up: it is in the
+    /// background there, and nobody would let it go on.
+    pub(crate) fn wants_terminal(&mut self) -> bool {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        if self.leader.is_none()
+            && let Ok(Some(status)) = waitid(WaitId::Pid(self.pid), options)
+        {
+            let signal = status.stopping_signal();
+            let of_terminal = [Signal::TTIN, Signal::TTOU].map(Signal::as_raw);
+            self.wants_terminal |= signal.is_some_and(|signal| of_terminal.contains(&signal));
+        }
+        self.wants_terminal
     }
 
     /// Looks at what has become of it; how it ended, once its whole group has.

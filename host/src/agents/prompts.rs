@@ -27,6 +27,9 @@ const DOCUMENTS: [(&str, &str); 4] = [
     ("progress", "progress.log"),
 ];
 
+/// So many `{{#if}}` may stand in one another.
+const DEEPEST: usize = 32;
+
 /// More than this of a prompt or a document is not read.
 const LIMIT: u64 = 4 << 20;
 
@@ -41,8 +44,8 @@ pub(crate) struct Prompts {
 pub(crate) enum PromptError {
     #[error("cannot read .wreckit/{path}: {error}")]
     Unreadable { path: String, error: io::Error },
-    #[error(".wreckit/{path} is no template: {error}")]
-    Invalid { path: String, error: Box<handlebars::TemplateError> },
+    #[error(".wreckit/{path} is no template: {reason}")]
+    Invalid { path: String, reason: String },
 }
 
 /// What every prompt can name beside what is known of the item.
@@ -65,9 +68,12 @@ impl Prompts {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => default.to_owned(),
                 Err(error) => return Err(PromptError::Unreadable { path, error }),
             };
-            templates
-                .register_template_string(phase, template)
-                .map_err(|error| PromptError::Invalid { path, error: Box::new(error) })?;
+            check(&template)
+                .and_then(|()| {
+                    let registered = templates.register_template_string(phase, &template);
+                    registered.map_err(|error| error.to_string())
+                })
+                .map_err(|reason| PromptError::Invalid { path, reason })?;
         }
         Ok(Prompts { templates })
     }
@@ -99,6 +105,45 @@ impl Prompts {
         }
         self.templates.render(&attempt.phase, &values).map_err(io::Error::other)
     }
+}
+
+/// Refuses what the library can do beyond the language of prompts: it can include templates in one
+/// another for ever, and follows any depth until the stack is used up.
+fn check(template: &str) -> Result<(), String> {
+    let mut depth: usize = 0;
+    let mut line = 1;
+    let mut rest = template;
+    while let Some(open) = rest.find("{{") {
+        line += rest[..open].matches('\n').count();
+        rest = &rest[open + 2..];
+        let Some(close) = rest.find("}}") else {
+            return Err(format!("line {line}: `{{{{` without `}}}}`"));
+        };
+        let tag = rest[..close].trim_start_matches('{').trim();
+        rest = rest[close + 2..].trim_start_matches('}');
+        let (is_block, name) = match tag.strip_prefix("#if ") {
+            Some(name) => (true, name.trim()),
+            None => (false, tag),
+        };
+        match name {
+            "/if" => depth = depth.saturating_sub(1),
+            name if !is_name(name) => {
+                return Err(format!(
+                    "line {line}: `{{{{{tag}}}}}` is neither `{{{{name}}}}` nor `{{{{#if name}}}}`"
+                ));
+            }
+            _ => depth += usize::from(is_block),
+        }
+        if depth > DEEPEST {
+            return Err(format!("line {line}: more than {DEEPEST} `{{{{#if}}}}` in one another"));
+        }
+    }
+    Ok(())
+}
+
+fn is_name(text: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !text.is_empty() && text.chars().all(is_letter)
 }
 
 fn add_documents(values: &mut Map<String, Value>, state: &Dir, directory: &str) {
@@ -178,8 +223,17 @@ mod tests {
 
     #[test]
     fn a_template_that_is_none_is_named_with_the_line() {
-        let error = fill("one\n{{#if title}}\ntwo").unwrap_err();
-        assert!(error.starts_with(".wreckit/prompts/plan.md is no template"), "{error}");
+        for (template, words) in [
+            ("one\n{{#if title}}\ntwo".to_owned(), ""),
+            ("one\n{{> plan}}".to_owned(), "line 2: `{{> plan}}` is neither"),
+            ("{{lookup (a (b))}}".to_owned(), "line 1: `{{lookup (a (b))}}` is neither"),
+            ("a\n\n{{id".to_owned(), "line 3: `{{` without `}}`"),
+            ("{{#if id}}".repeat(20_000), "line 1: more than 32 `{{#if}}` in one another"),
+        ] {
+            let error = fill(&template).unwrap_err();
+            let start = format!(".wreckit/prompts/plan.md is no template: {words}");
+            assert!(error.starts_with(&start), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! (PR_SET_CHILD_SUBREAPER), so it can be seen and ended like the rest. Elsewhere, and where the
 //! kernel does not list children, none is seen.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
@@ -20,13 +20,14 @@ const GIVE_UP: Duration = Duration::from_secs(3);
 /// How often it is looked whether they have ended.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// The start of an item that a process belongs to.
-type Start = (String, u32);
+/// One start of an item.
+pub(crate) type Start = (String, u32);
 
 #[derive(Debug)]
 struct Stray {
-    /// `None` if its environment does not say.
-    start: Option<Start>,
+    /// The starts that it may belong to: the one that its environment names, else those at work
+    /// when it was first seen. `None` if it is not ours to end.
+    starts: Option<Vec<Start>>,
     /// When it was asked to end.
     told: Option<Instant>,
 }
@@ -34,41 +35,35 @@ struct Stray {
 /// The children of ours that are no agents.
 #[derive(Debug)]
 pub(crate) struct Strays {
+    /// What processes of this root carry.
+    marker: String,
+    /// The file that lists our children.
     children: String,
+    /// True if what does not say where it belongs can only come from an agent: we had no children
+    /// before, and are not the process that inherits every orphan.
+    all_are_ours: bool,
+    /// Children from before the batch.
+    before: HashSet<Pid>,
     known: HashMap<Pid, Stray>,
 }
 
 impl Strays {
-    /// From here on what an agent leaves becomes a child of ours.
-    pub(crate) fn new() -> Self {
+    /// From here on what an agent of this root leaves becomes a child of ours.
+    pub(crate) fn new(marker: &str) -> Self {
         #[cfg(target_os = "linux")]
         // Without it there is less to be seen, and that is all.
         let _ = rustix::process::set_child_subreaper(Some(getpid()));
         let pid = getpid().as_raw_nonzero();
-        Strays { children: format!("/proc/self/task/{pid}/children"), known: HashMap::new() }
-    }
-
-    /// Looks for new ones, and ends those of starts that no longer work.
-    pub(crate) fn look(
-        &mut self,
-        is_agent: impl Fn(Pid) -> bool,
-        works: impl Fn(&str, u32) -> bool,
-    ) {
-        let children = ambient::read_to_string(self.children.as_ref()).unwrap_or_default();
-        let children = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
-        for pid in children.filter_map(Pid::from_raw).filter(|pid| !is_agent(*pid)) {
-            self.known.entry(pid).or_insert_with(|| {
-                let marker = Marker::of_process(pid);
-                Stray { start: marker.item.zip(marker.attempt), told: None }
-            });
-        }
-        // Children that nobody else waits for: their numbers are not given away before.
-        self.known.retain(|pid, _| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
-        for (pid, stray) in &mut self.known {
-            if stray.start.as_ref().is_some_and(|(item, attempt)| !works(item, *attempt)) {
-                stray.end(*pid);
-            }
-        }
+        let mut strays = Strays {
+            marker: marker.to_owned(),
+            children: format!("/proc/self/task/{pid}/children"),
+            all_are_ours: false,
+            before: HashSet::new(),
+            known: HashMap::new(),
+        };
+        strays.before = strays.children().collect();
+        strays.all_are_ours = strays.before.is_empty() && pid.get() != 1;
+        strays
     }
 
     /// True if there are none.
@@ -76,11 +71,25 @@ impl Strays {
         self.known.is_empty()
     }
 
+    /// Looks for new ones, collects those that have ended, and ends those whose starts no longer
+    /// work. `starts`: those in hand, and whether their agent works.
+    pub(crate) fn look(&mut self, is_agent: impl Fn(Pid) -> bool, starts: &[(Start, bool)]) {
+        // One that has ended leaves its children to us.
+        while self.find(&is_agent, starts) | self.collect() {}
+        let works = |start: &Start| starts.iter().any(|(other, works)| *works && other == start);
+        for (pid, stray) in &mut self.known {
+            if stray.starts.as_ref().is_some_and(|starts| !starts.iter().any(works)) {
+                stray.end(*pid);
+            }
+        }
+    }
+
     /// True while some of a start are being ended.
     pub(crate) fn any_of(&self, item: &str, attempt: u32) -> bool {
+        let is_it = |(other, number): &Start| other == item && *number == attempt;
         self.known.values().any(|stray| {
-            stray.start.as_ref().is_some_and(|(other, number)| other == item && *number == attempt)
-                && stray.told.is_none_or(|told| told.elapsed() < GIVE_UP)
+            stray.starts.as_ref().is_some_and(|starts| starts.iter().any(is_it))
+                && stray.told.is_some_and(|told| told.elapsed() < GIVE_UP)
         })
     }
 
@@ -90,19 +99,60 @@ impl Strays {
         self.known.values().any(is_ending).then(|| Instant::now() + INTERVAL)
     }
 
-    /// Ends all that are left. No agent runs any more.
-    pub(crate) fn end_all(&mut self) {
+    /// Ends all that are left, `at_once` if that was asked for. No agent runs any more.
+    pub(crate) fn end_all(&mut self, at_once: bool) {
         let until = Instant::now() + GIVE_UP;
         loop {
-            self.look(|_| false, |_, _| false);
-            if self.known.is_empty() || Instant::now() >= until {
+            self.look(|_| false, &[]);
+            let mut ours = self.known.iter().filter(|(_, stray)| stray.starts.is_some()).peekable();
+            if ours.peek().is_none() || Instant::now() >= until {
                 return;
             }
-            for (pid, stray) in &mut self.known {
-                stray.end(*pid);
+            if at_once {
+                for (pid, _) in ours {
+                    let _ = kill_process(*pid, Signal::KILL);
+                }
             }
             std::thread::sleep(INTERVAL);
         }
+    }
+
+    fn children(&self) -> impl Iterator<Item = Pid> + use<> {
+        let text = ambient::read_to_string(self.children.as_ref()).unwrap_or_default();
+        let pids: Vec<Pid> = text
+            .split_ascii_whitespace()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect();
+        pids.into_iter()
+    }
+
+    /// Takes note of new ones; true if there were any.
+    fn find(&mut self, is_agent: &impl Fn(Pid) -> bool, starts: &[(Start, bool)]) -> bool {
+        let known = self.known.len();
+        for pid in self.children() {
+            if !is_agent(pid) && !self.before.contains(&pid) && !self.known.contains_key(&pid) {
+                let starts = self.starts_of(pid, starts);
+                self.known.insert(pid, Stray { starts, told: None });
+            }
+        }
+        self.known.len() > known
+    }
+
+    fn starts_of(&self, pid: Pid, starts: &[(Start, bool)]) -> Option<Vec<Start>> {
+        let marker = Marker::of_process(pid);
+        match marker.item.zip(marker.attempt) {
+            Some(start) if marker.root.as_ref() == Some(&self.marker) => Some(vec![start]),
+            _ if self.all_are_ours => Some(starts.iter().map(|(start, _)| start.clone()).collect()),
+            _ => None,
+        }
+    }
+
+    /// Collects those that have ended; true if there were any. Nobody else waits for them, so their
+    /// numbers are not given away before.
+    fn collect(&mut self) -> bool {
+        let known = self.known.len();
+        self.known.retain(|pid, _| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+        self.known.len() < known
     }
 }
 

@@ -93,10 +93,23 @@ struct Context {
     output: Output,
     /// Where the user is.
     directory: PathBuf,
+    /// As it was given.
+    cwd: Option<PathBuf>,
     component: Option<PathBuf>,
 }
 
 impl Context {
+    /// This program as it was called, with what every command of it needs again.
+    fn program(&self) -> String {
+        let mut words = "wreckit-host".to_owned();
+        for (flag, path) in [("--cwd", &self.cwd), ("--component", &self.component)] {
+            if let Some(path) = path {
+                words.push_str(&format!(" {flag} {}", path.display()));
+            }
+        }
+        words
+    }
+
     /// The repository that the user is in.
     fn repository(&self) -> Result<Repository, Error> {
         Ok(Repository::find(&self.directory)?)
@@ -140,12 +153,12 @@ pub fn main() -> ProcessExitCode {
     };
     let Global { cwd, verbose, quiet, color, component } = cli.global;
     let output = Output::new(quiet, verbose, color);
-    let directory = match cwd {
+    let directory = match cwd.clone() {
         Some(directory) => Ok(directory),
         None => ambient::current_dir(),
     };
     let result = match directory {
-        Ok(directory) => dispatch(cli.command, &Context { output, directory, component }),
+        Ok(directory) => dispatch(cli.command, &Context { output, directory, cwd, component }),
         Err(error) => Err(Error::usage(format!("the current directory cannot be used: {error}"))),
     };
     match result {

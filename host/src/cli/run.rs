@@ -10,7 +10,7 @@ use super::exit_code::ExitCode;
 use crate::agents::Place;
 use crate::engine::Instance;
 use crate::engine::batch::{Forecast, Options, Summary};
-use crate::output::Tone;
+use crate::output::{self, Tone};
 use crate::repository::Repository;
 use crate::run::{self, Batch, Human, Json, Reporter, Signals, Stop};
 
@@ -61,7 +61,12 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     if args.demo {
         return demo(args, context);
     }
-    run_in(&context.repository()?, args, context, args.resume("wreckit-host run"))
+    run_in(
+        &context.repository()?,
+        args,
+        context,
+        args.resume(&format!("{} run", context.program())),
+    )
 }
 
 fn demo(args: &Args, context: &Context) -> Result<ExitCode, Error> {
@@ -112,7 +117,7 @@ fn run_in(
     }
     let mut reporter: Box<dyn Reporter> = match args.format {
         Format::Human => Box::new(Human::new(context.output, screen, resume)),
-        Format::Json => Box::new(Json::new(context.output)),
+        Format::Json => Box::new(Json::new(context.output, resume)),
     };
     run_session(&mut instance, repository, &configured, &options, reporter.as_mut(), context)
 }
@@ -160,6 +165,7 @@ pub(super) fn run_session(
         marker: &marker,
         shows_output: context.output.verbose,
     };
+    output::do_not_wait();
     let (summary, stop) = run::run(Batch {
         instance,
         agent: &configured.agent,
@@ -172,6 +178,7 @@ pub(super) fn run_session(
     if let Some(summary) = &summary {
         reporter.closed(summary);
     }
+    output::finish(|| signals.take().is_some());
     match (stop, summary) {
         (Some(Stop::Component(error)), _) => Err(Error::Component(error)),
         (Some(Stop::Storage(failure)), _) => Err(Error::Storage(failure)),

@@ -15,6 +15,10 @@ const GRACE_AFTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// EX_TEMPFAIL of sysexits.h: try again later, for no fault of the item.
 const TEMPORARY_FAILURE: i32 = 75;
 
+/// Why an agent has failed that waits for somebody at the terminal.
+const WANTS_TERMINAL: &str =
+    "the agent asked for something at the terminal (a password?), which agents do not have";
+
 /// Why a call was ended by us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CutShort {
@@ -22,6 +26,8 @@ enum CutShort {
     Interrupted,
     /// It took too long.
     TimedOut,
+    /// It asked for something at the terminal.
+    WantsTerminal,
 }
 
 /// A call in hand.
@@ -68,6 +74,9 @@ impl Call {
 
     /// Ends it because the batch stops.
     pub(super) fn interrupt(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
         match &mut self.work {
             Work::Process(process) => {
                 if process.terminate(GRACE) {
@@ -83,6 +92,10 @@ impl Call {
 
     /// Ends it at once.
     pub(super) fn kill(&mut self) {
+        // The number of a group that has ended may be another's by now.
+        if self.ended.is_some() {
+            return;
+        }
         if let Work::Process(process) = &mut self.work {
             process.kill();
         }
@@ -90,6 +103,9 @@ impl Call {
 
     /// The program is about to be stopped: so is the agent.
     pub(super) fn suspend(&self) {
+        if self.ended.is_some() {
+            return;
+        }
         if let Work::Process(process) = &self.work {
             process.suspend();
         }
@@ -98,6 +114,9 @@ impl Call {
     /// The program was stopped for so long, which does not count.
     pub(super) fn resume(&mut self, after: Duration) {
         self.started += after;
+        if self.ended.is_some() {
+            return;
+        }
         match &mut self.work {
             Work::Process(process) => process.resume(after),
             Work::Mock { until } => *until += after,
@@ -120,6 +139,7 @@ impl Call {
             return;
         }
         let now = Instant::now();
+        let times_out_at = self.times_out_at();
         let process = match &mut self.work {
             Work::Mock { until } if *until <= now => {
                 let outcome = match self.cut_short {
@@ -133,11 +153,14 @@ impl Call {
             Work::Process(process) => process,
         };
         process.exchange();
+        if times_out_at.is_some_and(|at| at <= now) && process.terminate(GRACE_AFTER_TIMEOUT) {
+            self.cut_short = Some(CutShort::TimedOut);
+        }
         if self.cut_short.is_none()
-            && self.timeout.is_some_and(|timeout| self.started + timeout <= now)
+            && process.wants_terminal()
             && process.terminate(GRACE_AFTER_TIMEOUT)
         {
-            self.cut_short = Some(CutShort::TimedOut);
+            self.cut_short = Some(CutShort::WantsTerminal);
         }
         self.ended = match process.advance() {
             Ok(None) => None,
@@ -149,6 +172,7 @@ impl Call {
                     Some(CutShort::TimedOut) => {
                         Outcome::TimedOut(self.timeout.unwrap_or_default().as_secs())
                     }
+                    Some(CutShort::WantsTerminal) => Outcome::Failed(WANTS_TERMINAL.to_owned()),
                     None => outcome(ending, output),
                 };
                 Some(self.describe_end(outcome, Some(ending), last_lines))

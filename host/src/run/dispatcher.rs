@@ -8,16 +8,23 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use super::call::{Call, not_started};
 use super::report::Reporter;
 use super::signals::{Signals, Stopping};
-use crate::agents::{Agent, Place, Strays, Work};
+use crate::agents::{Agent, Place, Start, Strays, Work};
 use crate::engine::batch::{
     CloseReason, Report, SessionError, Started, Step, StorageFailure, Summary,
 };
 use crate::engine::{ComponentError, Instance, describe};
 use crate::imports::Level;
-use crate::liveness;
+use crate::{liveness, output};
 
 /// A storage failure is tried again this often while agents still run.
 const STORAGE_RETRY: Duration = Duration::from_secs(1);
+/// After anything has happened it is looked for what agents leave, but not more often than this.
+const STRAYS_INTERVAL: Duration = Duration::from_millis(100);
+/// So often it is looked whether a reader that has fallen behind takes more.
+const READER_INTERVAL: Duration = Duration::from_millis(50);
+/// A component that wants to be called again at once has to wait so long: it would keep us from
+/// everything else.
+const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// While the component cannot be asked, agents are looked at this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -48,12 +55,17 @@ pub(crate) struct Batch<'a> {
 /// Runs an opened session to its end, or to where it has to stop; the summary is missing only if
 /// the session could not be closed.
 pub(crate) fn run(batch: Batch<'_>) -> (Option<Summary>, Option<Stop>) {
+    let strays = Strays::new(batch.place.marker);
     let dispatcher = Dispatcher {
         batch,
         running: Vec::new(),
-        strays: Strays::new(),
+        strays,
+        looked: Instant::now(),
+        is_to_look: false,
         reports: Vec::new(),
         stop: None,
+        at_once: false,
+        is_behind: false,
     };
     dispatcher.run()
 }
@@ -62,9 +74,17 @@ struct Dispatcher<'a> {
     batch: Batch<'a>,
     running: Vec<Call>,
     strays: Strays,
+    /// When it was last looked at them.
+    looked: Instant,
+    /// True if something has happened since.
+    is_to_look: bool,
     /// What the component has not been told yet.
     reports: Vec<Report>,
     stop: Option<Stop>,
+    /// True once a second signal asked to end everything at once.
+    at_once: bool,
+    /// True if there is something to be read that nobody has taken yet.
+    is_behind: bool,
 }
 
 impl Dispatcher<'_> {
@@ -187,11 +207,14 @@ impl Dispatcher<'_> {
     /// Waits until something happens, at most this long.
     fn wait(&self, wake_after: Duration) {
         let now = Instant::now();
+        let wake_after = wake_after.max(SHORTEST_WAIT);
         let deadlines = self.running.iter().filter_map(Call::deadline);
         let timeout = deadlines
             .chain(self.strays.deadline())
+            .chain(self.is_to_look.then(|| self.looked + STRAYS_INTERVAL))
             .map(|at| at.saturating_duration_since(now))
             .chain(self.batch.reporter.next_tick())
+            .chain(self.is_behind.then_some(READER_INTERVAL))
             .fold(wake_after, Duration::min);
         // Rounded up: a wait that ends just before the deadline would be made again and again.
         let timeout = timeout.saturating_add(Duration::from_micros(500)).min(LONGEST_WAIT);
@@ -218,6 +241,7 @@ impl Dispatcher<'_> {
                     self.batch.reporter.stopping(signal, self.running.len());
                     self.stop = Some(Stop::Signal(signal));
                 }
+                self.at_once |= again;
                 for call in &mut self.running {
                     match again {
                         true => call.kill(),
@@ -250,7 +274,10 @@ impl Dispatcher<'_> {
             call.look();
             self.pass_on_output(call);
         }
-        if !self.strays.is_empty() || running.iter().any(Call::has_ended) {
+        // Also while nothing ends: what agents orphan is ours to collect.
+        let is_due = self.looked.elapsed() >= STRAYS_INTERVAL;
+        self.is_to_look = true;
+        if is_due || !self.strays.is_empty() || running.iter().any(Call::has_ended) {
             self.look_at_strays(&running);
         }
         for mut call in running {
@@ -262,22 +289,24 @@ impl Dispatcher<'_> {
             }
         }
         self.batch.reporter.tick();
+        self.is_behind = output::catch_up();
     }
 
     /// What an ended agent left outside of its group is ended, too.
     fn look_at_strays(&mut self, running: &[Call]) {
+        self.looked = Instant::now();
+        self.is_to_look = false;
         let is_agent = |pid: Pid| {
             running.iter().any(|call| match &call.work {
                 Work::Process(process) => process.pid() == pid,
                 Work::Mock { .. } => false,
             })
         };
-        let works = |item: &str, attempt: u32| {
-            running.iter().any(|call| {
-                call.attempt.item == item && call.attempt.number == attempt && call.works()
-            })
-        };
-        self.strays.look(is_agent, works);
+        let starts: Vec<(Start, bool)> = running
+            .iter()
+            .map(|call| ((call.attempt.item.clone(), call.attempt.number), call.works()))
+            .collect();
+        self.strays.look(is_agent, &starts);
     }
 
     fn pass_on_output(&mut self, call: &mut Call) {
@@ -293,7 +322,7 @@ impl Dispatcher<'_> {
     }
 
     fn close(mut self) -> (Option<Summary>, Option<Stop>) {
-        self.strays.end_all();
+        self.strays.end_all(self.at_once);
         let reason = match self.stop {
             None => CloseReason::Ended,
             Some(_) => CloseReason::Interrupted,
@@ -330,7 +359,7 @@ impl Dispatcher<'_> {
             self.look_at_signals();
             self.look_at_agents();
         }
-        self.strays.end_all();
+        self.strays.end_all(self.at_once);
         self.batch.reporter.leave_terminal();
         (None, Some(Stop::Component(error)))
     }

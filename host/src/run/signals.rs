@@ -38,8 +38,8 @@ impl Signals {
         wake.set_nonblocking(true)?;
         let mut seen = STOPPING.map(|signal| (signal, Arc::new(AtomicBool::new(false))));
         for (signal, flag) in &mut seen {
-            // `nohup` asks for that.
-            if *signal == SIGHUP && is_ignored(SIGHUP) {
+            // `nohup` asks for that, and a shell without job control for what it starts with `&`.
+            if is_ignored(*signal) {
                 continue;
             }
             // The flag first: who is woken has to find it.
@@ -47,8 +47,10 @@ impl Signals {
             low_level::pipe::register(*signal, sender.try_clone()?)?;
         }
         let suspend = Arc::new(AtomicBool::new(false));
-        flag::register(SIGTSTP, Arc::clone(&suspend))?;
-        low_level::pipe::register(SIGTSTP, sender.try_clone()?)?;
+        if !is_ignored(SIGTSTP) {
+            flag::register(SIGTSTP, Arc::clone(&suspend))?;
+            low_level::pipe::register(SIGTSTP, sender.try_clone()?)?;
+        }
         low_level::pipe::register(SIGCHLD, sender)?;
         Ok(Signals { wake, seen, suspend })
     }

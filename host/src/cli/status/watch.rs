@@ -11,7 +11,7 @@ use crate::cli::error::Error;
 use crate::engine::Instance;
 use crate::engine::batch::{ItemStanding, Overview};
 use crate::engine::process::Liveness;
-use crate::output::Tone;
+use crate::output::{Stream, Tone};
 use crate::run::{Watched, Watcher};
 
 /// How often it is looked.
@@ -39,6 +39,9 @@ pub(super) fn watch(instance: &mut Instance, json: bool, context: &Context) -> R
             if let Some(line) = watcher.show(&watched, counts, &mut last) {
                 context.output.result(&line);
             }
+        }
+        if !Stream::Out.is_read() {
+            return Ok(());
         }
         if !runs {
             watcher.clear();

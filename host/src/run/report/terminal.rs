@@ -78,7 +78,7 @@ impl TermLike for Terminal {
 
     fn flush(&self) -> io::Result<()> {
         let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner);
-        self.stream.write(&std::mem::take(&mut *frame));
+        self.stream.write(std::mem::take(&mut *frame).as_bytes());
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 //! Text from files, agents and components never reaches the terminal raw, and a reader that goes
 //! away (`| head`) ends nothing.
 
-#![expect(clippy::disallowed_methods, reason = "this is the module that writes to the terminal")]
+mod stream;
 
-use std::io::{self, IsTerminal, Write};
+pub(crate) use stream::{Stream, catch_up, do_not_wait, finish};
 
 use anstyle::{AnsiColor, Style};
 
@@ -53,39 +53,6 @@ impl Tone {
     }
 }
 
-/// One of the two streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
-    /// Standard output.
-    Out,
-    /// Standard error.
-    Err,
-}
-
-impl Stream {
-    /// Writes as it is, and does not mind if nobody reads any more.
-    pub(crate) fn write(self, text: &str) {
-        match self {
-            Stream::Out => write(io::stdout().lock(), text),
-            Stream::Err => write(io::stderr().lock(), text),
-        }
-    }
-
-    /// Columns and rows of the terminal behind it; `None` if it is none, or one that understands
-    /// nothing but lines.
-    pub(crate) fn terminal(self) -> Option<(u16, u16)> {
-        let descriptor = match self {
-            Stream::Out => rustix::stdio::stdout(),
-            Stream::Err => rustix::stdio::stderr(),
-        };
-        let is_dumb = ambient::variable("TERM").is_none_or(|term| term == "dumb");
-        let size = rustix::termios::tcgetwinsize(descriptor).ok().filter(|_| !is_dumb)?;
-        // A terminal that does not know its size says 0.
-        let or = |size: u16, otherwise| if size == 0 { otherwise } else { size };
-        Some((or(size.ws_col, 80), or(size.ws_row, 24)))
-    }
-}
-
 /// Where and how to print.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -100,8 +67,7 @@ impl Output {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                let dumb = ambient::variable("TERM").is_some_and(|term| term == "dumb");
-                io::stderr().is_terminal() && ambient::variable("NO_COLOR").is_none() && !dumb
+                Stream::Err.terminal().is_some() && ambient::variable("NO_COLOR").is_none()
             }
         };
         Output { quiet, verbose, color }
@@ -109,13 +75,12 @@ impl Output {
 
     /// A line of the result.
     pub(crate) fn result(&self, text: &str) {
-        write(io::stdout().lock(), &format!("{}\n", plain(text)));
+        Stream::Out.write(format!("{}\n", plain(text)).as_bytes());
     }
 
     /// Bytes of the result, as they are.
     pub(crate) fn raw(&self, bytes: &[u8]) {
-        let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        Stream::Out.write(bytes);
     }
 
     /// A line on the way to the result; not with `--quiet`.
@@ -140,13 +105,8 @@ impl Output {
             true => format!("{style}{word}{style:#}{text}\n"),
             false => format!("{word}{text}\n"),
         };
-        write(io::stderr().lock(), &line);
+        Stream::Err.write(line.as_bytes());
     }
-}
-
-/// Writes, and does not mind if nobody reads any more.
-fn write(mut stream: impl Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
 }
 
 /// Text without control characters other than line breaks: they are shown, not obeyed.
