@@ -18,9 +18,11 @@ lint:
 
 format:
     cargo fmt --all
+    cargo fmt --manifest-path examples/wasm-agent/Cargo.toml
 
 format-check:
     cargo fmt --all -- --check
+    cargo fmt --manifest-path examples/wasm-agent/Cargo.toml -- --check
 
 # Rebuild the component after a change of guest/ or wit/. Needs: rustup target add wasm32-unknown-unknown
 guest:

@@ -31,6 +31,22 @@ pub(crate) fn start_time(pid: Pid) -> Option<u64> {
     stat(pid).map(|stat| stat.start_time)
 }
 
+/// True if nobody is there to let this process go on once it is stopped: its process group is
+/// orphaned (POSIX.1-2024, section 3.264), as far as its own ancestors tell. False where that is not
+/// known.
+pub(crate) fn is_orphaned() -> bool {
+    let Some(ours) = stat(getpid()) else { return false };
+    let mut parent = ours.parent;
+    loop {
+        match Pid::from_raw(parent).and_then(stat) {
+            Some(stat) if stat.session != ours.session => return true,
+            Some(stat) if stat.group != ours.group => return false,
+            Some(stat) => parent = stat.parent,
+            None => return true,
+        }
+    }
+}
+
 /// True if every member of a process group has exited, also if nobody has collected them yet.
 /// False where that cannot be told.
 pub(crate) fn group_has_exited(group: Pid) -> bool {
@@ -120,6 +136,8 @@ pub(crate) struct Stat {
     pub(crate) parent: i32,
     /// Field 5: the process group.
     pub(crate) group: i32,
+    /// Field 6: the session.
+    session: i32,
     /// Field 22: clock ticks from the boot to the start of the process.
     pub(crate) start_time: u64,
 }
@@ -152,11 +170,12 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
-    // The state is field 3; the start is the seventeenth field behind the group.
+    // The state is field 3; the start is the sixteenth field behind the session.
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    let start_time = fields.nth(16)?.parse().ok()?;
-    Some(Stat { state, parent, group, start_time })
+    let session = fields.next()?.parse().ok()?;
+    let start_time = fields.nth(15)?.parse().ok()?;
+    Some(Stat { state, parent, group, session, start_time })
 }
 
 fn boot_id() -> Option<String> {

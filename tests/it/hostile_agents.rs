@@ -1,6 +1,7 @@
 //! Agents that do what agents should not.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -228,7 +229,9 @@ fn one_without_an_environment_does_not_overlap_its_own_retry() {
 fn a_stopped_batch_stops_its_agents_and_its_timers() {
     let script = "echo $$ > leader; i=0; while [ $i -lt 12 ]; do sleep 0.1; i=$((i+1)); done; echo done >> ran";
     let repository = Repository::new(script, &["001-a"]);
-    let batch = repository.start(&["run", "--timeout", "3"]);
+    // In a group of its own, as a shell with job control starts it: else nobody could let it go on.
+    let mut command = repository.command(&["run", "--timeout", "3"]);
+    let batch = command.process_group(0).spawn().expect("the program starts");
     repository.until("the agent", |repository| !repository.read("leader").is_empty());
     let state = |process: &str| {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();

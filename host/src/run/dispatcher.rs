@@ -254,6 +254,10 @@ impl Dispatcher<'_> {
 
     /// Stops the agents and then this process, as the terminal asked for; goes on with SIGCONT.
     fn suspend(&mut self) {
+        // As the system does with those who leave the signal to it.
+        if liveness::is_orphaned() {
+            return;
+        }
         for call in &self.running {
             call.suspend();
         }
