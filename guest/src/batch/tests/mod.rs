@@ -1,5 +1,6 @@
 //! A batch against a disk in memory.
 
+mod chaos;
 mod crashes;
 mod endings;
 mod phases;

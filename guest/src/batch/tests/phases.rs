@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn phased() -> Options {
+pub(super) fn phased() -> Options {
     Options { phases: true, max_iterations: 10, ..options() }
 }
 
@@ -21,7 +21,7 @@ fn put_prd(machine: &Machine, id: &str, stories: &[(&str, &str)]) {
 }
 
 /// Does what a good agent does in a phase.
-fn work(machine: &Machine, attempt: &Attempt) -> Outcome {
+pub(super) fn work(machine: &Machine, attempt: &Attempt) -> Outcome {
     let directory = &attempt.directory;
     match attempt.phase {
         "research" => machine.put(&format!("{directory}/research.md"), "found"),
