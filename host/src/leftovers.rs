@@ -86,13 +86,16 @@ impl Root {
         let ours = ourselves();
         let mut found = Vec::new();
         for pid in liveness::all() {
-            if ours.contains(&pid) {
+            let is_marked = || Marker::of_process(pid).root.as_ref() == Some(&self.marker);
+            if ours.contains(&pid) || !is_marked() {
                 continue;
             }
-            // The start is read first: if it stays the same, the environment is that of this one.
-            let Some(stat) = liveness::stat(pid) else { continue };
+            // Again behind its start: then both are of the same process.
+            let Some(stat) = liveness::stat(pid).filter(|stat| !stat.has_exited()) else {
+                continue;
+            };
             let marker = Marker::of_process(pid);
-            if marker.root.as_ref() == Some(&self.marker) && !stat.has_exited() {
+            if marker.root.as_ref() == Some(&self.marker) {
                 let exact = Exact { pid, start_time: stat.start_time };
                 found.push(Target { exact, item: marker.item, leads: false });
             }

@@ -59,7 +59,7 @@ struct Global {
     /// Work as if started in DIR
     #[arg(long, global = true, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// Show more
+    /// Show more, what agents put out for instance
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
     /// Show only results, warnings and errors
