@@ -72,9 +72,11 @@ pub fn settle(
     since: Since,
 ) -> Result<Vec<Unwritten>, Failure> {
     let mut unwritten = Vec::new();
-    for group in outcomes.chunks(GROUP) {
+    // All of them are looked at before the first file is written: that changes when it was modified.
+    let mut items = by_item(tree, outcomes, since)?.into_iter().peekable();
+    while items.peek().is_some() {
         let mut writing: Vec<(Vec<&Outcome>, Replacement)> = Vec::new();
-        for outcomes in by_item(tree, group, since)? {
+        for outcomes in items.by_ref().take(GROUP) {
             let changes: Vec<&Change> = outcomes.iter().map(|outcome| &outcome.change).collect();
             let Some(item) = outcomes.first().map(|outcome| &outcome.item) else { continue };
             match items::replacement(tree, item, &changes) {

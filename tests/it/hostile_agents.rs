@@ -200,6 +200,38 @@ fn a_reader_that_takes_nothing_keeps_nobody_from_their_time() {
 }
 
 #[test]
+fn one_whose_daemons_outlive_one_another() {
+    let deep = "trap '' TERM; setsid sh -c \"trap '' TERM; setsid sh -c 'trap : TERM; sleep 77' & sleep 77\" & sleep 77";
+    let script = "trap '' TERM; setsid sh -c \"$DEEP\" & echo $$ > agent; sleep 0.3; sleep 77";
+    let repository = Repository::new(script, &["001-a"]);
+    let mut command = repository.command(&["run"]);
+    let batch = command.env("DEEP", deep).spawn().expect("the program starts");
+    repository.until("the agent", |repository| !repository.read("agent").is_empty());
+    std::thread::sleep(Duration::from_millis(300));
+    kill(batch.id(), "INT");
+    std::thread::sleep(Duration::from_millis(100));
+    let started = Instant::now();
+    kill(batch.id(), "INT");
+    assert_eq!(finish(batch).code, Some(130));
+    assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
+}
+
+#[test]
+fn one_whose_log_may_not_grow_any_more() {
+    let repository = Repository::new("head -c 3000000 /dev/zero | tr '\\0' x; exit 5", &["001-a"]);
+    let program = crate::environment::program().display().to_string();
+    let ran = std::process::Command::new("sh")
+        .args(["-c", &format!("ulimit -f 1000; exec {program} run")])
+        .current_dir(repository.root())
+        .output()
+        .expect("sh runs");
+    assert_eq!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stderr));
+    let words = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(words.matches("the log of 001-a is not whole").count(), 1, "{words}");
+    assert_eq!(failure(&repository)["error"], "the agent exited with code 5");
+}
+
+#[test]
 fn what_was_there_before_the_batch_is_none_of_its_business() {
     let repository = Repository::new("true", &["001-a"]);
     let program = crate::environment::program().display().to_string();

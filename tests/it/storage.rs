@@ -56,6 +56,18 @@ fn a_full_disk_starts_nothing_more_and_the_batch_resumes_when_there_is_room() {
 }
 
 #[test]
+fn a_full_disk_is_not_asked_again_at_every_word_of_an_agent() {
+    let script = "case $1 in 001*) for i in 1 2 3 4 5 6; do echo $i; sleep 0.25; done;; \
+        002*) cat /dev/zero > filler 2> /dev/null; head -c 8000 /dev/zero | tr '\\0' x; exit 1;; esac";
+    let repository = Repository::new(script, &["001-a", "002-b"]);
+    let then = "\"$PROGRAM\" run --progress none --parallel 2; ls .wreckit/runs/* | grep -c events";
+    let Some(ran) = on_a_small_disk(&repository, 400, then) else { return };
+    let segments: usize =
+        ran.stdout.trim().lines().last().expect("a line").parse().expect("a number");
+    assert!(segments < 8, "{segments}: {}", ran.stderr);
+}
+
+#[test]
 fn a_directory_without_permission_in_mid_run_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let repository = Repository::new(

@@ -222,6 +222,22 @@ fn a_terminal_that_goes_away_ends_the_batch_and_its_agents() {
 }
 
 #[test]
+fn a_terminal_that_nobody_reads_keeps_nobody_from_their_time() {
+    let repository = Repository::new("while :; do echo a line of some length; done", &["001-a"]);
+    let pair = native_pty_system().openpty(size(24, 80)).expect("a terminal");
+    let mut command = CommandBuilder::new(program());
+    command.args(["run", "-v", "--no-tui", "--timeout", "1"]);
+    command.cwd(repository.root());
+    let mut child = pair.slave.spawn_command(command).expect("the program starts");
+    repository.until("the end of its time", |repository| {
+        repository.events().iter().any(|event| event["reason"] == "timed-out")
+    });
+    // Nobody reads the result either; whoever has waited enough says so.
+    crate::environment::kill(child.process_id().expect("it runs"), "TERM");
+    assert_eq!(child.wait().expect("it ends").exit_code(), 143);
+}
+
+#[test]
 fn failures_stand_above_the_bar_when_they_happen_and_at_the_end() {
     let repository = Repository::new(
         "case $1 in 001*) echo oh no; exit 7;; esac; until [ -e go ]; do sleep 0.02; done",

@@ -1,7 +1,7 @@
 //! What the end of a call means for its item and for the batch.
 
 use crate::batch::protocol::{Ended, Outcome};
-use crate::batch::session::{Hand, LONGEST_PAUSE, Session};
+use crate::batch::session::{Hand, LATEST_RETRY, LONGEST_PAUSE, Session};
 use crate::items;
 use crate::journal::{Event, EventKind};
 use crate::layout;
@@ -12,8 +12,6 @@ use crate::tree::Tree;
 
 /// A retry comes after so many milliseconds at first, and then twice as many each time.
 const FIRST_RETRY: u64 = 1_000;
-/// It never comes later than this.
-const LATEST_RETRY: u64 = 60_000;
 
 /// What a call that ended well has brought.
 enum Brought {

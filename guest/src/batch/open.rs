@@ -262,7 +262,12 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
         Decision::Fresh | Decision::Refuse => Ok(None),
         Decision::Resume => Ok(saved),
         Decision::Rebuild => {
-            let id = backup::set_aside(tree, "run", layout::PROGRESS, "BATCH_PROGRESS_CORRUPT")?;
+            let code = "BATCH_PROGRESS_CORRUPT";
+            let id = match found {
+                // It stays until the new one takes its place: a crash in between changes nothing.
+                Found::Damaged { .. } => backup::copy(tree, "run", layout::PROGRESS, code)?,
+                _ => backup::set_aside(tree, "run", layout::PROGRESS, code)?,
+            };
             let what = saved.as_ref().map(Saved::describe).unwrap_or_default();
             tree.log(
                 Level::Warning,

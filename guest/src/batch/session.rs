@@ -16,6 +16,8 @@ use crate::tree::{Failure, Tree};
 
 /// A pause never lasts longer than this, in milliseconds.
 pub(super) const LONGEST_PAUSE: u64 = 60 * 60 * 1000;
+/// A retry never comes later than this, in milliseconds.
+pub(super) const LATEST_RETRY: u64 = 60_000;
 
 /// Why a call on the session failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! What is started next.
 
 use crate::batch::protocol::Attempt;
-use crate::batch::session::{Hand, Session};
+use crate::batch::session::{Hand, LATEST_RETRY, LONGEST_PAUSE, Session};
 use crate::items::{self, Item};
 use crate::journal::{Event, EventKind};
 use crate::layout;
@@ -134,7 +134,7 @@ impl Session {
     /// Items that failed and whose time has come are ready again.
     fn take_up_retries(&mut self, now: Timestamp) {
         let (due, waiting): (Vec<_>, Vec<_>) =
-            self.retrying.drain(..).partition(|(at, _)| *at <= now);
+            self.retrying.drain(..).partition(|(at, _)| is_over(*at, now, LATEST_RETRY));
         self.retrying = waiting;
         for (_, place) in due {
             self.plan.queue.put_back(place);
@@ -146,7 +146,7 @@ impl Session {
     /// True while nothing may start; records the end of a pause.
     fn is_pausing(&mut self, now: Timestamp) -> bool {
         match self.pause {
-            Some(until) if now < until => true,
+            Some(until) if !is_over(until, now, LONGEST_PAUSE) => true,
             Some(_) => {
                 self.pause = None;
                 self.happened(Event::new(EventKind::BatchResumed, now));
@@ -155,6 +155,12 @@ impl Session {
             None => false,
         }
     }
+}
+
+/// True if a wait that lasts `longest` at most is over. One that would last longer began before the
+/// clock was set back.
+fn is_over(until: Timestamp, now: Timestamp, longest: u64) -> bool {
+    until <= now || until.since(now) > longest
 }
 
 /// The next call of an attempt.

@@ -69,7 +69,10 @@ impl Writer {
                 Ok(())
             }
             Err(failure) => {
-                self.segment = self.segment.saturating_add(1);
+                // One that nothing was written into is as good as none.
+                let is_empty =
+                    tree.stat(&path).is_ok_and(|found| found.is_none_or(|it| it.size == 0));
+                self.segment = self.segment.saturating_add(u32::from(!is_empty));
                 self.is_new = true;
                 Err(failure)
             }

@@ -68,9 +68,9 @@ impl Prompts {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => default.to_owned(),
                 Err(error) => return Err(PromptError::Unreadable { path, error }),
             };
-            check(&template)
-                .and_then(|()| {
-                    let registered = templates.register_template_string(phase, &template);
+            normalised(&template)
+                .and_then(|template| {
+                    let registered = templates.register_template_string(phase, template);
                     registered.map_err(|error| error.to_string())
                 })
                 .map_err(|reason| PromptError::Invalid { path, reason })?;
@@ -107,38 +107,48 @@ impl Prompts {
     }
 }
 
-/// Refuses what the library can do beyond the language of prompts: it can include templates in one
-/// another for ever, and follows any depth until the stack is used up.
-fn check(template: &str) -> Result<(), String> {
+/// The same template in words that the library cannot take for anything else: a name is always that
+/// of a value, never that of one of its helpers. What the library can do beyond the language of
+/// prompts is refused: it can include templates in one another for ever, and follows any depth until
+/// the stack is used up.
+fn normalised(template: &str) -> Result<String, String> {
+    let mut normalised = String::new();
     let mut depth: usize = 0;
     let mut line = 1;
     let mut rest = template;
     while let Some(open) = rest.find("{{") {
         line += rest[..open].matches('\n').count();
+        normalised.push_str(&rest[..open]);
         rest = &rest[open + 2..];
         let Some(close) = rest.find("}}") else {
             return Err(format!("line {line}: `{{{{` without `}}}}`"));
         };
         let tag = rest[..close].trim_start_matches('{').trim();
         rest = rest[close + 2..].trim_start_matches('}');
-        let (is_block, name) = match tag.strip_prefix("#if ") {
-            Some(name) => (true, name.trim()),
-            None => (false, tag),
-        };
-        match name {
-            "/if" => depth = depth.saturating_sub(1),
-            name if !is_name(name) => {
+        let tag = match (tag, tag.strip_prefix("#if ").map(str::trim)) {
+            (_, Some(name)) if is_name(name) => {
+                depth += 1;
+                format!("#if this.{name}")
+            }
+            ("/if", _) => {
+                depth = depth.saturating_sub(1);
+                "/if".to_owned()
+            }
+            ("else", _) => "else".to_owned(),
+            (name, None) if is_name(name) => format!("this.{name}"),
+            _ => {
                 return Err(format!(
                     "line {line}: `{{{{{tag}}}}}` is neither `{{{{name}}}}` nor `{{{{#if name}}}}`"
                 ));
             }
-            _ => depth += usize::from(is_block),
-        }
+        };
         if depth > DEEPEST {
             return Err(format!("line {line}: more than {DEEPEST} `{{{{#if}}}}` in one another"));
         }
+        normalised.push_str(&format!("{{{{{tag}}}}}"));
     }
-    Ok(())
+    normalised.push_str(rest);
+    Ok(normalised)
 }
 
 fn is_name(text: &str) -> bool {
@@ -211,6 +221,8 @@ mod tests {
         for (template, filled) in [
             ("{{id}}: {{title}}", "001-a: <A> & \"B\""),
             ("[{{nobody_knows_this}}]", "[]"),
+            ("[{{len}}{{eq}}{{lookup}}{{if}}{{log}}]", "[]"),
+            ("{{#if overview}}A{{else}}{{{id}}}{{/if}}", "001-a"),
             ("{{#if overview}}A {{overview}}{{/if}}B", "B"),
             ("{{#if story}}{{story}}{{/if}}", "US-001"),
             ("{{research}}", "found {{id}}"),

@@ -28,8 +28,8 @@ struct Stray {
     /// The starts that it may belong to: the one that its environment names, else those at work
     /// when it was first seen. `None` if it is not ours to end.
     starts: Option<Vec<Start>>,
-    /// When it was asked to end.
-    told: Option<Instant>,
+    /// True once it was asked to end.
+    is_told: bool,
 }
 
 /// The children of ours that are no agents.
@@ -45,6 +45,9 @@ pub(crate) struct Strays {
     /// Children from before the batch.
     before: HashSet<Pid>,
     known: HashMap<Pid, Stray>,
+    /// When the first stray of a start was asked to end. What such a one leaves has no more time than
+    /// that.
+    dismissed: HashMap<Start, Instant>,
 }
 
 impl Strays {
@@ -60,6 +63,7 @@ impl Strays {
             all_are_ours: false,
             before: HashSet::new(),
             known: HashMap::new(),
+            dismissed: HashMap::new(),
         };
         strays.before = strays.children().collect();
         strays.all_are_ours = strays.before.is_empty() && pid.get() != 1;
@@ -72,46 +76,58 @@ impl Strays {
     }
 
     /// Looks for new ones, collects those that have ended, and ends those whose starts no longer
-    /// work. `starts`: those in hand, and whether their agent works.
-    pub(crate) fn look(&mut self, is_agent: impl Fn(Pid) -> bool, starts: &[(Start, bool)]) {
+    /// work, `at_once` if that was asked for. `starts`: those in hand, and whether their agent works.
+    pub(crate) fn look(
+        &mut self,
+        is_agent: impl Fn(Pid) -> bool,
+        starts: &[(Start, bool)],
+        at_once: bool,
+    ) {
         // One that has ended leaves its children to us.
         while self.find(&is_agent, starts) | self.collect() {}
         let works = |start: &Start| starts.iter().any(|(other, works)| *works && other == start);
         for (pid, stray) in &mut self.known {
-            if stray.starts.as_ref().is_some_and(|starts| !starts.iter().any(works)) {
-                stray.end(*pid);
-            }
+            let Some(starts) = stray.starts.as_ref().filter(|starts| !starts.iter().any(works))
+            else {
+                continue;
+            };
+            let now = Instant::now();
+            let since =
+                starts.iter().map(|start| *self.dismissed.entry(start.clone()).or_insert(now));
+            let since = since.max().unwrap_or(now);
+            stray.end(*pid, at_once || since.elapsed() >= GRACE);
+        }
+        if self.known.is_empty() {
+            self.dismissed.clear();
         }
     }
 
     /// True while some of a start are being ended.
     pub(crate) fn any_of(&self, item: &str, attempt: u32) -> bool {
         let is_it = |(other, number): &Start| other == item && *number == attempt;
-        self.known.values().any(|stray| {
-            stray.starts.as_ref().is_some_and(|starts| starts.iter().any(is_it))
-                && stray.told.is_some_and(|told| told.elapsed() < GIVE_UP)
+        self.is_waited_for(|starts| starts.iter().any(is_it))
+    }
+
+    fn is_waited_for(&self, is_meant: impl Fn(&[Start]) -> bool) -> bool {
+        self.known.values().filter_map(|stray| stray.starts.as_ref()).any(|starts| {
+            let since = starts.iter().filter_map(|start| self.dismissed.get(start)).max();
+            is_meant(starts) && since.is_some_and(|since| since.elapsed() < GIVE_UP)
         })
     }
 
     /// When to look again even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let is_ending = |stray: &Stray| stray.told.is_some_and(|told| told.elapsed() < GIVE_UP);
-        self.known.values().any(is_ending).then(|| Instant::now() + INTERVAL)
+        self.is_waited_for(|_| true).then(|| Instant::now() + INTERVAL)
     }
 
     /// Ends all that are left, `at_once` if that was asked for. No agent runs any more.
     pub(crate) fn end_all(&mut self, at_once: bool) {
         let until = Instant::now() + GIVE_UP;
         loop {
-            self.look(|_| false, &[]);
-            let mut ours = self.known.iter().filter(|(_, stray)| stray.starts.is_some()).peekable();
-            if ours.peek().is_none() || Instant::now() >= until {
+            self.look(|_| false, &[], at_once);
+            let is_any_left = self.known.values().any(|stray| stray.starts.is_some());
+            if !is_any_left || Instant::now() >= until {
                 return;
-            }
-            if at_once {
-                for (pid, _) in ours {
-                    let _ = kill_process(*pid, Signal::KILL);
-                }
             }
             std::thread::sleep(INTERVAL);
         }
@@ -132,7 +148,7 @@ impl Strays {
         for pid in self.children() {
             if !is_agent(pid) && !self.before.contains(&pid) && !self.known.contains_key(&pid) {
                 let starts = self.starts_of(pid, starts);
-                self.known.insert(pid, Stray { starts, told: None });
+                self.known.insert(pid, Stray { starts, is_told: false });
             }
         }
         self.known.len() > known
@@ -157,18 +173,14 @@ impl Strays {
 }
 
 impl Stray {
-    fn end(&mut self, pid: Pid) {
-        match self.told {
-            None => {
-                self.told = Some(Instant::now());
-                let _ = kill_process(pid, Signal::TERM);
-                // A stopped process would not notice.
-                let _ = kill_process(pid, Signal::CONT);
-            }
-            Some(told) if told.elapsed() >= GRACE => {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-            Some(_) => {}
+    fn end(&mut self, pid: Pid, at_once: bool) {
+        if at_once {
+            let _ = kill_process(pid, Signal::KILL);
+        } else if !self.is_told {
+            let _ = kill_process(pid, Signal::TERM);
+            // A stopped process would not notice.
+            let _ = kill_process(pid, Signal::CONT);
         }
+        self.is_told = true;
     }
 }

@@ -161,16 +161,18 @@ pub fn main() -> ProcessExitCode {
         Ok(directory) => dispatch(cli.command, &Context { output, directory, cwd, component }),
         Err(error) => Err(Error::usage(format!("the current directory cannot be used: {error}"))),
     };
-    match result {
-        Ok(code) => code.into(),
+    let code = match result {
+        Ok(code) => code,
         Err(error) => {
             output.line(Tone::Error, &error.message());
             if let Some(hint) = error.hint() {
                 output.line(Tone::Hint, &hint);
             }
-            error.exit_code().into()
+            error.exit_code()
         }
-    }
+    };
+    crate::output::finish(|| false);
+    code.into()
 }
 
 fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Error> {

@@ -12,7 +12,7 @@ use crate::engine::Instance;
 use crate::engine::batch::{Forecast, Options, Summary};
 use crate::output::{self, Tone};
 use crate::repository::Repository;
-use crate::run::{self, Batch, Human, Json, Reporter, Signals, Stop};
+use crate::run::{self, Batch, Human, Json, Reporter, Signals, Stop, Stopping};
 
 /// Run every item that is not done; goes on where an interrupted run stopped
 #[derive(Debug, clap::Args)]
@@ -150,7 +150,9 @@ pub(super) fn run_session(
     context: &Context,
 ) -> Result<ExitCode, Error> {
     let marker = repository.marker().map_err(|error| Error::failed(&error))?;
-    // From before the lock is taken: a signal at any later moment is one of the batch's.
+    // From before the lock is taken: a signal at any later moment is one of the batch's, and nobody
+    // who reads too slowly keeps us from it.
+    output::do_not_wait();
     let mut signals = Signals::new().map_err(|error| Error::failed(&error))?;
     let opening = context.call(instance, |instance| {
         run::patiently(|| instance.open(options), run::holder_of_open)
@@ -165,7 +167,6 @@ pub(super) fn run_session(
         marker: &marker,
         shows_output: context.output.verbose,
     };
-    output::do_not_wait();
     let (summary, stop) = run::run(Batch {
         instance,
         agent: &configured.agent,
@@ -178,7 +179,23 @@ pub(super) fn run_session(
     if let Some(summary) = &summary {
         reporter.closed(summary);
     }
-    output::finish(|| signals.take().is_some());
+    // What came while the session was closed was for the batch, which has ended.
+    let _ = signals.take();
+    let mut given_up = None;
+    output::finish(|| match signals.take() {
+        None => false,
+        Some(Stopping::Suspend) => {
+            run::suspend_ourselves();
+            false
+        }
+        Some(Stopping::End(signal)) => {
+            given_up = Some(signal);
+            true
+        }
+    });
+    if let Some(signal) = given_up {
+        return Ok(ExitCode::Signal(signal));
+    }
     match (stop, summary) {
         (Some(Stop::Component(error)), _) => Err(Error::Component(error)),
         (Some(Stop::Storage(failure)), _) => Err(Error::Storage(failure)),

@@ -5,7 +5,7 @@
 
 mod stream;
 
-pub(crate) use stream::{Stream, catch_up, do_not_wait, finish};
+pub(crate) use stream::{Stream, do_not_wait, finish};
 
 use anstyle::{AnsiColor, Style};
 

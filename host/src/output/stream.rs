@@ -2,27 +2,26 @@
 //!
 //! While a batch runs, one thread looks after everything: a reader that takes nothing (a terminal
 //! stopped with Ctrl-S, a pager, a connection that hangs) must not keep it from signals and
-//! timeouts. So what a stream cannot take at once is kept back until it can.
-
-#![expect(clippy::disallowed_methods, reason = "this is the module that writes to the terminal")]
+//! timeouts. So from [`do_not_wait`] on another thread does the writing, of both streams in the order
+//! of what is said, and what it has not written yet is kept.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::ambient;
 
-/// So much is written at once where a stream says that it can take something: what a pipe then takes
-/// for certain (PIPE_BUF).
-const AT_ONCE: usize = 512;
-/// More than this many bytes of messages are not kept back: they are dropped, and that is said.
+/// More than this many bytes of messages are not kept: they are dropped, and that is said.
 const MOST_MESSAGES: usize = 1 << 20;
 /// At the end, a reader of messages that takes nothing is waited for so long.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How often it is looked whether everything is written.
+const INTERVAL: Duration = Duration::from_millis(5);
 
 /// One of the two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,68 +32,147 @@ pub(crate) enum Stream {
     Err,
 }
 
-/// What a stream could not take yet.
-#[derive(Debug)]
-struct Backlog {
-    /// True while nobody may wait for the stream.
-    is_used: bool,
-    bytes: VecDeque<u8>,
-    /// How many messages were dropped.
+/// What is to be written.
+struct Queue {
+    state: Mutex<State>,
+    /// Something was added.
+    added: Condvar,
+}
+
+struct State {
+    /// True once a thread writes.
+    has_writer: bool,
+    /// True once nobody waits for it any more.
+    is_given_up: bool,
+    texts: VecDeque<(Stream, Vec<u8>)>,
+    /// What the thread is writing, if it is.
+    in_hand: Option<Stream>,
+    /// How many texts were written.
+    written: u64,
+    /// How many bytes of messages wait.
+    messages: usize,
+    /// How many messages were dropped since it was last said.
     dropped: usize,
 }
 
-impl Backlog {
-    const fn new() -> Self {
-        Backlog { is_used: false, bytes: VecDeque::new(), dropped: 0 }
+static QUEUE: Queue = Queue {
+    state: Mutex::new(State {
+        has_writer: false,
+        is_given_up: false,
+        texts: VecDeque::new(),
+        in_hand: None,
+        written: 0,
+        messages: 0,
+        dropped: 0,
+    }),
+    added: Condvar::new(),
+};
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the thread does until the program ends.
+    fn write_on(&self) {
+        loop {
+            let mut state = self.lock();
+            state.in_hand = None;
+            let (stream, text) = loop {
+                match state.texts.pop_front() {
+                    Some(next) => break next,
+                    None => {
+                        state = self.added.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    }
+                }
+            };
+            state.in_hand = Some(stream);
+            if stream == Stream::Err {
+                state.messages -= text.len();
+            }
+            drop(state);
+            stream.write_now(&text);
+            self.lock().written += 1;
+        }
     }
 }
 
-static BACKLOGS: [Mutex<Backlog>; 2] = [const { Mutex::new(Backlog::new()) }; 2];
+impl State {
+    fn add(&mut self, stream: Stream, text: Vec<u8>) {
+        if stream == Stream::Err {
+            self.messages += text.len();
+        }
+        self.texts.push_back((stream, text));
+    }
+}
 
-/// From here on nobody waits for a stream, until [`finish`].
+/// From here on nobody waits for a reader.
 pub(crate) fn do_not_wait() {
-    for stream in [Stream::Out, Stream::Err] {
-        stream.backlog().is_used = true;
+    let mut state = QUEUE.lock();
+    if !state.has_writer {
+        state.has_writer = thread::Builder::new().spawn(|| QUEUE.write_on()).is_ok();
     }
 }
 
-/// Writes what was kept back: results as long as that takes, unless somebody asks to give up,
-/// messages only while somebody reads them.
+/// Waits until everything is written: results as long as that takes, unless somebody `gives_up`, and
+/// messages only while they are read.
 pub(crate) fn finish(mut gives_up: impl FnMut() -> bool) {
-    Stream::Err.finish(|waited| waited >= LAST_WAIT);
-    Stream::Out.finish(|_| gives_up());
-}
-
-/// Writes what was kept back as far as the streams take it; true if something is left.
-pub(crate) fn catch_up() -> bool {
-    let mut is_left = false;
-    for stream in [Stream::Out, Stream::Err] {
-        let mut backlog = stream.backlog();
-        stream.write_ready(&mut backlog);
-        is_left |= !backlog.bytes.is_empty();
+    let (mut since, mut written) = (Instant::now(), None);
+    loop {
+        let mut state = QUEUE.lock();
+        if state.is_given_up || (state.texts.is_empty() && state.in_hand.is_none()) {
+            return;
+        }
+        if written != Some(state.written) {
+            (since, written) = (Instant::now(), Some(state.written));
+        }
+        let is_stuck = state.in_hand == Some(Stream::Err) && since.elapsed() >= LAST_WAIT;
+        if is_stuck || gives_up() {
+            state.is_given_up = true;
+            let texts = std::mem::take(&mut state.texts);
+            drop(state);
+            // Nobody reads the messages, but somebody may still read the results.
+            for (stream, text) in texts {
+                if is_stuck && stream == Stream::Out {
+                    stream.write_now(&text);
+                }
+            }
+            return;
+        }
+        drop(state);
+        thread::sleep(INTERVAL);
     }
-    is_left
 }
 
 impl Stream {
     /// Writes as it is, and does not mind if nobody reads any more.
-    pub(crate) fn write(self, bytes: &[u8]) {
-        let mut backlog = self.backlog();
-        if !backlog.is_used {
-            self.write_now(bytes);
+    pub(crate) fn write(self, text: &[u8]) {
+        let mut state = QUEUE.lock();
+        if !state.has_writer {
+            drop(state);
+            self.write_now(text);
             return;
         }
-        if self == Stream::Err && backlog.bytes.len() > MOST_MESSAGES {
-            backlog.dropped += 1;
+        if state.is_given_up {
             return;
         }
-        backlog.bytes.extend(bytes);
-        self.write_ready(&mut backlog);
+        if self == Stream::Err && state.messages > MOST_MESSAGES {
+            state.dropped += 1;
+            return;
+        }
+        if state.dropped > 0 {
+            let notice = format!("[{} lines were dropped: nobody read them]\n", state.dropped);
+            state.dropped = 0;
+            state.add(Stream::Err, notice.into_bytes());
+        }
+        state.add(self, text.to_owned());
+        QUEUE.added.notify_one();
     }
 
     /// False if it is a pipe that nobody will read from any more.
     pub(crate) fn is_read(self) -> bool {
-        !self.poll(PollFlags::empty()).intersects(PollFlags::ERR | PollFlags::HUP)
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        !self.poll(PollFlags::empty(), Some(&none)).intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
     /// Columns and rows of the terminal behind it; `None` if it is none, or one that understands
@@ -107,53 +185,24 @@ impl Stream {
         Some((or(size.ws_col, 80), or(size.ws_row, 24)))
     }
 
-    fn write_now(self, bytes: &[u8]) {
-        let _ = match self {
-            Stream::Out => write(io::stdout().lock(), bytes),
-            Stream::Err => write(io::stderr().lock(), bytes),
-        };
-    }
-
-    /// Writes of what is kept back as much as the stream takes without waiting.
-    fn write_ready(self, backlog: &mut Backlog) {
-        while !backlog.bytes.is_empty() {
-            // One that is closed takes everything: the write fails, and nothing is lost by that.
-            if self.poll(PollFlags::OUT).is_empty() {
-                return;
+    /// Writes all of it, however long that takes.
+    fn write_now(self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match rustix::io::write(self.descriptor(), bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(Errno::INTR) => {}
+                // Somebody has made it non-blocking for everybody who has it.
+                Err(Errno::AGAIN) => {
+                    self.poll(PollFlags::OUT, None);
+                }
+                Err(_) => return,
             }
-            let length = backlog.bytes.len().min(AT_ONCE);
-            let chunk: Vec<u8> = backlog.bytes.drain(..length).collect();
-            self.write_now(&chunk);
-        }
-        if backlog.dropped > 0 {
-            let notice = format!("[{} lines were dropped: nobody read them]\n", backlog.dropped);
-            backlog.dropped = 0;
-            self.write_now(notice.as_bytes());
         }
     }
 
-    /// Writes what is kept back; from here on the stream is waited for again. `gives_up` is told how
-    /// long nothing has been taken.
-    fn finish(self, mut gives_up: impl FnMut(Duration) -> bool) {
-        let mut backlog = self.backlog();
-        backlog.is_used = false;
-        let (mut since, mut left) = (Instant::now(), backlog.bytes.len());
-        loop {
-            self.write_ready(&mut backlog);
-            if backlog.bytes.is_empty() || gives_up(since.elapsed()) {
-                break;
-            }
-            if backlog.bytes.len() < left {
-                (since, left) = (Instant::now(), backlog.bytes.len());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        backlog.bytes.clear();
-    }
-
-    fn poll(self, events: PollFlags) -> PollFlags {
+    fn poll(self, events: PollFlags, timeout: Option<&Timespec>) -> PollFlags {
         let mut descriptor = [PollFd::from_borrowed_fd(self.descriptor(), events)];
-        match poll(&mut descriptor, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        match poll(&mut descriptor, timeout) {
             Ok(_) => descriptor[0].revents(),
             Err(_) => PollFlags::empty(),
         }
@@ -165,13 +214,4 @@ impl Stream {
             Stream::Err => rustix::stdio::stderr(),
         }
     }
-
-    fn backlog(self) -> MutexGuard<'static, Backlog> {
-        BACKLOGS[self as usize].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn write(mut stream: impl Write, bytes: &[u8]) -> io::Result<()> {
-    stream.write_all(bytes)?;
-    stream.flush()
 }

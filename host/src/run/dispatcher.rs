@@ -3,25 +3,23 @@
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::Pid;
 
 use super::call::{Call, not_started};
 use super::report::Reporter;
-use super::signals::{Signals, Stopping};
+use super::signals::{Signals, Stopping, suspend_ourselves};
 use crate::agents::{Agent, Place, Start, Strays, Work};
 use crate::engine::batch::{
     CloseReason, Report, SessionError, Started, Step, StorageFailure, Summary,
 };
 use crate::engine::{ComponentError, Instance, describe};
 use crate::imports::Level;
-use crate::{liveness, output};
+use crate::liveness;
 
 /// A storage failure is tried again this often while agents still run.
 const STORAGE_RETRY: Duration = Duration::from_secs(1);
 /// After anything has happened it is looked for what agents leave, but not more often than this.
 const STRAYS_INTERVAL: Duration = Duration::from_millis(100);
-/// So often it is looked whether a reader that has fallen behind takes more.
-const READER_INTERVAL: Duration = Duration::from_millis(50);
 /// A component that wants to be called again at once has to wait so long: it would keep us from
 /// everything else.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
@@ -64,8 +62,8 @@ pub(crate) fn run(batch: Batch<'_>) -> (Option<Summary>, Option<Stop>) {
         is_to_look: false,
         reports: Vec::new(),
         stop: None,
+        retry_at: None,
         at_once: false,
-        is_behind: false,
     };
     dispatcher.run()
 }
@@ -81,16 +79,21 @@ struct Dispatcher<'a> {
     /// What the component has not been told yet.
     reports: Vec<Report>,
     stop: Option<Stop>,
+    /// After a storage failure the component is not asked again before then.
+    retry_at: Option<Instant>,
     /// True once a second signal asked to end everything at once.
     at_once: bool,
-    /// True if there is something to be read that nobody has taken yet.
-    is_behind: bool,
 }
 
 impl Dispatcher<'_> {
     fn run(mut self) -> (Option<Summary>, Option<Stop>) {
         loop {
             self.look_at_signals();
+            if let Some(left) = self.time_to_retry() {
+                self.wait(left);
+                self.look_at_agents();
+                continue;
+            }
             let wake_after = match self.step() {
                 Ok(Some(step)) => {
                     let finished = step.finished;
@@ -105,13 +108,22 @@ impl Dispatcher<'_> {
                     wake_after
                 }
                 Ok(None) if self.running.is_empty() => break,
-                Ok(None) => STORAGE_RETRY,
+                Ok(None) => {
+                    self.retry_at = Some(Instant::now() + STORAGE_RETRY);
+                    STORAGE_RETRY
+                }
                 Err(error) => return self.abandon(error),
             };
             self.wait(wake_after);
             self.look_at_agents();
         }
         self.close()
+    }
+
+    /// How long until a storage failure is tried again, while agents still run: every try writes.
+    fn time_to_retry(&self) -> Option<Duration> {
+        let at = self.retry_at.filter(|_| !self.running.is_empty())?;
+        Some(at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     /// Tells the component what happened; `None` if that could not be recorded.
@@ -144,7 +156,7 @@ impl Dispatcher<'_> {
 
     /// Nothing more is started; what runs may end well, and is recorded once there is room again.
     fn stop_for_storage(&mut self, failure: StorageFailure) {
-        if self.stop.is_some() {
+        if self.retry_at.is_some() {
             return;
         }
         if !self.running.is_empty() {
@@ -155,7 +167,7 @@ impl Dispatcher<'_> {
             );
             self.batch.reporter.message(Level::Error, &text);
         }
-        self.stop = Some(Stop::Storage(failure));
+        self.stop.get_or_insert(Stop::Storage(failure));
     }
 
     /// What a component says ends up in paths, arguments and the environment of agents: it has to
@@ -214,7 +226,6 @@ impl Dispatcher<'_> {
             .chain(self.is_to_look.then(|| self.looked + STRAYS_INTERVAL))
             .map(|at| at.saturating_duration_since(now))
             .chain(self.batch.reporter.next_tick())
-            .chain(self.is_behind.then_some(READER_INTERVAL))
             .fold(wake_after, Duration::min);
         // Rounded up: a wait that ends just before the deadline would be made again and again.
         let timeout = timeout.saturating_add(Duration::from_micros(500)).min(LONGEST_WAIT);
@@ -254,7 +265,6 @@ impl Dispatcher<'_> {
 
     /// Stops the agents and then this process, as the terminal asked for; goes on with SIGCONT.
     fn suspend(&mut self) {
-        // As the system does with those who leave the signal to it.
         if liveness::is_orphaned() {
             return;
         }
@@ -262,10 +272,7 @@ impl Dispatcher<'_> {
             call.suspend();
         }
         self.batch.reporter.leave_terminal();
-        let stopped = Instant::now();
-        // Returns when somebody lets us go on.
-        let _ = kill_process(getpid(), Signal::STOP);
-        let after = stopped.elapsed();
+        let after = suspend_ourselves();
         for call in &mut self.running {
             call.resume(after);
         }
@@ -293,7 +300,6 @@ impl Dispatcher<'_> {
             }
         }
         self.batch.reporter.tick();
-        self.is_behind = output::catch_up();
     }
 
     /// What an ended agent left outside of its group is ended, too.
@@ -310,7 +316,7 @@ impl Dispatcher<'_> {
             .iter()
             .map(|call| ((call.attempt.item.clone(), call.attempt.number), call.works()))
             .collect();
-        self.strays.look(is_agent, &starts);
+        self.strays.look(is_agent, &starts, self.at_once);
     }
 
     fn pass_on_output(&mut self, call: &mut Call) {

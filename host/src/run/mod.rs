@@ -10,7 +10,7 @@ mod signals;
 
 pub(crate) use dispatcher::{Batch, Stop, run};
 pub(crate) use report::{Human, Json, Progress, Reporter, Screen, Watched, Watcher, print_message};
-pub(crate) use signals::Signals;
+pub(crate) use signals::{Signals, Stopping, suspend_ourselves};
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use rustix::process::{Signal, getpid, kill_process};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
-use crate::ambient;
+use crate::{ambient, liveness};
 
 /// The signals that stop a batch.
 const STOPPING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
@@ -51,6 +53,9 @@ impl Signals {
             flag::register(SIGTSTP, Arc::clone(&suspend))?;
             low_level::pipe::register(SIGTSTP, sender.try_clone()?)?;
         }
+        // A file that may not grow any more (`ulimit -f`) is an error like any other. Not ignored:
+        // agents would inherit that.
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         low_level::pipe::register(SIGCHLD, sender)?;
         Ok(Signals { wake, seen, suspend })
     }
@@ -73,6 +78,16 @@ impl Signals {
         let suspend = self.suspend.swap(false, Ordering::Relaxed);
         latest.map(Stopping::End).or(suspend.then_some(Stopping::Suspend))
     }
+}
+
+/// Stops this process until somebody lets it go on; for how long. Not if nobody is there to do so: as
+/// the system does with those who leave SIGTSTP to it.
+pub(crate) fn suspend_ourselves() -> Duration {
+    let stopped = Instant::now();
+    if !liveness::is_orphaned() {
+        let _ = kill_process(getpid(), Signal::STOP);
+    }
+    stopped.elapsed()
 }
 
 /// True if this process was started with a signal ignored. Linux tells; elsewhere it is not known.
