@@ -38,9 +38,21 @@ fn parse(trace: &str) -> Vec<Call> {
     let mut names: HashMap<String, String> = HashMap::new();
     let mut calls = Vec::new();
     let main = trace.split_whitespace().next().unwrap_or_default().to_owned();
+    let mut unfinished: HashMap<String, String> = HashMap::new();
     for line in trace.lines() {
         let (process, call) = line.split_once(' ').unwrap_or(("", line));
-        let call = call.trim();
+        // A call during which another thread did something stands in two pieces; it counts when it
+        // has returned.
+        if let Some(beginning) = call.trim().strip_suffix("<unfinished ...>") {
+            unfinished.insert(process.to_owned(), beginning.to_owned());
+            continue;
+        }
+        let whole = match call.trim().strip_prefix("<... ").and_then(|it| it.split_once("resumed>"))
+        {
+            Some((_, end)) => unfinished.remove(process).unwrap_or_default() + end,
+            None => call.to_owned(),
+        };
+        let call = whole.trim();
         let quoted = |n: usize| call.split('"').nth(2 * n + 1).unwrap_or_default().to_owned();
         let descriptor = || {
             let arguments = call.split_once('(').map_or("", |(_, rest)| rest);
