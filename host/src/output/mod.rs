@@ -5,7 +5,7 @@
 
 mod stream;
 
-pub(crate) use stream::{Stream, do_not_wait, finish};
+pub(crate) use stream::{Stream, do_not_wait, finish, settle};
 
 use anstyle::{AnsiColor, Style};
 

@@ -98,6 +98,10 @@ impl Queue {
 }
 
 impl State {
+    fn is_done(&self) -> bool {
+        self.texts.is_empty() && self.in_hand.is_none()
+    }
+
     fn add(&mut self, stream: Stream, text: Vec<u8>) {
         if stream == Stream::Err {
             self.messages += text.len();
@@ -114,13 +118,21 @@ pub(crate) fn do_not_wait() {
     }
 }
 
+/// Waits until everything is written, but not longer than this.
+pub(crate) fn settle(limit: Duration) {
+    let since = Instant::now();
+    while !QUEUE.lock().is_done() && since.elapsed() < limit {
+        thread::sleep(INTERVAL);
+    }
+}
+
 /// Waits until everything is written: results as long as that takes, unless somebody `gives_up`, and
 /// messages only while they are read.
 pub(crate) fn finish(mut gives_up: impl FnMut() -> bool) {
     let (mut since, mut written) = (Instant::now(), None);
     loop {
         let mut state = QUEUE.lock();
-        if state.is_given_up || (state.texts.is_empty() && state.in_hand.is_none()) {
+        if state.is_given_up || state.is_done() {
             return;
         }
         if written != Some(state.written) {

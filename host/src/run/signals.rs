@@ -11,10 +11,13 @@ use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
-use crate::{ambient, liveness};
+use crate::{ambient, liveness, output};
 
 /// The signals that stop a batch.
 const STOPPING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+
+/// What is to be written before the process stops has so long.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,8 @@ impl Signals {
 /// Stops this process until somebody lets it go on; for how long. Not if nobody is there to do so: as
 /// the system does with those who leave SIGTSTP to it.
 pub(crate) fn suspend_ourselves() -> Duration {
+    // Stopped, nobody takes the bar away.
+    output::settle(LAST_WORDS);
     let stopped = Instant::now();
     if !liveness::is_orphaned() {
         let _ = kill_process(getpid(), Signal::STOP);
