@@ -106,10 +106,22 @@ impl Terminal {
     }
 
     fn end(mut self) -> (u32, String) {
-        let code = self.child.wait().expect("it ends").exit_code();
+        let code = ends(self.child.as_mut());
         // What it wrote last may still be on its way.
         thread::sleep(Duration::from_millis(100));
         (code, self.text())
+    }
+}
+
+/// The exit code of a program that does not hang.
+fn ends(child: &mut (dyn Child + Send + Sync)) -> u32 {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("it can be waited for") {
+            return status.exit_code();
+        }
+        assert!(started.elapsed() < HANG, "it hangs");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -214,7 +226,7 @@ fn a_terminal_that_goes_away_ends_the_batch_and_its_agents() {
     let Terminal { mut child, closed, master, keys, .. } = terminal;
     closed.store(true, Ordering::Relaxed);
     drop((master, keys));
-    assert_eq!(child.wait().expect("it ends").exit_code(), 129);
+    assert_eq!(ends(child.as_mut()), 129);
     for name in ["agent-001-a", "agent-002-b"] {
         assert!(!crate::environment::runs(repository.read(name).trim()), "{name}");
     }
@@ -234,7 +246,7 @@ fn a_terminal_that_nobody_reads_keeps_nobody_from_their_time() {
     });
     // Nobody reads the result either; whoever has waited enough says so.
     crate::environment::kill(child.process_id().expect("it runs"), "TERM");
-    assert_eq!(child.wait().expect("it ends").exit_code(), 143);
+    assert_eq!(ends(child.as_mut()), 143);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `wreckit-host run`
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::Context;
 use super::agent_args::{AgentArgs, Configured};
@@ -140,6 +141,9 @@ impl Args {
     }
 }
 
+/// So long a reader has in any case to take what is left.
+const LAST_READING: Duration = Duration::from_secs(1);
+
 /// Opens a session, runs it to its end and tells how it went.
 pub(super) fn run_session(
     instance: &mut Instance,
@@ -179,8 +183,9 @@ pub(super) fn run_session(
     if let Some(summary) = &summary {
         reporter.closed(summary);
     }
-    // What came while the session was closed was for the batch, which has ended.
-    let _ = signals.take();
+    // A signal that comes now, or came while the session was closed, ends the wait for a reader; one
+    // who reads is not cut short by it.
+    output::settle(LAST_READING);
     let mut given_up = None;
     output::finish(|| match signals.take() {
         None => false,
