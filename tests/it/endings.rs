@@ -21,7 +21,7 @@ fn an_agent_that_takes_too_long_is_ended_and_named() {
     let repository = Repository::new("echo at work; sleep 100 & sleep 100", &["001-a"]);
     let ran = repository.run(&["run", "--timeout", "1"]);
     assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("001-a (1."), "{}", ran.stderr);
+    assert!(ran.stderr.contains("failed  001-a ("), "{}", ran.stderr);
     assert!(ran.stdout.contains("failed   001-a: timed out after 1 s"), "{}", ran.stdout);
     let failed = &events(&repository, "item-failed")[0];
     assert_eq!((&failed["reason"], &failed["signal"]), (&json!("timed-out"), &json!(15)));
@@ -62,7 +62,7 @@ fn a_failure_is_tried_again_and_every_try_has_its_log() {
         let text = repository.read(&format!(".wreckit/{log}"));
         assert_eq!(text, format!("this is try {}\n", index + 1));
     }
-    assert!(ran.stderr.contains("it is tried again in 2."), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it is tried again in "), "{}", ran.stderr);
     let failed_for_good = repository.run(&["run", "--retries", "2"]);
     succeeds(&failed_for_good);
 }

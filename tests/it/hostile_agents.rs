@@ -176,7 +176,7 @@ fn one_that_asks_for_a_password_at_the_terminal() {
 
 #[test]
 fn one_that_orphans_children_while_it_works_leaves_no_zombies() {
-    let script = "i=0; while [ $i -lt 100 ]; do (sleep 0.01 &); i=$((i+1)); done; sleep 0.5; \
+    let script = "i=0; while [ $i -lt 100 ]; do (sleep 0.01 &); i=$((i+1)); done; sleep 2; \
         ps -o stat= --ppid $PPID | grep -c Z > zombies; true";
     let repository = Repository::new(script, &["001-a"]);
     assert_eq!(repository.run(&["run"]).code, Some(0));
@@ -213,7 +213,8 @@ fn one_whose_daemons_outlive_one_another() {
     let started = Instant::now();
     kill(batch.id(), "INT");
     assert_eq!(finish(batch).code, Some(130));
-    assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
+    // Each of them would take 2 s of its own.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -367,7 +367,7 @@ fn without_a_terminal_a_line_is_printed_for_every_change() {
     });
     let plain = repository.start(&["status", "--watch"]);
     let json = repository.start(&["status", "--watch", "--json"]);
-    thread::sleep(Duration::from_millis(1200));
+    thread::sleep(Duration::from_secs(3));
     repository.write("go", "");
     assert_eq!(crate::environment::finish(batch).code, Some(0));
     let plain = crate::environment::finish(plain);
