@@ -16,6 +16,10 @@ use crate::repository::STATE;
 /// So many of an agent's last lines are shown when it fails; its log has all of them.
 const LAST_LINES: usize = 5;
 
+/// An event of one item is shorter than this, in bytes. One of the whole batch may name every item,
+/// and there is nothing in it to be told here.
+const LONGEST_EVENT: usize = 256 << 10;
+
 /// Tells a person in lines, with progress on a screen.
 pub(crate) struct Human {
     output: Output,
@@ -211,6 +215,9 @@ impl Reporter for Human {
     }
 
     fn event(&mut self, event: &JsonText) {
+        if event.len() > LONGEST_EVENT {
+            return;
+        }
         let Ok(event) = serde_json::from_str::<Value>(event) else { return };
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
         let of_item = Event { item: text("item"), event: &event };
