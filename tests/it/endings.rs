@@ -184,6 +184,8 @@ fn progress_is_as_loud_as_it_is_asked_to_be() {
     let plain = repository.run(&["run", "--progress", "bar"]);
     assert!(plain.stderr.contains("start   002-b"), "{}", plain.stderr);
     assert_eq!(repository.run(&["run", "--no-tui", "--progress", "bar"]).code, Some(2));
+    let minutes = repository.run(&["run", "--timeout", "5m"]);
+    assert!(minutes.stderr.contains("a whole number of seconds"), "{}", minutes.stderr);
     let endless = repository.run(&["run", "--timeout", "18446744073709551615"]);
     assert_eq!(endless.code, Some(0), "{}", endless.stderr);
     for wrong in

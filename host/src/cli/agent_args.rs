@@ -1,6 +1,5 @@
 //! The flags of the commands that run agents.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use clap::value_parser;
@@ -29,8 +28,8 @@ pub(super) struct AgentArgs {
     #[arg(long, value_name = "MS", default_value_t = MOCK_DELAY, value_parser = value_parser!(u64).range(..=A_DAY))]
     mock_delay: u64,
     /// End a call of an agent after so many seconds (default: `timeout_seconds` of config.json)
-    #[arg(long, value_name = "SECS")]
-    timeout: Option<NonZeroU64>,
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    timeout: Option<u64>,
     /// Try an item that failed or timed out again, so many times: after 1 s, then twice as late each time
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
@@ -82,7 +81,7 @@ impl AgentArgs {
         mock: bool,
     ) -> Result<Configured, Error> {
         let delay = Duration::from_millis(self.mock_delay);
-        let timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.get()));
+        let timeout = self.timeout.map(Duration::from_secs);
         if self.mock_agent || mock {
             // Whatever the configuration says, even if it is damaged: nothing of it is needed.
             return Ok(Configured {
@@ -115,13 +114,15 @@ impl AgentArgs {
         Ok(Screen::new(progress, context.output))
     }
 
-    /// These flags again, for a command that goes on.
-    pub(super) fn repeated(&self) -> String {
+    /// These flags again, for a command that goes on. `mock`: the mock agent is used, whatever was
+    /// said.
+    pub(super) fn repeated(&self, mock: bool) -> String {
+        let is_mock = self.mock_agent || mock;
         let mut words = String::new();
-        if self.mock_agent {
+        if is_mock {
             words.push_str(" --mock-agent");
         }
-        if self.mock_agent && self.mock_delay != MOCK_DELAY {
+        if is_mock && self.mock_delay != MOCK_DELAY {
             words.push_str(&format!(" --mock-delay {}", self.mock_delay));
         }
         if let Some(timeout) = self.timeout {
@@ -132,6 +133,10 @@ impl AgentArgs {
         }
         words
     }
+}
+
+fn seconds(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|seconds| *seconds > 0).ok_or("a whole number of seconds, at least 1")
 }
 
 fn of_environment() -> Result<Progress, Error> {

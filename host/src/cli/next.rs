@@ -21,7 +21,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let screen = args.agent.screen(context)?;
     let options = Options { single: true, ..configured.options(&args.agent) };
     let mut instance = context.instance(&repository)?;
-    let resume = format!("{} next{}", context.program(), args.agent.repeated());
+    let resume = format!("{} next{}", context.program(), args.agent.repeated(false));
     let mut reporter = Human::new(context.output, screen, resume);
     run_session(&mut instance, &repository, &configured, &options, &mut reporter, context)
 }

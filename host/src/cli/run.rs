@@ -1,7 +1,8 @@
 //! `wreckit-host run`
 
-use std::num::NonZeroU32;
 use std::time::Duration;
+
+use clap::value_parser;
 
 use super::Context;
 use super::agent_args::{AgentArgs, Configured};
@@ -31,14 +32,14 @@ pub(super) struct Args {
     #[arg(long)]
     take_over: bool,
     /// How many items run at once
-    #[arg(long, value_name = "N", default_value = "1")]
-    parallel: NonZeroU32,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    parallel: u32,
     /// Only show what would run
     #[arg(long)]
     dry_run: bool,
     /// Start nothing more after so many items have failed
-    #[arg(long, value_name = "N")]
-    max_failures: Option<NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    max_failures: Option<u32>,
     #[command(flatten)]
     agent: AgentArgs,
     /// What to put on standard output
@@ -80,7 +81,7 @@ fn demo(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         &Repository::open(demo.root())?,
         args,
         context,
-        args.resume(&format!("wreckit-host --cwd {place} run --mock-agent")),
+        args.resume(&format!("wreckit-host --cwd {place} run")),
     )
     .inspect(|ended| code = *ended);
     // What was interrupted can be resumed; what ended is thrown away.
@@ -104,8 +105,8 @@ fn run_in(
         no_resume: args.no_resume,
         retry_failed: args.retry_failed,
         take_over: args.take_over,
-        parallel: args.parallel.get(),
-        max_failures: args.max_failures.map_or(0, NonZeroU32::get),
+        parallel: args.parallel,
+        max_failures: args.max_failures.unwrap_or(0),
         ..configured.options(&args.agent)
     };
     let mut instance = context.instance(repository)?;
@@ -127,13 +128,13 @@ impl Args {
     /// The command that goes on with the session.
     fn resume(&self, command: &str) -> String {
         let mut command = command.to_owned();
-        if self.parallel.get() > 1 {
+        if self.parallel > 1 {
             command.push_str(&format!(" --parallel {}", self.parallel));
         }
         if let Some(failures) = self.max_failures {
             command.push_str(&format!(" --max-failures {failures}"));
         }
-        command.push_str(&self.agent.repeated());
+        command.push_str(&self.agent.repeated(self.demo));
         for item in &self.items {
             command.push_str(&format!(" {item}"));
         }
