@@ -115,7 +115,7 @@ fn print_json(report: &Report, context: &Context) {
         })).collect::<Vec<_>>(),
         "backup_session_id": report.backup,
     });
-    context.output.raw(format!("{document:#}\n").as_bytes());
+    context.output.json(&format!("{document:#}"));
 }
 
 fn diagnostic(finding: &Diagnostic) -> Value {

@@ -7,6 +7,8 @@ mod stream;
 
 pub(crate) use stream::{Stream, do_not_wait, finish, settle};
 
+use std::borrow::Cow;
+
 use anstyle::{AnsiColor, Style};
 
 use crate::ambient;
@@ -78,6 +80,11 @@ impl Output {
         Stream::Out.write(format!("{}\n", plain(text)).as_bytes());
     }
 
+    /// JSON as the result, on lines of its own.
+    pub(crate) fn json(&self, text: &str) {
+        Stream::Out.write(format!("{}\n", plain_json(text)).as_bytes());
+    }
+
     /// Bytes of the result, as they are.
     pub(crate) fn raw(&self, bytes: &[u8]) {
         Stream::Out.write(bytes);
@@ -120,9 +127,32 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
+/// The same JSON, with nothing in it that a terminal would obey: serialising leaves some control
+/// characters as they are.
+fn plain_json(json: &str) -> Cow<'_, str> {
+    let is_harmless = |c: char| c == '\n' || !c.is_control();
+    if json.chars().all(is_harmless) {
+        return json.into();
+    }
+    let escape = |c: char| match is_harmless(c) {
+        true => c.to_string(),
+        false => format!("\\u{:04x}", u32::from(c)),
+    };
+    json.chars().map(escape).collect::<String>().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_stays_the_same_and_is_not_obeyed_either() {
+        let json = "{\"a\":\"\u{9b}31m\u{7f}\"}";
+        assert_eq!(plain_json(json), "{\"a\":\"\\u009b31m\\u007f\"}");
+        let parsed: serde_json::Value = serde_json::from_str(&plain_json(json)).unwrap();
+        assert_eq!(parsed, serde_json::from_str::<serde_json::Value>(json).unwrap());
+        assert_eq!(plain_json("{\n\"a\":\"ü\"}"), "{\n\"a\":\"ü\"}");
+    }
 
     #[test]
     fn escapes_are_shown_and_not_obeyed() {

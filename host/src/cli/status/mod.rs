@@ -32,7 +32,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     }
     let overview = context.call(&mut instance, Instance::status)??;
     match args.json {
-        true => context.output.raw(format!("{:#}\n", document(&overview)?).as_bytes()),
+        true => context.output.json(&format!("{:#}", document(&overview)?)),
         false => print(&overview, context),
     }
     Ok(ExitCode::Success)

@@ -31,7 +31,7 @@ pub(super) fn watch(instance: &mut Instance, json: bool, context: &Context) -> R
         if json {
             let line = document(&overview)?.to_string();
             if line != last {
-                context.output.result(&line);
+                context.output.json(&line);
                 last = line;
             }
         } else if runs {

@@ -1,6 +1,5 @@
 //! The journal's events, one a line.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Reporter, print_message};
@@ -22,18 +21,6 @@ impl Json {
     }
 }
 
-/// The same JSON, with nothing in it that a terminal would obey.
-fn escaped(json: &str) -> Cow<'_, str> {
-    if !json.contains(|c: char| c.is_control()) {
-        return json.into();
-    }
-    let escape = |c: char| match c.is_control() {
-        true => format!("\\u{:04x}", u32::from(c)),
-        false => c.to_string(),
-    };
-    json.chars().map(escape).collect::<String>().into()
-}
-
 impl Reporter for Json {
     fn opened(&mut self, opening: &Opening) {
         for event in &opening.events {
@@ -42,7 +29,7 @@ impl Reporter for Json {
     }
 
     fn event(&mut self, event: &JsonText) {
-        self.output.raw(format!("{}\n", escaped(event)).as_bytes());
+        self.output.json(event);
     }
 
     fn counts(&mut self, _: &Counts) {}
@@ -72,18 +59,4 @@ impl Reporter for Json {
     fn leave_terminal(&mut self) {}
 
     fn resumed(&mut self, _: Duration) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_escaped_and_the_json_stays_the_same() {
-        let json = "{\"a\":\"\u{9b}31m\u{7f}\"}";
-        assert_eq!(escaped(json), "{\"a\":\"\\u009b31m\\u007f\"}");
-        let parsed: serde_json::Value = serde_json::from_str(&escaped(json)).unwrap();
-        assert_eq!(parsed, serde_json::from_str::<serde_json::Value>(json).unwrap());
-        assert_eq!(escaped("{\"a\":\"ü\"}"), "{\"a\":\"ü\"}");
-    }
 }
