@@ -56,7 +56,7 @@ pub enum FsError {
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name.
+    /// The name; U+FFFD in it stands for what is not UTF-8.
     pub name: String,
     /// What it is; links are not followed.
     pub kind: Kind,
@@ -80,6 +80,15 @@ pub struct Replacement {
     pub path: String,
     /// The whole new content.
     pub contents: Vec<u8>,
+    /// When it is to count as last modified; `None`: now.
+    pub modified: Option<Timestamp>,
+}
+
+impl Replacement {
+    /// New content, of now.
+    pub fn new(path: impl Into<String>, contents: Vec<u8>) -> Self {
+        Replacement { path: path.into(), contents, modified: None }
+    }
 }
 
 /// Who has a lock.
@@ -128,6 +137,8 @@ pub struct Worker {
     pub start_time: Option<u64>,
     /// The item that it works on.
     pub item: Option<String>,
+    /// When it started, to a second or two.
+    pub since: Option<Timestamp>,
 }
 
 /// What can be proven of a recorded process.

@@ -174,10 +174,8 @@ pub fn replacement(
     changes: &[&Change],
 ) -> Result<Option<Replacement>, String> {
     let document = read(tree, id)?.changed(changes, tree.now());
-    Ok(document.map(|document| Replacement {
-        path: layout::item_file(id),
-        contents: json::pretty(&document),
-    }))
+    Ok(document
+        .map(|document| Replacement::new(layout::item_file(id), json::pretty(&document))))
 }
 
 /// Makes a new item in the state `idea`, numbered after the last one.

@@ -272,7 +272,8 @@ impl Ledger {
         if let (Some(id), Some(pid)) = (&event.item, event.integer("pid")) {
             let start_time = event.integer("start_time");
             let item = self.intern(id);
-            self.workers.insert(item, Worker { pid, start_time, item: Some(id.clone()) });
+            let since = Some(event.time);
+            self.workers.insert(item, Worker { pid, start_time, item: Some(id.clone()), since });
         }
     }
 

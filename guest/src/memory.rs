@@ -22,7 +22,7 @@ pub(crate) enum Node {
 /// A change of the disk, as the logic asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    Replace(Vec<(String, Vec<u8>)>),
+    Replace(Vec<Replacement>),
     Append(String, Vec<u8>),
     Remove(String),
     Rename(String, String),
@@ -44,8 +44,9 @@ impl Files {
     fn apply(&mut self, change: &Change, time: Timestamp) {
         match change {
             Change::Replace(files) => {
-                for (path, contents) in files {
-                    self.put(path, Node::File(contents.clone()), time);
+                for file in files {
+                    let modified = file.modified.unwrap_or(time);
+                    self.put(&file.path, Node::File(file.contents.clone()), modified);
                 }
             }
             Change::Append(path, more) => {
@@ -256,7 +257,7 @@ impl Machine {
 
 fn touched(change: &Change) -> Vec<&str> {
     match change {
-        Change::Replace(files) => files.iter().map(|(path, _)| path.as_str()).collect(),
+        Change::Replace(files) => files.iter().map(|file| file.path.as_str()).collect(),
         Change::Append(path, _) | Change::Remove(path) | Change::CreateDirectory(path) => {
             vec![path]
         }
@@ -312,7 +313,6 @@ impl Capabilities for Process {
     }
 
     fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
-        let files = files.into_iter().map(|file| (file.path, file.contents)).collect();
         self.change(Change::Replace(files), durable)
     }
 
@@ -321,7 +321,10 @@ impl Capabilities for Process {
     }
 
     fn remove(&self, path: &str) -> Result<(), FsError> {
-        self.node(path)?;
+        let (node, _) = self.node(path)?;
+        if node == Node::Directory && !self.list(path)?.is_empty() {
+            return Err(FsError::Failed("Directory not empty (os error 39)".to_owned()));
+        }
         self.change(Change::Remove(path.to_owned()), true)
     }
 
@@ -334,6 +337,12 @@ impl Capabilities for Process {
     }
 
     fn create_directory(&self, path: &str) -> Result<(), FsError> {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        for directory in ends.map(|end| &path[..end]) {
+            if self.node(directory).is_ok_and(|(node, _)| node != Node::Directory) {
+                return Err(FsError::Exists);
+            }
+        }
         self.change(Change::CreateDirectory(path.to_owned()), true)
     }
 

@@ -130,6 +130,7 @@ impl JournalMark {
                             pid: json::integer(worker.get("pid")?)?,
                             start_time: worker.get("start_time").and_then(json::integer),
                             item: Some(item.clone()),
+                            since: None,
                         });
                     }
                 }
@@ -403,8 +404,7 @@ pub fn write<S: Serialize>(
 ) -> Result<u64, Failure> {
     let contents = json::pretty(progress);
     let size = contents.len() as u64;
-    let path = layout::PROGRESS.to_owned();
-    tree.replace(vec![Replacement { path, contents }], durable)?;
+    tree.replace(vec![Replacement::new(layout::PROGRESS, contents)], durable)?;
     Ok(size)
 }
 

@@ -54,7 +54,7 @@ impl<'c> Tree<'c> {
 
     /// Gives one file its new content, durably.
     pub fn write(&self, path: &str, contents: Vec<u8>) -> Result<(), Failure> {
-        self.replace(vec![Replacement { path: path.to_owned(), contents }], true)
+        self.replace(vec![Replacement::new(path, contents)], true)
     }
 
     /// Adds to the end of a file.

@@ -151,6 +151,7 @@ impl Target {
             pid: u64::from(self.exact.pid.as_raw_nonzero().get().unsigned_abs()),
             start_time: Some(self.exact.start_time),
             item: self.item,
+            since: liveness::stat(self.exact.pid).and_then(|stat| stat.since()),
         }
     }
 }

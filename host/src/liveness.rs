@@ -148,6 +148,12 @@ impl Stat {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 
+    /// When it started, in milliseconds since 1970, to a second or two.
+    pub(crate) fn since(&self) -> Option<u64> {
+        let since = self.started_at()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok()
+    }
+
     fn started_at(&self) -> Option<SystemTime> {
         let stat = ambient::read_to_string("/proc/stat".as_ref()).ok()?;
         let boot: u64 =

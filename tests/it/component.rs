@@ -57,7 +57,7 @@ fn it_is_not_older_than_its_source() {
     }
     files.retain(|file| {
         file.extension()
-            .is_some_and(|extension| ["rs", "toml", "wit"].iter().any(|kept| extension == *kept))
+            .is_some_and(|extension| ["rs", "toml", "wit", "md"].iter().any(|kept| extension == *kept))
     });
     let mut names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     names.sort();

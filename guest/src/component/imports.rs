@@ -24,7 +24,11 @@ impl Capabilities for Imports {
     fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
         let files: Vec<filesystem::Replacement> = files
             .into_iter()
-            .map(|file| filesystem::Replacement { path: file.path, contents: file.contents })
+            .map(|file| filesystem::Replacement {
+                path: file.path,
+                contents: file.contents,
+                modified: file.modified.map(Timestamp::as_millis),
+            })
             .collect();
         Ok(filesystem::replace(&files, durable)?)
     }
@@ -135,13 +139,23 @@ impl Capabilities for Imports {
 
 impl From<process::Worker> for Worker {
     fn from(worker: process::Worker) -> Self {
-        Worker { pid: worker.pid, start_time: worker.start_time, item: worker.item }
+        Worker {
+            pid: worker.pid,
+            start_time: worker.start_time,
+            item: worker.item,
+            since: worker.since.map(Timestamp::from_millis),
+        }
     }
 }
 
 impl From<Worker> for process::Worker {
     fn from(worker: Worker) -> Self {
-        process::Worker { pid: worker.pid, start_time: worker.start_time, item: worker.item }
+        process::Worker {
+            pid: worker.pid,
+            start_time: worker.start_time,
+            item: worker.item,
+            since: worker.since.map(Timestamp::as_millis),
+        }
     }
 }
 

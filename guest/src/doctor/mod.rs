@@ -110,7 +110,7 @@ pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Vec<String>, RepairError> {
     // A backup that is none is refused before anything is touched, the lock included.
     backup::check(tree, id).map_err(RepairError::Backup)?;
-    locked(tree, || backup::restore(tree, id).map_err(RepairError::Backup))
+    locked(tree, || backup::restore(tree, id).map(|restored| restored.files).map_err(RepairError::Backup))
 }
 
 /// Does something that no batch may happen beside.

@@ -14,9 +14,9 @@ use crate::engine::batch::Attempt;
 
 /// The phases and our own words for them.
 pub(crate) const DEFAULTS: [(&str, &str); 3] = [
-    ("research", include_str!("prompts/research.md")),
-    ("plan", include_str!("prompts/plan.md")),
-    ("implement", include_str!("prompts/implement.md")),
+    ("research", include_str!("../../prompts/research.md")),
+    ("plan", include_str!("../../prompts/plan.md")),
+    ("implement", include_str!("../../prompts/implement.md")),
 ];
 
 /// Documents of an item whose text a prompt can include.

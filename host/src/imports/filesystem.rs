@@ -8,6 +8,8 @@ use std::fs::{File as StdFile, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::time::SystemTime;
 
+use rustix::fs::{Timespec, Timestamps};
+
 use cap_std::fs::{Dir, File, FileType, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
 
 use super::Imports;
@@ -129,9 +131,8 @@ impl Host for Imports {
         let mut listing = Vec::new();
         for entry in entries {
             let entry = entry.map_err(error)?;
-            if let Ok(name) = entry.file_name().into_string() {
-                listing.push(Entry { name, kind: kind(entry.file_type().map_err(error)?) });
-            }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            listing.push(Entry { name, kind: kind(entry.file_type().map_err(error)?) });
         }
         Ok(listing)
     }
@@ -238,6 +239,9 @@ impl Tree {
             written.push((temporary, target));
             open.write_all(&file.contents).map_err(error)?;
             self.keep_mode(&open, &written[written.len() - 1].1)?;
+            if let Some(modified) = file.modified {
+                set_modified(&open, modified)?;
+            }
             // Held open only as long as they are synced one by one.
             if files.len() < sync_all_from() {
                 contents.push(open);
@@ -360,6 +364,16 @@ const fn sync_all_from() -> usize {
 #[cfg(not(target_os = "linux"))]
 const fn sync_all_from() -> usize {
     usize::MAX
+}
+
+/// `modified` is in milliseconds since 1970.
+fn set_modified(file: &File, modified: u64) -> Result<(), Error> {
+    let modified = Timespec {
+        tv_sec: i64::try_from(modified / 1000).unwrap_or(i64::MAX),
+        tv_nsec: (modified % 1000 * 1_000_000) as _,
+    };
+    let times = Timestamps { last_access: modified, last_modification: modified };
+    rustix::fs::futimens(file, &times).map_err(|errno| error(errno.into()))
 }
 
 /// The flag that keeps an `open` from waiting for the other end of a FIFO.

@@ -187,7 +187,7 @@ fn killed_beside_an_agent() -> Rc<Machine> {
 fn what_a_killed_batch_left_is_ended_before_anything_starts() {
     let machine = killed_beside_an_agent();
     let item = Some("001-a".to_owned());
-    machine.marked.borrow_mut().push(Worker { pid: 78, start_time: Some(7800), item });
+    machine.marked.borrow_mut().push(Worker { pid: 78, start_time: Some(7800), item, since: None });
     let process = machine.process(2);
     let findings = doctor::diagnose(tree(&process)).unwrap();
     let orphans: Vec<_> =

@@ -1,0 +1,322 @@
+//! Changing files with a backup that cannot be forgotten.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+
+use super::manifest::{self, Backup, File, Operation};
+use super::{FILE_LIMIT, prune};
+use crate::capabilities::{
+    Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
+    Replacement, Worker,
+};
+use crate::layout;
+use crate::time::Timestamp;
+use crate::tree::{Failure, Tree, failed};
+
+/// So many files are copied with one sync.
+const GROUP: usize = 64;
+/// Unless they have so many bytes together.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// Why a file is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The code of a finding.
+    pub code: String,
+    /// The item that the finding is about.
+    pub item: Option<String>,
+}
+
+impl Cause {
+    /// This finding, about this item.
+    pub fn new(code: &str, item: Option<&str>) -> Self {
+        Cause { code: code.to_owned(), item: item.map(str::to_owned) }
+    }
+}
+
+/// Capabilities that keep what they change. Before a file is changed for the first time it is in the
+/// backup, or named in it as one that was not there; a file that is removed is moved there. The
+/// backup is made with the first change.
+pub struct Keeper<'c> {
+    inner: Tree<'c>,
+    reason: &'static str,
+    cause: RefCell<Cause>,
+    backup: RefCell<Backup>,
+    /// Everything that the backup names.
+    known: RefCell<HashSet<String>>,
+    /// What of it has been copied or moved.
+    stored: RefCell<HashSet<String>>,
+    /// True if the manifest on disk names everything.
+    is_written: Cell<bool>,
+}
+
+impl<'c> Keeper<'c> {
+    /// Keeps what is changed through [`Keeper::tree`].
+    pub fn new(inner: Tree<'c>, reason: &'static str) -> Self {
+        Keeper {
+            inner,
+            reason,
+            cause: RefCell::new(Cause::new("", None)),
+            backup: RefCell::default(),
+            known: RefCell::default(),
+            stored: RefCell::default(),
+            is_written: Cell::new(true),
+        }
+    }
+
+    /// The tree to change things in.
+    pub fn tree(&self) -> Tree<'_> {
+        Tree::new(self)
+    }
+
+    /// Why the next files are changed.
+    pub fn because(&self, cause: Cause) {
+        self.cause.replace(cause);
+    }
+
+    /// Copies files into the backup, all of them before the first one is changed: that is cheaper
+    /// than one by one.
+    pub fn keep(&self, files: &[(String, Cause)]) -> Result<(), Failure> {
+        self.announce(files, Operation::Modified)?;
+        let paths = files.iter().map(|(path, _)| path);
+        let copies: Vec<&String> =
+            paths.filter(|path| !self.has(path) && !self.has_made(path)).collect();
+        self.copy(&copies)
+    }
+
+    /// Names files in the manifest that will be removed, all at once: that is cheaper than one by
+    /// one.
+    pub fn announce_removals(&self, files: &[(String, Cause)]) -> Result<(), Failure> {
+        self.announce(files, Operation::Deleted)
+    }
+
+    /// The backup's id; `None` if nothing was changed.
+    pub fn id(&self) -> Option<String> {
+        Some(self.backup.borrow().id.clone()).filter(|id| !id.is_empty())
+    }
+
+    /// True if a file stands in the backup.
+    pub fn has(&self, path: &str) -> bool {
+        self.stored.borrow().contains(path)
+    }
+
+    /// True if something was not there before.
+    fn has_made(&self, path: &str) -> bool {
+        self.backup.borrow().created.iter().any(|made| made == path)
+    }
+
+    /// Ends the backup and removes the oldest ones. Returns its id, if anything was changed.
+    pub fn finish(&self) -> Result<Option<String>, Failure> {
+        self.finish_beside(&[])
+    }
+
+    /// The same; these other backups are in use.
+    pub fn finish_beside(&self, in_use: &[&str]) -> Result<Option<String>, Failure> {
+        let id = self.id();
+        if let Some(id) = &id {
+            prune(self.inner, &in_use.iter().copied().chain([id.as_str()]).collect::<Vec<_>>())?;
+        }
+        Ok(id)
+    }
+
+    /// Puts what the backup does not know yet into its manifest, with what stands there now.
+    fn announce(&self, files: &[(String, Cause)], operation: Operation) -> Result<(), Failure> {
+        for (path, cause) in files {
+            if self.known.borrow().contains(path) {
+                continue;
+            }
+            let found = self.inner.stat(path)?;
+            let mut backup = self.backup.borrow_mut();
+            match found {
+                Some(_) => backup.files.push(File {
+                    path: path.clone(),
+                    stored: path.clone(),
+                    operation,
+                    code: cause.code.clone(),
+                    item: cause.item.clone(),
+                }),
+                None => backup.created.push(path.clone()),
+            }
+            self.known.borrow_mut().insert(path.clone());
+            self.is_written.set(false);
+        }
+        // The manifest first: what is in a backup is never without one.
+        match self.is_written.get() {
+            true => Ok(()),
+            false => self.write_manifest(),
+        }
+    }
+
+    fn write_manifest(&self) -> Result<(), Failure> {
+        if self.id().is_none() {
+            let (id, created_at) = new_directory(self.inner)?;
+            let mut backup = self.backup.borrow_mut();
+            backup.id = id;
+            backup.created_at = created_at;
+            backup.reason = self.reason.to_owned();
+        }
+        manifest::write(self.inner, &self.backup.borrow())?;
+        self.is_written.set(true);
+        Ok(())
+    }
+
+    fn copy(&self, paths: &[&String]) -> Result<(), Failure> {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        for path in paths {
+            let modified = self.inner.stat(path)?.map(|metadata| metadata.modified);
+            let contents = self.inner.read(path, FILE_LIMIT).map_err(failed("read", path))?;
+            bytes += contents.len();
+            group.push(Replacement { path: self.place(path)?, contents, modified });
+            if group.len() == GROUP || bytes > GROUP_BYTES {
+                self.inner.replace(std::mem::take(&mut group), true)?;
+                bytes = 0;
+            }
+        }
+        if !group.is_empty() {
+            self.inner.replace(group, true)?;
+        }
+        self.stored.borrow_mut().extend(paths.iter().map(|path| (*path).clone()));
+        Ok(())
+    }
+
+    /// Where a file stands in the backup; the directory is made.
+    fn place(&self, path: &str) -> Result<String, Failure> {
+        let place = format!("{}/{path}", self.backup.borrow().directory());
+        if let Some((parent, _)) = place.rsplit_once('/') {
+            self.inner.create_directory(parent)?;
+        }
+        Ok(place)
+    }
+
+    /// Keeps what a change is about to touch.
+    fn before(&self, paths: &[&str]) -> Result<(), FsError> {
+        let cause = self.cause.borrow().clone();
+        let files: Vec<_> = paths.iter().map(|path| ((*path).to_owned(), cause.clone())).collect();
+        self.keep(&files).map_err(unkept)
+    }
+}
+
+/// A change that is not made because of its backup.
+fn unkept(failure: Failure) -> FsError {
+    match failure.error {
+        FsError::Full(words) => FsError::Full(words),
+        _ => FsError::Failed(format!("no backup of it could be made: {failure}")),
+    }
+}
+
+/// Makes the directory of a new backup, named after the time (`2026-11-20T21-02-22-735Z`).
+fn new_directory(tree: Tree<'_>) -> Result<(String, String), Failure> {
+    let mut time = tree.now();
+    loop {
+        let id = time.to_string().replace([':', '.'], "-");
+        let directory = manifest::directory(&id);
+        if tree.stat(&directory)?.is_none() {
+            tree.create_directory(&directory)?;
+            return Ok((id, time.to_string()));
+        }
+        time = time.after(1);
+    }
+}
+
+impl Capabilities for Keeper<'_> {
+    fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
+        self.before(&files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>())?;
+        Capabilities::replace(&*self.inner, files, durable)
+    }
+
+    fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError> {
+        self.before(&[path])?;
+        Capabilities::append(&*self.inner, path, contents, durable)
+    }
+
+    /// An empty directory is removed; anything else is moved into the backup, in one step.
+    fn remove(&self, path: &str) -> Result<(), FsError> {
+        let is_directory = Capabilities::stat(&*self.inner, path)?.kind == Kind::Directory;
+        if self.has(path) || self.has_made(path) {
+            return Capabilities::remove(&*self.inner, path);
+        }
+        let cause = self.cause.borrow().clone();
+        self.announce_removals(&[(path.to_owned(), cause)]).map_err(unkept)?;
+        let place = self.place(path).map_err(unkept)?;
+        if is_directory && self.inner.list(path).is_ok_and(|entries| entries.is_empty()) {
+            Capabilities::create_directory(&*self.inner, &place)?;
+            return Capabilities::remove(&*self.inner, path);
+        }
+        self.stored.borrow_mut().insert(path.to_owned());
+        Capabilities::rename(&*self.inner, path, &place)
+    }
+
+    fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
+        let from_a_backup = source.starts_with(&format!("{}/", layout::BACKUPS));
+        let touched: &[&str] = if from_a_backup { &[target] } else { &[source, target] };
+        self.before(touched)?;
+        Capabilities::rename(&*self.inner, source, target)
+    }
+
+    fn create_directory(&self, path: &str) -> Result<(), FsError> {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        let missing: Vec<&str> = ends
+            .map(|end| &path[..end])
+            .filter(|directory| self.inner.stat(directory).is_ok_and(|found| found.is_none()))
+            .collect();
+        self.before(&missing)?;
+        Capabilities::create_directory(&*self.inner, path)
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FsError> {
+        self.inner.read(path, limit)
+    }
+
+    fn read_at(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FsError> {
+        Capabilities::read_at(&*self.inner, path, offset, length)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Entry>, FsError> {
+        Capabilities::list(&*self.inner, path)
+    }
+
+    fn stat(&self, path: &str) -> Result<Metadata, FsError> {
+        Capabilities::stat(&*self.inner, path)
+    }
+
+    fn lock(&self, path: &str, note: &[u8]) -> Result<LockOutcome, FsError> {
+        self.inner.lock(path, note)
+    }
+
+    fn unlock(&self, path: &str) -> Result<(), FsError> {
+        self.inner.unlock(path)
+    }
+
+    fn lock_holder(&self, path: &str) -> Result<Option<Vec<u8>>, FsError> {
+        self.inner.lock_holder(path)
+    }
+
+    fn current_process(&self) -> Identity {
+        self.inner.current_process()
+    }
+
+    fn liveness(&self, process: &Recorded) -> Liveness {
+        self.inner.liveness(process)
+    }
+
+    fn marked(&self) -> Vec<Worker> {
+        self.inner.marked()
+    }
+
+    fn end(&self, leaders: &[Worker]) -> Vec<Worker> {
+        self.inner.end(leaders)
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.inner.log(level, message);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+
+    fn random_bytes(&self, length: usize) -> Vec<u8> {
+        self.inner.random_bytes(length)
+    }
+}

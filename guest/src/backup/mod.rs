@@ -1,0 +1,121 @@
+//! Backups: whatever is changed, removed or set aside, in the layout of the existing tool.
+//!
+//! `backups/{id}/manifest.json` names the files; each stands in the same directory under its path
+//! from `.wreckit`, with the time at which it was last modified.
+
+mod keeper;
+mod manifest;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+pub use keeper::{Cause, Keeper};
+pub use manifest::{Backup, File, Operation};
+pub use restore::{Restored, restore};
+
+use crate::capabilities::Kind;
+use crate::layout;
+use crate::tree::{Failure, Tree};
+
+/// So many backups are kept.
+const KEPT: usize = 10;
+/// A larger file cannot be copied; it can still be moved.
+const FILE_LIMIT: u64 = 96 << 20;
+
+/// Why a backup cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unusable {
+    /// There is none of that name.
+    Unknown,
+    /// Its manifest is damaged; how.
+    Invalid(String),
+    /// A file could not be read or written.
+    Storage(Failure),
+}
+
+impl From<Failure> for Unusable {
+    fn from(failure: Failure) -> Self {
+        Unusable::Storage(failure)
+    }
+}
+
+/// Moves a file into a new backup: in one step it is kept and gone. Works for what cannot be read,
+/// too: a FIFO, a link, a file without permission. Returns the backup's id.
+pub fn set_aside(
+    tree: Tree<'_>,
+    reason: &'static str,
+    path: &str,
+    code: &str,
+) -> Result<String, Failure> {
+    let keeper = Keeper::new(tree, reason);
+    keeper.because(Cause::new(code, None));
+    keeper.tree().remove(path)?;
+    Ok(keeper.finish()?.unwrap_or_default())
+}
+
+/// Copies a file into a new backup, before it is changed. Returns the backup's id.
+pub fn copy(
+    tree: Tree<'_>,
+    reason: &'static str,
+    path: &str,
+    code: &str,
+) -> Result<String, Failure> {
+    let keeper = Keeper::new(tree, reason);
+    keeper.keep(&[(path.to_owned(), Cause::new(code, None))])?;
+    Ok(keeper.finish()?.unwrap_or_default())
+}
+
+/// Every backup that can be used, the newest first.
+pub fn all(tree: Tree<'_>) -> Result<Vec<Backup>, Failure> {
+    let mut backups = Vec::new();
+    for id in names(tree)? {
+        if let Ok(backup) = manifest::read(tree, &id) {
+            backups.push(backup);
+        }
+    }
+    Ok(backups)
+}
+
+/// Whether there is a backup of this name that can be used.
+pub fn check(tree: Tree<'_>, id: &str) -> Result<(), Unusable> {
+    manifest::read(tree, id).map(drop)
+}
+
+/// What no backup is of and nothing is restored over: the lock and the backups.
+fn is_ours(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    [layout::LOCK, layout::BACKUPS].contains(&first)
+}
+
+/// The names of the backups, the newest first: they are times, so their order is that of time.
+fn names(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
+    let entries = tree.list(layout::BACKUPS)?;
+    let directories = entries.into_iter().filter(|entry| entry.kind == Kind::Directory);
+    Ok(directories
+        .map(|entry| entry.name)
+        .filter(|name| layout::is_safe_name(name))
+        .rev()
+        .collect())
+}
+
+/// Removes the oldest backups beyond those that are kept. What is in use stays, whatever its name
+/// says of its age, and so does what is no backup.
+fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
+    let backups = all(tree)?.into_iter().map(|backup| backup.id);
+    let old = backups.filter(|id| !in_use.contains(&id.as_str())).skip(KEPT - in_use.len());
+    for id in old {
+        remove_all(tree, &format!("{}/{id}", layout::BACKUPS))?;
+    }
+    Ok(())
+}
+
+fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
+    for entry in tree.list(directory)? {
+        let path = format!("{directory}/{}", entry.name);
+        match entry.kind {
+            Kind::Directory => remove_all(tree, &path)?,
+            Kind::File | Kind::Link | Kind::Other => tree.remove(&path)?,
+        }
+    }
+    tree.remove(directory)
+}

@@ -1,0 +1,168 @@
+use serde_json::json;
+
+use super::*;
+use crate::capabilities::Capabilities;
+use crate::memory::{Machine, Node, Process};
+
+fn tree(process: &Process) -> Tree<'_> {
+    Tree::new(process)
+}
+
+#[test]
+fn the_last_ten_are_kept_and_the_new_one_whatever_the_clock_says() {
+    let machine = Machine::new();
+    let process = machine.process(1);
+    for number in 0..12 {
+        machine.put("batch-progress.json", format!("{number}"));
+        set_aside(tree(&process), "run", "batch-progress.json", "CODE").unwrap();
+    }
+    assert_eq!(all(tree(&process)).unwrap().len(), 10);
+    machine.put("backups/9000-not-a-backup/notes.txt", "mine");
+    machine.clock.set(1_000_000);
+    machine.put("batch-progress.json", "precious");
+    let id = set_aside(tree(&process), "run", "batch-progress.json", "CODE").unwrap();
+    assert_eq!(restore(tree(&process), &id).unwrap().files, ["batch-progress.json"]);
+    assert_eq!(machine.text("batch-progress.json").as_deref(), Some("precious"));
+    assert_eq!(all(tree(&process)).unwrap().len(), 10);
+    assert!(machine.text("backups/9000-not-a-backup/notes.txt").is_some());
+}
+
+/// Whatever is done through a keeper, a restoration undoes it, and restoring what that kept does it
+/// again.
+#[test]
+fn every_change_is_undone_and_done_again() {
+    let machine = Machine::new();
+    let process = machine.process(1);
+    for name in ["changed", "appended", "removed", "untouched"] {
+        machine.put(&format!("items/{name}"), format!("old {name}"));
+    }
+    machine.put_node("items/fifo", Node::Other);
+    machine.set_modified("items/changed", 1_234_567);
+    let state = || {
+        let paths = machine.paths().into_iter();
+        let paths = paths.filter(|path| !path.starts_with("backups"));
+        paths.map(|path| (machine.text(&path), path)).collect::<Vec<_>>()
+    };
+    let before = state();
+
+    let keeper = Keeper::new(tree(&process), "doctor-fix");
+    keeper.because(Cause::new("CODE", Some("001-a")));
+    keeper.tree().write("items/changed", b"new".to_vec()).unwrap();
+    keeper.tree().write("items/changed", b"newer".to_vec()).unwrap();
+    keeper.tree().append("items/appended", b" and more", true).unwrap();
+    keeper.tree().remove("items/removed").unwrap();
+    keeper.tree().remove("items/fifo").unwrap();
+    keeper.tree().create_directory("made/deep").unwrap();
+    keeper.tree().write("made/deep/file", b"made".to_vec()).unwrap();
+    let id = keeper.finish().unwrap().unwrap();
+    let after = state();
+    assert_ne!(after, before);
+
+    let restored = restore(tree(&process), &id).unwrap();
+    assert_eq!(state(), before);
+    assert_eq!(
+        restored.files,
+        [
+            "items/changed",
+            "items/appended",
+            "items/removed",
+            "items/fifo",
+            "made/deep/file",
+            "made/deep",
+            "made",
+        ]
+    );
+    let modified = process.stat("items/changed").unwrap().modified;
+    assert_eq!(modified.as_millis(), 1_234_567, "results are settled by this time");
+
+    restore(tree(&process), &restored.backup.unwrap()).unwrap();
+    let without_directories = |state: Vec<(Option<String>, String)>| {
+        state.into_iter().filter(|(text, _)| text.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(without_directories(state()), without_directories(after));
+}
+
+#[test]
+fn nothing_is_changed_without_a_backup() {
+    let machine = Machine::new();
+    let process = machine.process(1);
+    machine.put("items/a", "old");
+    machine.put("backups", "a file where the directory should be");
+    let keeper = Keeper::new(tree(&process), "doctor-fix");
+    for _ in 0..2 {
+        keeper.tree().write("items/a", b"new".to_vec()).unwrap_err();
+        keeper.tree().remove("items/a").unwrap_err();
+        keeper.tree().append("items/a", b"new", true).unwrap_err();
+    }
+    assert_eq!(machine.text("items/a").as_deref(), Some("old"));
+    machine.delete("backups");
+    keeper.tree().write("items/a", b"new".to_vec()).unwrap();
+    let id = keeper.finish().unwrap().unwrap();
+    restore(tree(&process), &id).unwrap();
+    assert_eq!(machine.text("items/a").as_deref(), Some("old"));
+}
+
+/// The power fails at every moment of a change: what is there is the old or the new content, and a
+/// restoration brings the old one back.
+#[test]
+fn a_change_that_is_cut_off_anywhere_can_be_undone() {
+    let changes = |process: &Process| -> Result<(), Failure> {
+        let keeper = Keeper::new(tree(process), "doctor-fix");
+        let cause = || Cause::new("CODE", None);
+        keeper.keep(&[("items/a".to_owned(), cause()), ("items/b".to_owned(), cause())])?;
+        keeper.tree().write("items/a", b"new".to_vec())?;
+        keeper.tree().write("items/b", b"new".to_vec())?;
+        keeper.tree().remove("items/c")?;
+        keeper.finish().map(drop)
+    };
+    let machine = || {
+        let machine = Machine::new();
+        for name in ["a", "b", "c"] {
+            machine.put(&format!("items/{name}"), "old");
+        }
+        machine
+    };
+    let whole = machine();
+    changes(&whole.process(1)).unwrap();
+    let total = whole.operations().len();
+    for until in 0..=total {
+        let cut = machine();
+        cut.power_until.set(until);
+        let _ = changes(&cut.process(1));
+        let machine = cut.power_loss(|| until);
+        let process = machine.process(2);
+        for backup in all(tree(&process)).unwrap() {
+            restore(tree(&process), &backup.id).unwrap();
+        }
+        for name in ["a", "b", "c"] {
+            let text = machine.text(&format!("items/{name}"));
+            assert_eq!(text.as_deref(), Some("old"), "{name} after {until} of {total}");
+        }
+    }
+}
+
+#[test]
+fn manifests_that_would_reach_further_are_refused() {
+    let machine = Machine::new();
+    let process = machine.process(1);
+    for path in ["/etc/passwd", "src/main.rs", ".wreckit/batch.lock", ".wreckit/backups/x"] {
+        let manifest = |files, created| {
+            json!({
+                "schema_version": 1, "session_id": "b", "created_at": "", "reason": "doctor-fix",
+                "files": files, "created": created,
+            })
+        };
+        let file = json!([{
+            "original_path": path, "backup_path": "x", "operation": "deleted",
+            "diagnostic_code": "X", "item_id": null,
+        }]);
+        machine.put("backups/b/x", "x");
+        for manifest in [manifest(file, json!([])), manifest(json!([]), json!([path]))] {
+            machine.put("backups/b/manifest.json", manifest.to_string());
+            assert!(matches!(restore(tree(&process), "b"), Err(Unusable::Invalid(_))), "{path}");
+        }
+    }
+    for id in ["", "..", "../runs", "missing", ".hidden"] {
+        assert_eq!(restore(tree(&process), id), Err(Unusable::Unknown), "{id}");
+    }
+}
