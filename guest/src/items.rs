@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use crate::capabilities::{FsError, Kind, Replacement};
+use crate::capabilities::{Entry, FsError, Kind, Replacement};
 use crate::json::{self, Fields};
 use crate::layout;
 use crate::time::Timestamp;
@@ -62,6 +62,11 @@ pub enum Change {
 }
 
 impl Item {
+    /// A field as the file has it.
+    pub fn field(&self, key: &str) -> Option<&Value> {
+        self.document.get(key)
+    }
+
     /// The document after these changes, one after the other, or `None` if nothing changes.
     pub fn changed(&self, changes: &[&Change], now: Timestamp) -> Option<Map<String, Value>> {
         let mut document = self.document.clone();
@@ -88,8 +93,12 @@ impl Item {
 
 /// The names of the items' directories in running order: by number, then by name.
 pub fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
-    let mut ids: Vec<String> = tree
-        .list(layout::ITEMS)?
+    Ok(ids_of(tree.list(layout::ITEMS)?))
+}
+
+/// The same, of a listing of their directory.
+pub fn ids_of(entries: Vec<Entry>) -> Vec<String> {
+    let mut ids: Vec<String> = entries
         .into_iter()
         .filter(|entry| {
             matches!(entry.kind, Kind::Directory | Kind::Link) && number(&entry.name).is_some()
@@ -97,7 +106,7 @@ pub fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
         .map(|entry| entry.name)
         .collect();
     ids.sort_by(|a, b| compare(a, b));
-    Ok(ids)
+    ids
 }
 
 /// The number of an item id, without leading zeros; `None` if this is none (`^\d{3,}-`).
@@ -174,8 +183,7 @@ pub fn replacement(
     changes: &[&Change],
 ) -> Result<Option<Replacement>, String> {
     let document = read(tree, id)?.changed(changes, tree.now());
-    Ok(document
-        .map(|document| Replacement::new(layout::item_file(id), json::pretty(&document))))
+    Ok(document.map(|document| Replacement::new(layout::item_file(id), json::pretty(&document))))
 }
 
 /// Makes a new item in the state `idea`, numbered after the last one.
@@ -199,7 +207,8 @@ pub fn add(tree: Tree<'_>, title: &str) -> Result<String, Failure> {
     });
     // The directory gets its name when it is complete: a crash leaves no half item, and two adders
     // at once cannot write over each other.
-    let unfinished = format!("{}/.new-{}", layout::ITEMS, hex(&tree.random_bytes(8)));
+    let unfinished =
+        format!("{}/{}{}", layout::ITEMS, layout::UNFINISHED_ITEM, hex(&tree.random_bytes(8)));
     tree.create_directory(&unfinished)?;
     tree.write(&format!("{unfinished}/item.json"), json::pretty(&document))?;
     tree.rename(&unfinished, &layout::item_directory(&id))?;

@@ -6,6 +6,8 @@ pub const PROGRESS: &str = "batch-progress.json";
 pub const LOCK: &str = "batch.lock";
 /// The items' directories.
 pub const ITEMS: &str = "items";
+/// How the directory of an item is named while it is being made.
+pub const UNFINISHED_ITEM: &str = ".new-";
 /// Journals and logs, a directory for each session.
 pub const RUNS: &str = "runs";
 /// What was changed, removed or set aside.

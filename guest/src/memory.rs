@@ -242,8 +242,8 @@ impl Machine {
         let document = serde_json::json!({
             "schema_version": 1, "id": id, "title": format!("Title of {id}"), "state": state,
             "overview": "", "depends_on": depends_on, "branch": null, "pr_url": null,
-            "pr_number": null, "last_error": null, "created_at": "2026-01-01T00:00:00.000Z",
-            "updated_at": "2026-01-01T00:00:00.000Z", "kept": 2.50,
+            "pr_number": null, "last_error": null, "created_at": "2023-01-01T00:00:00.000Z",
+            "updated_at": "2023-01-01T00:00:00.000Z", "kept": 2.50,
         });
         self.put(&crate::layout::item_file(id), document.to_string());
     }

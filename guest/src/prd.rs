@@ -45,18 +45,37 @@ impl Prd {
     }
 }
 
+/// Why there is no document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// There is no file.
+    #[error("prd.json is missing")]
+    Missing,
+    /// The file cannot be read.
+    #[error("cannot read prd.json: {0}")]
+    Unreadable(FsError),
+    /// It is not JSON; where it breaks off.
+    #[error("prd.json has invalid JSON: {0}")]
+    Invalid(String),
+}
+
 /// Reads and checks the stories of an item; on failure what is wrong, in words for a person.
 pub fn read(tree: Tree<'_>, id: &str) -> Result<Prd, String> {
-    let bytes = tree.read(&layout::prd_file(id), LIMIT).map_err(|error| match error {
-        FsError::NotFound => "prd.json is missing".to_owned(),
-        error => format!("cannot read prd.json: {error}"),
-    })?;
-    let document = serde_json::from_slice::<Value>(&bytes)
-        .map_err(|error| format!("prd.json has invalid JSON: {error}"))?;
+    let document = document(tree, id).map_err(|problem| problem.to_string())?;
     from_json(&document).map_err(|problem| format!("prd.json is invalid: {problem}"))
 }
 
-fn from_json(document: &Value) -> Result<Prd, String> {
+/// The document, whatever it says.
+pub fn document(tree: Tree<'_>, id: &str) -> Result<Value, Unusable> {
+    let bytes = tree.read(&layout::prd_file(id), LIMIT).map_err(|error| match error {
+        FsError::NotFound => Unusable::Missing,
+        error => Unusable::Unreadable(error),
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| Unusable::Invalid(error.to_string()))
+}
+
+/// Checks a document; on failure which fields are wrong, and how.
+pub fn from_json(document: &Value) -> Result<Prd, String> {
     let Value::Object(object) = document else {
         return Err("the document must be an object".to_owned());
     };

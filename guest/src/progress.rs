@@ -89,6 +89,8 @@ pub struct JournalMark {
     pub attempts: Vec<(String, u32)>,
     /// The processes that work on items; each names its item.
     pub workers: Vec<Worker>,
+    /// When a repair rebuilt the file from its journal: since then it waits for the next run.
+    pub rebuilt_at: Option<Timestamp>,
     /// Fields that nobody here knows.
     pub unknown: Map<String, Value>,
 }
@@ -104,9 +106,18 @@ impl JournalMark {
         if !self.workers.is_empty() {
             let workers = self.workers.iter().filter_map(|worker| {
                 let item = worker.item.clone()?;
-                Some((item, json!({"pid": worker.pid, "start_time": worker.start_time})))
+                let since = worker.since.map(|since| since.to_string());
+                let process = json!({
+                    "pid": worker.pid,
+                    "start_time": worker.start_time,
+                    "since": since,
+                });
+                Some((item, process))
             });
             object.insert("workers".into(), Value::Object(workers.collect()));
+        }
+        if let Some(time) = self.rebuilt_at {
+            object.insert("rebuilt_at".into(), json!(time.to_string()));
         }
         object.extend(self.unknown.clone());
         Value::Object(object)
@@ -130,10 +141,14 @@ impl JournalMark {
                             pid: json::integer(worker.get("pid")?)?,
                             start_time: worker.get("start_time").and_then(json::integer),
                             item: Some(item.clone()),
-                            since: None,
+                            since: worker
+                                .get("since")
+                                .and_then(Value::as_str)
+                                .and_then(Timestamp::parse),
                         });
                     }
                 }
+                "rebuilt_at" => mark.rebuilt_at = Some(Timestamp::parse(value.as_str()?)?),
                 _ => {
                     mark.unknown.insert(key.clone(), value.clone());
                 }

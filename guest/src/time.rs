@@ -39,6 +39,18 @@ impl Timestamp {
     }
 }
 
+/// A span of time for a person, in its two largest units: `2 d 3 h`, `5 min 20 s`.
+pub fn describe_span(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(self.0);
@@ -62,6 +74,19 @@ mod tests {
     #[test]
     fn the_far_future_is_written_without_a_panic() {
         assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn spans_are_told_in_their_two_largest_units() {
+        for (seconds, words) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (320, "5 min 20 s"),
+            (7500, "2 h 5 min"),
+            (183_600, "2 d 3 h"),
+        ] {
+            assert_eq!(describe_span(seconds * 1000 + 999), words);
+        }
     }
 
     #[test]

@@ -56,8 +56,9 @@ fn it_is_not_older_than_its_source() {
         collect(Path::new(directory), &mut files);
     }
     files.retain(|file| {
-        file.extension()
-            .is_some_and(|extension| ["rs", "toml", "wit", "md"].iter().any(|kept| extension == *kept))
+        file.extension().is_some_and(|extension| {
+            ["rs", "toml", "wit", "md"].iter().any(|kept| extension == *kept)
+        })
     });
     let mut names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     names.sort();

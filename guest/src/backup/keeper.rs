@@ -84,8 +84,12 @@ impl<'c> Keeper<'c> {
         self.copy(&copies)
     }
 
-    /// Names files in the manifest that will be removed, all at once: that is cheaper than one by
-    /// one.
+    /// Names files in the manifest that will be changed, all at once: that is cheaper than one by one.
+    pub fn announce_changes(&self, files: &[(String, Cause)]) -> Result<(), Failure> {
+        self.announce(files, Operation::Modified)
+    }
+
+    /// The same for files that will be removed.
     pub fn announce_removals(&self, files: &[(String, Cause)]) -> Result<(), Failure> {
         self.announce(files, Operation::Deleted)
     }

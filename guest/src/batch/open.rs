@@ -349,6 +349,7 @@ fn start(
 ) -> Result<(Session, Opening), OpenError> {
     let now = tree.now();
     let mut unwritten = Vec::new();
+    let damaged = saved.as_ref().map_or(0, |saved| saved.damage.len());
     let (mut head, mut ledger, last_event) = match saved {
         Some(saved) => {
             saved.report_damage(tree);
@@ -362,6 +363,9 @@ fn start(
     head.pid = identity.pid;
     head.owner = Some(Owner::of(identity));
     head.parallel = options.parallel.max(1);
+    if let Some(journal) = &mut head.journal {
+        journal.rebuilt_at = None;
+    }
 
     let Start { event, findings } = start_event(tree, &options, &mut ledger, &options.items)?;
     let directory = layout::run_directory(&head.session_id);
@@ -395,6 +399,9 @@ fn start(
     let mut journal = Writer::open(tree, &directory, last_event)?;
     journal.append(tree, &mut events, true)?;
     let plan = Plan::new(tree, &ledger, &findings, &options.items);
+    if let Some(words) = foretell(&findings, &plan, &ledger, damaged) {
+        tree.log(Level::Warning, &words);
+    }
     let mut checkpoint = Checkpoint::new(now, !options.single);
     checkpoint.keep(tree, unwritten);
     checkpoint.write(tree, &mut head, &ledger, &journal, true)?;
@@ -409,6 +416,34 @@ fn start(
         Opening { session: head.session_id.clone(), origin, counts: Counts::of(&ledger), events };
     let session = Session::new(head, ledger, plan, journal, checkpoint, findings.invalid, options);
     Ok((session, opening))
+}
+
+/// What `doctor` would find that stands in the way of this session, in a line; `None` if nothing does.
+fn foretell(
+    findings: &Findings,
+    plan: &Plan,
+    ledger: &Ledger,
+    damaged_journals: usize,
+) -> Option<String> {
+    let any_waits = findings.open.iter().any(|(_, depends_on)| !depends_on.is_empty());
+    let blocked = if any_waits { plan.blocked(ledger).len() } else { 0 };
+    let counts = [
+        (findings.invalid.len(), "items that cannot be used"),
+        (blocked, "items that can never start, for what they depend on"),
+        (findings.gone.len(), "queued items without a directory"),
+        (damaged_journals, "damaged places in the journal"),
+    ];
+    let words: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    (!words.is_empty()).then(|| {
+        format!(
+            "not everything here is sound: {}; `wreckit-host doctor` explains it",
+            words.join(", ")
+        )
+    })
 }
 
 /// A UUID, version 4 (RFC 9562, section 5.4).

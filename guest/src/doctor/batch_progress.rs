@@ -1,121 +1,207 @@
-//! STALE_BATCH_PROGRESS and BATCH_PROGRESS_CORRUPT.
+//! The progress file: STALE_BATCH_PROGRESS, BATCH_PROGRESS_CORRUPT, and contradictions in it
+//! (DUPLICATE_RESULT, UNKNOWN_ITEM, FUTURE_TIMESTAMP).
 
-use super::{Diagnostic, Mended, Severity};
-use crate::backup;
+use std::collections::BTreeMap;
+
+use super::Diagnostic;
+use super::finding::Code;
+use super::items::Survey;
+use crate::backup::Keeper;
 use crate::capabilities::Liveness;
 use crate::layout;
 use crate::progress::{self, Found, Progress};
 use crate::resume;
 use crate::runs;
 use crate::saved::{self, Saved};
+use crate::time::{Timestamp, describe_span};
 use crate::tree::{Failure, Tree};
 
-const STALE: &str = "STALE_BATCH_PROGRESS";
-const CORRUPT: &str = "BATCH_PROGRESS_CORRUPT";
+/// What is wrong with the progress file. `is_quiet`: nobody may be working on it.
+pub(super) fn examine(
+    tree: Tree<'_>,
+    progress: &Found,
+    survey: Option<&Survey>,
+    is_quiet: bool,
+    found: &mut Vec<Diagnostic>,
+) {
+    match progress {
+        Found::Missing => {}
+        Found::Valid(progress) => {
+            if is_quiet {
+                found.extend(stale(tree, progress));
+            }
+            contradictions(tree.now(), progress, survey, found);
+        }
+        Found::Damaged { problem, session_id } => {
+            let diagnostic =
+                Diagnostic::new(Code::BatchProgressCorrupt, problem).at(layout::PROGRESS);
+            found.push(match journal_behind(tree, session_id.as_deref()) {
+                Ok(Some(_)) => diagnostic.mended_by("rebuilds it from its journal, after a backup"),
+                Ok(None) => diagnostic.mended_by(
+                    "removes it, after a backup: there is no journal to rebuild it from",
+                ),
+                Err(_) => diagnostic,
+            });
+        }
+        Found::Unreadable(problem) => {
+            let diagnostic = Diagnostic::new(Code::BatchProgressCorrupt, problem);
+            found.push(diagnostic.error().at(layout::PROGRESS));
+        }
+    }
+}
 
-/// What is wrong with the progress file, if anything. A file whose owner works, or may work, is not
-/// stale.
-pub(super) fn examine(tree: Tree<'_>, is_free: bool) -> Result<Option<Diagnostic>, Failure> {
-    Ok(match progress::find(tree) {
-        Found::Missing => None,
-        Found::Valid(progress) if is_free => stale(tree, *progress)?,
-        Found::Valid(_) => None,
-        Found::Damaged { problem, .. } => Some(corrupt(Severity::Warning, problem)),
-        Found::Unreadable(problem) => Some(corrupt(Severity::Error, problem)),
+fn stale(tree: Tree<'_>, progress: &Progress) -> Option<Diagnostic> {
+    let age = tree.now().since(progress.updated_at);
+    let is_rebuilt = progress.journal.as_ref().is_some_and(|mark| mark.rebuilt_at.is_some());
+    let is_old = resume::is_stale(progress.updated_at, tree.now());
+    let why = if is_old {
+        "older than 24 hours"
+    } else if progress.liveness(tree) == Liveness::Exited && !is_rebuilt {
+        "owning process not running"
+    } else {
+        return None;
+    };
+    let would_keep = match saved::load(tree, progress.clone()) {
+        Ok(saved) => saved.describe(),
+        Err(failure) => format!("what its journal says, but: {failure}"),
+    };
+    let message = format!(
+        "{} is stale ({why}); a resume would keep {would_keep}; written {} ago ({}) by pid {}, session {} since {}",
+        layout::PROGRESS,
+        describe_span(age),
+        progress.updated_at,
+        progress.pid,
+        progress.session_id,
+        progress.started_at,
+    );
+    let diagnostic = Diagnostic::new(Code::StaleBatchProgress, message).at(layout::PROGRESS);
+    Some(match is_old {
+        true => diagnostic,
+        false => diagnostic.mended_by(
+            "brings its results into the items and removes it, after a backup; `wreckit-host run` goes on with it instead",
+        ),
     })
 }
 
-fn corrupt(severity: Severity, message: String) -> Diagnostic {
-    Diagnostic { item: None, severity, code: CORRUPT, message, fixable: true }
-}
-
-fn stale(tree: Tree<'_>, progress: Progress) -> Result<Option<Diagnostic>, Failure> {
-    let why = if resume::is_stale(progress.updated_at, tree.now()) {
-        "older than 24 hours"
-    } else if progress.liveness(tree) == Liveness::Exited {
-        "owning process not running"
-    } else {
-        return Ok(None);
-    };
-    let saved = saved::load(tree, progress)?;
-    let message =
-        format!("{} is stale ({why}); a resume would keep {}", layout::PROGRESS, saved.describe());
-    Ok(Some(Diagnostic {
-        item: None,
-        severity: Severity::Warning,
-        code: STALE,
-        message,
-        fixable: true,
-    }))
-}
-
-/// Mends a finding of this file. The lock is held.
-pub(super) fn mend(tree: Tree<'_>, diagnostic: &Diagnostic) -> Result<Mended, Failure> {
-    let behind = |session_id: Option<&str>| runs::behind_damage(tree, session_id);
-    match progress::find(tree) {
-        Found::Valid(progress) => {
-            let saved = saved::load(tree, *progress)?;
-            remove(tree, diagnostic, Some(saved))
+/// What a sound file says and cannot be so.
+fn contradictions(
+    now: Timestamp,
+    progress: &Progress,
+    survey: Option<&Survey>,
+    found: &mut Vec<Diagnostic>,
+) {
+    let results = [
+        ("completed", &progress.completed),
+        ("failed", &progress.failed),
+        ("skipped", &progress.skipped),
+    ];
+    for (id, lists) in by_id(results.into_iter()) {
+        if lists.len() > 1 {
+            let message = format!("{} has {id} in {}", layout::PROGRESS, lists.join(" and "));
+            found.push(Diagnostic::new(Code::DuplicateResult, message).of(id));
         }
-        Found::Damaged { session_id, .. } => match behind(session_id.as_deref())? {
-            Some(saved) => {
-                let backup = backup::copy(tree, "doctor-fix", layout::PROGRESS, diagnostic.code)?;
-                rebuild(tree, diagnostic, saved, backup)
+    }
+    if let Some(survey) = survey {
+        let queues = [("queued_items", &progress.queued_items), ("in_flight", &progress.in_flight)];
+        for (id, lists) in by_id(queues.into_iter().chain(results)) {
+            if !survey.has(id) {
+                let message = format!(
+                    "{} has {id} in {}, but there is no {}{}",
+                    layout::PROGRESS,
+                    lists.join(" and "),
+                    layout::PREFIX,
+                    layout::item_directory(id)
+                );
+                found.push(Diagnostic::new(Code::UnknownItem, message).of(id));
             }
-            None => remove(tree, diagnostic, None),
-        },
-        // What cannot be read cannot be copied either: it is moved.
-        Found::Missing | Found::Unreadable(_) => match behind(None)? {
-            Some(saved) => {
-                let backup =
-                    backup::set_aside(tree, "doctor-fix", layout::PROGRESS, diagnostic.code)?;
-                rebuild(tree, diagnostic, saved, backup)
+        }
+    }
+    let healed = progress.last_healing_at.as_deref().and_then(Timestamp::parse);
+    let times = [
+        ("started_at", Some(progress.started_at)),
+        ("updated_at", Some(progress.updated_at)),
+        ("last_healing_at", healed),
+    ];
+    for (key, time) in times {
+        if let Some(time) = time.filter(|time| *time > now) {
+            let message =
+                format!("`{key}` of {} is {time}, which is after now ({now})", layout::PROGRESS);
+            found.push(Diagnostic::new(Code::FutureTimestamp, message));
+        }
+    }
+}
+
+/// In which lists each id is.
+fn by_id<'p>(
+    lists: impl Iterator<Item = (&'static str, &'p Vec<String>)>,
+) -> BTreeMap<&'p str, Vec<&'static str>> {
+    let mut by_id: BTreeMap<&str, Vec<&'static str>> = BTreeMap::new();
+    for (list, ids) in lists {
+        for id in ids {
+            let lists = by_id.entry(id).or_default();
+            if lists.last() != Some(&list) {
+                lists.push(list);
             }
-            None => remove(tree, diagnostic, None),
-        },
+        }
+    }
+    by_id
+}
+
+/// The session that a damaged file was of, if a run would go on with it.
+fn journal_behind(tree: Tree<'_>, session_id: Option<&str>) -> Result<Option<Saved>, Failure> {
+    let saved = runs::behind_damage(tree, session_id)?;
+    Ok(saved.filter(|saved| !resume::is_stale(saved.progress.updated_at, tree.now())))
+}
+
+/// Mends a finding that this file is stale or damaged, and says what was done. The lock is held.
+pub(super) fn mend(keeper: &Keeper<'_>) -> Result<String, Failure> {
+    let tree = keeper.tree();
+    let session_id = match progress::find(tree) {
+        Found::Valid(progress) => {
+            runs::leave(tree, saved::load(tree, *progress)?)?;
+            return remove(keeper);
+        }
+        Found::Damaged { session_id, .. } => session_id,
+        Found::Missing | Found::Unreadable(_) => None,
+    };
+    match journal_behind(tree, session_id.as_deref())? {
+        Some(saved) => rebuild(keeper, saved),
+        None => {
+            // One that is too old to go on with has results all the same.
+            if let Some(saved) = runs::behind_damage(tree, session_id.as_deref())? {
+                runs::leave(tree, saved)?;
+            }
+            remove(keeper)
+        }
     }
 }
 
 /// The journal says what the damaged file said: it takes its place.
-fn rebuild(
-    tree: Tree<'_>,
-    diagnostic: &Diagnostic,
-    mut saved: Saved,
-    backup: String,
-) -> Result<Mended, Failure> {
+fn rebuild(keeper: &Keeper<'_>, mut saved: Saved) -> Result<String, Failure> {
+    let tree = keeper.tree();
     // A snapshot claims only what is in the items' files.
     runs::sync(tree, &mut saved)?;
+    let mut journal = saved.progress.journal.take().unwrap_or_default();
+    journal.rebuilt_at = Some(tree.now());
+    saved.progress.journal = Some(journal);
+    // What cannot be read cannot be copied either: it is moved.
+    if let Found::Unreadable(_) = progress::find(tree) {
+        tree.remove(layout::PROGRESS)?;
+    }
     progress::write(tree, &saved.document(), true)?;
-    let message = format!(
-        "Rebuilt {} from its journal ({}); wreckit-host backups restore {backup} undoes this",
+    let undo = keeper.id().unwrap_or_default();
+    Ok(format!(
+        "Rebuilt {} from its journal ({}): the next run goes on with it; wreckit-host backups restore {undo} undoes this",
         layout::PROGRESS,
         saved.describe()
-    );
-    Ok(mended(diagnostic, message, backup))
+    ))
 }
 
-/// What the session came to goes into the items' files first: nothing is forgotten with it.
-fn remove(
-    tree: Tree<'_>,
-    diagnostic: &Diagnostic,
-    saved: Option<Saved>,
-) -> Result<Mended, Failure> {
-    if let Some(saved) = saved {
-        runs::leave(tree, saved)?;
-    }
-    let backup = backup::set_aside(tree, "doctor-fix", layout::PROGRESS, diagnostic.code)?;
-    let message = format!(
-        "Removed stale/corrupt {}; wreckit-host backups restore {backup} brings it back",
+fn remove(keeper: &Keeper<'_>) -> Result<String, Failure> {
+    keeper.tree().remove(layout::PROGRESS)?;
+    let undo = keeper.id().unwrap_or_default();
+    Ok(format!(
+        "Removed stale/corrupt {}; wreckit-host backups restore {undo} brings it back",
         layout::PROGRESS
-    );
-    Ok(mended(diagnostic, message, backup))
-}
-
-fn mended(diagnostic: &Diagnostic, message: String, backup: String) -> Mended {
-    Mended {
-        diagnostic: diagnostic.clone(),
-        fixed: true,
-        message,
-        backup: Some((backup, format!("{}{}", layout::PREFIX, layout::PROGRESS))),
-    }
+    ))
 }

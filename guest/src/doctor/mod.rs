@@ -1,63 +1,33 @@
 //! Finding damaged, stale or contradictory state, and mending it after a backup.
+//!
+//! Each module looks at one thing and knows what mends it; [`treatment`] does the mending. Whatever
+//! stands in the repository is a finding, never an end.
 
 mod batch_progress;
+mod config;
+mod dependencies;
+mod finding;
+mod index;
+mod items;
+mod journals;
 mod orphaned_agents;
+mod prompts;
+mod stories;
+mod temporary_files;
+#[cfg(test)]
+mod tests;
+mod treatment;
 
-use crate::backup;
+pub use finding::{Code, Diagnostic, Severity};
+pub use treatment::{Mended, Treatment};
+
+use self::items::Survey;
+use crate::backup::{self, Restored};
+use crate::capabilities::Liveness;
 use crate::lock::{self, Holder, Work};
+use crate::progress::{self, Found};
+use crate::resume;
 use crate::tree::{Failure, Tree};
-
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// Something cannot work.
-    Error,
-    /// Something is not as it should be.
-    Warning,
-    /// Good to know.
-    Info,
-}
-
-/// One finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// The item that it is about.
-    pub item: Option<String>,
-    /// How much it matters.
-    pub severity: Severity,
-    /// Which finding it is.
-    pub code: &'static str,
-    /// What is wrong, with the evidence.
-    pub message: String,
-    /// True if `fix` mends it.
-    pub fixable: bool,
-}
-
-/// One attempt to mend a finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mended {
-    /// The finding.
-    pub diagnostic: Diagnostic,
-    /// Whether it is mended now.
-    pub fixed: bool,
-    /// What was done, or why it could not be.
-    pub message: String,
-    /// The backup and the file in it.
-    pub backup: Option<(String, String)>,
-}
-
-/// What `fix` did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Treatment {
-    /// What was found before.
-    pub found: Vec<Diagnostic>,
-    /// What was done about each fixable finding.
-    pub fixes: Vec<Mended>,
-    /// What is still wrong.
-    pub left: Vec<Diagnostic>,
-    /// The backup that undoes it.
-    pub backup: Option<String>,
-}
 
 /// Why nothing was mended or restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,40 +47,25 @@ impl From<Failure> for RepairError {
 }
 
 /// Looks, and changes nothing.
-pub fn diagnose(tree: Tree<'_>) -> Result<Vec<Diagnostic>, Failure> {
-    let is_free = lock::current_holder(tree)?.is_none();
-    examine(tree, is_free)
+pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
+    let holder = lock::current_holder(tree);
+    let mut found = Examination::of(tree, matches!(holder, Ok(None))).found;
+    if let Err(failure) = holder {
+        found.push(Diagnostic::new(Code::LockUnusable, failure.to_string()));
+    }
+    found
 }
 
 /// Looks, and mends what it can.
 pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
-    locked(tree, || {
-        let found = examine(tree, true)?;
-        let (orphans, others): (Vec<&Diagnostic>, Vec<&Diagnostic>) = found
-            .iter()
-            .filter(|diagnostic| diagnostic.fixable)
-            .partition(|diagnostic| diagnostic.code == orphaned_agents::CODE);
-        // They may still change what is mended next.
-        let mut fixes = orphaned_agents::mend(tree, &orphans)?;
-        for diagnostic in others {
-            fixes.push(batch_progress::mend(tree, diagnostic).unwrap_or_else(|failure| Mended {
-                diagnostic: diagnostic.clone(),
-                fixed: false,
-                message: failure.to_string(),
-                backup: None,
-            }));
-        }
-        let left = examine(tree, true)?;
-        let backup = fixes.iter().find_map(|fix| Some(fix.backup.as_ref()?.0.clone()));
-        Ok(Treatment { found, fixes, left, backup })
-    })
+    locked(tree, || Ok(treatment::treat(tree)))
 }
 
 /// Puts every file of a backup back.
-pub fn restore(tree: Tree<'_>, id: &str) -> Result<Vec<String>, RepairError> {
+pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
     // A backup that is none is refused before anything is touched, the lock included.
     backup::check(tree, id).map_err(RepairError::Backup)?;
-    locked(tree, || backup::restore(tree, id).map(|restored| restored.files).map_err(RepairError::Backup))
+    locked(tree, || backup::restore(tree, id).map_err(RepairError::Backup))
 }
 
 /// Does something that no batch may happen beside.
@@ -118,6 +73,10 @@ fn locked<T>(
     tree: Tree<'_>,
     work: impl FnOnce() -> Result<T, RepairError>,
 ) -> Result<T, RepairError> {
+    // Also one of this very instance, whose lock would be ours, too.
+    if let Some(holder) = lock::current_holder(tree)? {
+        return Err(RepairError::Busy(Box::new(holder)));
+    }
     if let Err(holder) = lock::acquire(tree, &tree.current_process(), Work::Repair)? {
         return Err(RepairError::Busy(Box::new(holder)));
     }
@@ -126,12 +85,48 @@ fn locked<T>(
     result
 }
 
-/// `is_free`: nobody else works on the repository.
-fn examine(tree: Tree<'_>, is_free: bool) -> Result<Vec<Diagnostic>, Failure> {
-    let mut found = match is_free {
-        true => orphaned_agents::examine(tree)?,
-        false => Vec::new(),
-    };
-    found.extend(batch_progress::examine(tree, is_free)?);
-    Ok(found)
+/// A look at everything.
+struct Examination {
+    found: Vec<Diagnostic>,
+    /// The items, if they can be read.
+    survey: Option<Survey>,
+    /// What stands where the progress file should be.
+    progress: Found,
+    /// Who may work on the repository without holding the lock: the existing tool, or a batch on
+    /// another machine. For a message.
+    owner: Option<String>,
+}
+
+impl Examination {
+    /// `is_free`: nobody else holds the lock.
+    fn of(tree: Tree<'_>, is_free: bool) -> Self {
+        let progress = progress::find(tree);
+        let owner = owner(tree, &progress);
+        let is_quiet = is_free && owner.is_none();
+        let mut found = config::examine(tree);
+        found.extend(prompts::examine(tree));
+        let survey = items::examine(tree, is_quiet, &mut found);
+        if let Some(survey) = &survey {
+            dependencies::examine(survey, &mut found);
+            index::examine(tree, survey, &mut found);
+        }
+        batch_progress::examine(tree, &progress, survey.as_ref(), is_quiet, &mut found);
+        journals::examine(tree, &mut found);
+        if is_quiet {
+            temporary_files::examine_rest(tree, &mut found);
+        }
+        if is_free {
+            found.extend(orphaned_agents::examine(tree, &progress));
+        }
+        Examination { found, survey, progress, owner }
+    }
+}
+
+/// The owner of a progress file that is not known to have ended.
+fn owner(tree: Tree<'_>, progress: &Found) -> Option<String> {
+    let Found::Valid(progress) = progress else { return None };
+    let liveness = progress.liveness(tree);
+    let may_work =
+        liveness != Liveness::Exited && !resume::is_stale(progress.updated_at, tree.now());
+    may_work.then(|| format!("pid {} of session {}", progress.pid, progress.session_id))
 }

@@ -1,59 +1,62 @@
 //! ORPHANED_AGENT.
 
-use super::{Diagnostic, Mended, Severity};
-use crate::capabilities::Worker;
+use std::collections::BTreeMap;
+
+use super::finding::{Code, Diagnostic};
+use crate::capabilities::{Level, Worker};
 use crate::orphans;
-use crate::progress::{self, Found};
+use crate::progress::Found;
 use crate::runs;
 use crate::saved::{self, Saved};
+use crate::time::describe_span;
 use crate::tree::{Failure, Tree};
 
-pub(super) const CODE: &str = "ORPHANED_AGENT";
-
-/// One finding for each process that a batch left. The lock is free, or ours.
-pub(super) fn examine(tree: Tree<'_>) -> Result<Vec<Diagnostic>, Failure> {
-    let sessions = sessions(tree)?;
-    let found = orphans::find(tree, &sessions.iter().collect::<Vec<_>>());
-    Ok(found.iter().map(diagnostic).collect())
+/// One finding for each item whose processes a batch left. Nobody else may hold the lock.
+pub(super) fn examine(tree: Tree<'_>, progress: &Found) -> Vec<Diagnostic> {
+    let sessions = sessions(tree, progress);
+    let left = orphans::find(tree, &sessions.iter().collect::<Vec<_>>());
+    diagnostics(tree, left)
 }
 
-/// Ends them all.
-pub(super) fn mend(tree: Tree<'_>, findings: &[&Diagnostic]) -> Result<Vec<Mended>, Failure> {
-    let sessions = sessions(tree)?;
+/// Ends them all. Returns the findings that remain.
+pub(super) fn mend(tree: Tree<'_>, progress: &Found) -> Vec<Diagnostic> {
+    let sessions = sessions(tree, progress);
     let (_, left) = orphans::end(tree, &sessions.iter().collect::<Vec<_>>());
-    let left: Vec<Diagnostic> = left.iter().map(diagnostic).collect();
-    let mended = findings.iter().map(|finding| {
-        let fixed = !left.contains(finding);
-        let message = match fixed {
-            true => "Ended the process".to_owned(),
-            false => "The process could not be ended (SIGKILL had no effect)".to_owned(),
-        };
-        Mended { diagnostic: (*finding).clone(), fixed, message, backup: None }
-    });
-    Ok(mended.collect())
+    diagnostics(tree, left)
 }
 
-fn diagnostic(worker: &Worker) -> Diagnostic {
-    Diagnostic {
-        item: worker.item.clone(),
-        severity: Severity::Warning,
-        code: CODE,
-        message: format!(
-            "process {} of an interrupted batch still runs; the next run ends it first",
-            worker.pid
-        ),
-        fixable: true,
+fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnostic> {
+    let mut by_item: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
+    for worker in workers {
+        let since = worker.since.map(|since| {
+            format!(" (since {since}, for {})", describe_span(tree.now().since(since)))
+        });
+        let words = format!("{}{}", worker.pid, since.unwrap_or_default());
+        by_item.entry(worker.item).or_default().push(words);
     }
+    let diagnostic = |(item, processes): (Option<String>, Vec<String>)| {
+        let message =
+            format!("an interrupted batch left a process running: pid {}", processes.join(", "));
+        let diagnostic = Diagnostic::new(Code::OrphanedAgent, message);
+        match item {
+            Some(item) => diagnostic.of(&item),
+            None => diagnostic,
+        }
+    };
+    by_item.into_iter().map(diagnostic).collect()
 }
 
-/// The sessions whose agents may be left.
-fn sessions(tree: Tree<'_>) -> Result<Vec<Saved>, Failure> {
-    let saved = match progress::find(tree) {
-        Found::Valid(progress) => Some(saved::load(tree, *progress)?),
+/// The sessions whose agents may be left. One that cannot be read is no reason to leave the others.
+fn sessions(tree: Tree<'_>, progress: &Found) -> Vec<Saved> {
+    let complain = |failure: &Failure| tree.log(Level::Debug, &failure.to_string());
+    let saved = match progress {
+        Found::Valid(progress) => {
+            saved::load(tree, (**progress).clone()).inspect_err(complain).ok()
+        }
         _ => None,
     };
-    let current = saved.as_ref().map(|saved| saved.progress.session_id.clone());
-    let mut sessions = runs::unsettled(tree, current.as_deref())?;
+    let current = saved.as_ref().map(|saved| saved.progress.session_id.as_str());
+    let mut sessions = runs::unsettled(tree, current).inspect_err(complain).unwrap_or_default();
     sessions.extend(saved);
-    Ok(sessions)
+    sessions
 }

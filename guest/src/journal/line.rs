@@ -26,8 +26,8 @@ pub(super) fn decode(line: &[u8]) -> Option<Event> {
     Event::from_json(serde_json::from_slice(&text).ok()?)
 }
 
-/// What stands before the checksum, if the checksum is right.
-fn checked(line: &[u8]) -> Option<&[u8]> {
+/// What stands before the checksum, if the checksum is right: then it is a line as it was written.
+pub(super) fn checked(line: &[u8]) -> Option<&[u8]> {
     let end = line.len().checked_sub(TAIL)?;
     let body = line[..end].strip_suffix(FIELD.as_bytes())?;
     let expected = format!("{:08x}\"}}", crc32fast::hash(body));

@@ -7,10 +7,12 @@
 mod event;
 mod line;
 mod reader;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use event::{Event, EventKind};
 pub use reader::{Damage, Reading, last_event, read, segments};
+pub use sound::{Soundness, inspect, sound_lines};
 pub use writer::Writer;

@@ -164,7 +164,7 @@ fn seek(tree: Tree<'_>, path: &str, after: u64) -> Result<u64, Failure> {
 }
 
 /// The lines of a file from an offset on, read in chunks.
-struct Lines<'t> {
+pub(super) struct Lines<'t> {
     tree: Tree<'t>,
     path: &'t str,
     /// Where `buffer` begins in the file.
@@ -175,13 +175,13 @@ struct Lines<'t> {
 }
 
 impl<'t> Lines<'t> {
-    fn new(tree: Tree<'t>, path: &'t str, offset: u64) -> Self {
+    pub(super) fn new(tree: Tree<'t>, path: &'t str, offset: u64) -> Self {
         Lines { tree, path, offset, buffer: Vec::new(), used: 0 }
     }
 
     /// The next line without its line break, and its offset. The rest of a file that does not end
     /// in a line break is a line, too.
-    fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, Failure> {
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, Failure> {
         let mut searched = self.used;
         loop {
             if let Some(found) = self.buffer[searched..].iter().position(|b| *b == b'\n') {
@@ -205,7 +205,7 @@ impl<'t> Lines<'t> {
     }
 
     /// True if nothing stands behind the line that was given out last.
-    fn at_end(&mut self) -> Result<bool, Failure> {
+    pub(super) fn at_end(&mut self) -> Result<bool, Failure> {
         Ok(self.used >= self.buffer.len() && !self.fill()?)
     }
 

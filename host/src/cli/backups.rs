@@ -6,6 +6,7 @@ use super::Context;
 use super::error::Error;
 use super::exit_code::ExitCode;
 use crate::engine::Instance;
+use crate::output::Tone;
 use crate::run;
 
 /// List what was changed, removed or set aside, and bring it back
@@ -41,11 +42,17 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
             }
         }
         Command::Restore { id } => {
-            let files = context.call(&mut instance, |instance| {
+            let restored = context.call(&mut instance, |instance| {
                 run::patiently(|| instance.restore(id), run::holder_of_repair)
             })??;
-            for file in files {
+            for file in restored.files {
                 context.output.result(&format!("restored {file}"));
+            }
+            if let Some(backup) = restored.backup {
+                context.output.note(
+                    Tone::Hint,
+                    &format!("what stood there is in backup {backup}: `wreckit-host backups restore {backup}` goes back"),
+                );
             }
         }
     }

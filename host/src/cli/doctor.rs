@@ -7,13 +7,13 @@ use super::error::Error;
 use super::exit_code::ExitCode;
 use crate::engine::Instance;
 use crate::engine::doctor::{Diagnostic, Mended, RepairError, Severity, Treatment};
-use crate::output::Tone;
+use crate::output::{self, Tone};
 use crate::run;
 
-/// Find damaged or stale state, and mend it with --fix
+/// Find damaged, stale or contradictory state, and mend it with --fix
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Mend what can be mended, each after a backup
+    /// Mend what can be mended, after a backup that `backups restore` brings back
     #[arg(long)]
     fix: bool,
     /// Fail on warnings, too
@@ -25,7 +25,6 @@ pub(super) struct Args {
 }
 
 /// What was found and done.
-#[derive(Default)]
 struct Report {
     found: Vec<Diagnostic>,
     fixes: Vec<Mended>,
@@ -42,63 +41,119 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         })?),
         false => None,
     };
-    let (report, busy) = match treated {
+    let (report, error) = match treated {
         Some(Ok(Treatment { found, fixes, left, backup })) => {
             (Report { found, fixes, left, backup }, None)
         }
-        // While somebody else works here, it only looks.
-        Some(Err(RepairError::Busy(holder))) => (Report::default(), Some(holder)),
-        Some(Err(error)) => return Err(error.into()),
-        None => (Report::default(), None),
-    };
-    let report = match args.fix && busy.is_none() {
-        true => report,
-        false => {
-            let found = context.call(&mut instance, Instance::diagnose)??;
-            Report { left: found.clone(), found, ..report }
+        // Where nothing can be mended, it still looks.
+        untreated => {
+            let found = context.call(&mut instance, Instance::diagnose)?;
+            let report = Report { left: found.clone(), found, fixes: Vec::new(), backup: None };
+            (report, untreated.and_then(Result::err))
         }
     };
     match args.json {
         true => print_json(&report, context),
-        false => print(&report, context),
+        false => print(&report, args.fix, context),
     }
-    if let Some(holder) = busy {
-        return Err(Error::Busy(Box::new(holder)));
+    match error {
+        Some(RepairError::Busy(holder)) => Err(Error::Busy(Box::new(holder))),
+        Some(error) => Err(error.into()),
+        None => Ok(exit_code(&report.left, args.strict)),
     }
-    let fails = |finding: &Diagnostic| match finding.severity {
-        Severity::Error => true,
-        Severity::Warning => args.strict,
-        Severity::Info => false,
-    };
-    Ok(if report.left.iter().any(fails) { ExitCode::Failure } else { ExitCode::Success })
 }
 
-fn print(report: &Report, context: &Context) {
+fn exit_code(left: &[Diagnostic], strict: bool) -> ExitCode {
+    let fails = |finding: &Diagnostic| match finding.severity {
+        Severity::Error => true,
+        Severity::Warning => strict,
+        Severity::Info => false,
+    };
+    if left.iter().any(fails) { ExitCode::Failure } else { ExitCode::Success }
+}
+
+const SEVERITIES: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Info];
+
+/// The findings by severity, those of a kind together, and behind them what mends them.
+fn print(report: &Report, fix: bool, context: &Context) {
     let output = context.output;
-    for severity in [Severity::Error, Severity::Warning, Severity::Info] {
-        for finding in report.found.iter().filter(|finding| finding.severity == severity) {
-            let item = finding.item_id.as_ref().map(|item| format!("{item}: ")).unwrap_or_default();
-            output.result(&format!(
-                "{:<8} {} {item}{}",
-                word(severity),
-                finding.code,
-                finding.message
-            ));
+    let mut found: Vec<&Diagnostic> = report.found.iter().collect();
+    found.sort_by_key(|finding| {
+        SEVERITIES.iter().position(|severity| *severity == finding.severity)
+    });
+    let mut groups: Vec<Vec<&Diagnostic>> = Vec::new();
+    for finding in found {
+        let kind = |it: &Diagnostic| (it.severity, it.code.clone(), it.remedy.clone());
+        match groups.iter_mut().find(|group| kind(group[0]) == kind(finding)) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    for group in groups {
+        for finding in &group {
+            output.result(&line(word(finding.severity), &finding.code, finding, &finding.message));
+        }
+        let Some(first) = group.first() else { continue };
+        let remedy = match first.fixable {
+            true => format!("`wreckit-host doctor --fix` {}", first.remedy),
+            false => first.remedy.clone(),
+        };
+        if !(fix && first.fixable) {
+            output.result(&format!("{:<8} {remedy}", ""));
         }
     }
     for mended in &report.fixes {
         let word = if mended.fixed { "mended" } else { "not mended" };
-        output.result(&format!("{word:<8} {} {}", mended.diagnostic.code, mended.message));
+        let finding = &mended.diagnostic;
+        output.result(&line(word, &finding.code, finding, &mended.message));
     }
-    let fixable = report.left.iter().filter(|finding| finding.fixable).count();
-    if report.found.is_empty() {
-        output.result("nothing found");
-    } else if fixable > 0 && report.fixes.is_empty() {
+    output.result(&summary(report));
+    if let Some(backup) = &report.backup {
         output.line(
             Tone::Hint,
-            &format!("`wreckit-host doctor --fix` mends {fixable} of them, after a backup"),
+            &format!("`wreckit-host backups restore {backup}` undoes all of this"),
         );
     }
+}
+
+/// `warning  INDEX_STALE 001-a: …`, on one line whatever is in it.
+fn line(word: &str, code: &str, finding: &Diagnostic, message: &str) -> String {
+    let item = finding.item_id.as_ref().map(|item| format!("{item}: ")).unwrap_or_default();
+    format!("{word:<8} {code} {item}{message}").replace('\n', "\\n")
+}
+
+/// `2 errors and 1 warning found; 1 mended, 2 left`.
+fn summary(report: &Report) -> String {
+    let count = |list: &[Diagnostic], severity, name: &str| {
+        let count = list.iter().filter(|finding| finding.severity == severity).count();
+        (count > 0).then(|| output::counted(count, name))
+    };
+    let counts = |list: &[Diagnostic]| {
+        let names = ["error", "warning", "note"];
+        let counted = SEVERITIES.iter().zip(names);
+        counted.filter_map(|(severity, name)| count(list, *severity, name)).collect::<Vec<_>>()
+    };
+    if report.found.is_empty() {
+        return "nothing found".to_owned();
+    }
+    let found = counts(&report.found).join(", ");
+    if report.fixes.is_empty() {
+        let fixable = report.left.iter().filter(|finding| finding.fixable).count();
+        return match fixable {
+            0 => format!("{found}: to be mended by hand"),
+            fixable => {
+                format!(
+                    "{found}: `wreckit-host doctor --fix` mends {fixable} of them, after a backup"
+                )
+            }
+        };
+    }
+    let mended = report.fixes.iter().filter(|mended| mended.fixed).count();
+    let left = match counts(&report.left) {
+        left if left.is_empty() => "nothing".to_owned(),
+        left => left.join(", "),
+    };
+    format!("{found} found; {mended} mended, {left} left")
 }
 
 fn print_json(report: &Report, context: &Context) {

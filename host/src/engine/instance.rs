@@ -62,7 +62,7 @@ exports! {
     fn add(titles: &[String]) -> Result<Vec<batch::ItemId>, batch::StorageFailure>
         = wreckit_batch_batch.call_add;
     /// `doctor.diagnose`
-    fn diagnose() -> Result<Vec<doctor::Diagnostic>, doctor::StorageFailure>
+    fn diagnose() -> Vec<doctor::Diagnostic>
         = wreckit_batch_doctor.call_diagnose;
     /// `doctor.fix`
     fn fix() -> Result<doctor::Treatment, doctor::RepairError>
@@ -71,7 +71,7 @@ exports! {
     fn list_backups() -> Result<Vec<doctor::Backup>, doctor::StorageFailure>
         = wreckit_batch_doctor.call_list_backups;
     /// `doctor.restore`
-    fn restore(id: &str) -> Result<Vec<doctor::Path>, doctor::RepairError>
+    fn restore(id: &str) -> Result<doctor::Restoration, doctor::RepairError>
         = wreckit_batch_doctor.call_restore;
 }
 

@@ -127,6 +127,12 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
+/// `1 error`, `2 errors`.
+pub(crate) fn counted(count: usize, name: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {name}{plural}")
+}
+
 /// The same JSON, with nothing in it that a terminal would obey: serialising leaves some control
 /// characters as they are.
 fn plain_json(json: &str) -> Cow<'_, str> {

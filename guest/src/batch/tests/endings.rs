@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::capabilities::Worker;
-use crate::doctor;
+use crate::doctor::{self, Code};
 
 fn events(machine: &Machine, kind: &str) -> Vec<Value> {
     let mut segments: Vec<String> =
@@ -152,7 +152,8 @@ fn a_batch_that_runs_for_days_or_sleeps_is_not_stale() {
     let other = machine.process(2);
     let Err(OpenError::Busy(holder)) = open(tree(&other), &options()) else { panic!() };
     assert!(holder.locked && !holder.momentary);
-    assert_eq!(doctor::diagnose(tree(&other)).unwrap(), []);
+    let found = doctor::diagnose(tree(&other)).into_iter().map(|finding| finding.code);
+    assert_eq!(found.collect::<Vec<_>>(), [Code::MissingConfig, Code::MissingPrompts]);
     assert!(matches!(doctor::fix(tree(&other)), Err(doctor::RepairError::Busy(_))));
     session.advance(tree(&process), &[], 1).unwrap();
     let age = machine.clock.get()
@@ -189,13 +190,12 @@ fn what_a_killed_batch_left_is_ended_before_anything_starts() {
     let item = Some("001-a".to_owned());
     machine.marked.borrow_mut().push(Worker { pid: 78, start_time: Some(7800), item, since: None });
     let process = machine.process(2);
-    let findings = doctor::diagnose(tree(&process)).unwrap();
+    let findings = doctor::diagnose(tree(&process));
     let orphans: Vec<_> =
-        findings.iter().filter(|finding| finding.code == "ORPHANED_AGENT").collect();
-    assert_eq!(orphans.len(), 2);
-    assert!(orphans[0].message.contains("process 78"), "{}", orphans[0].message);
-    assert!(orphans[1].message.contains("process 77"), "{}", orphans[1].message);
-    assert_eq!(orphans[1].item.as_deref(), Some("001-a"));
+        findings.iter().filter(|finding| finding.code == Code::OrphanedAgent).collect();
+    assert_eq!(orphans.len(), 1);
+    assert!(orphans[0].message.contains("pid 78, 77 (since 20"), "{}", orphans[0].message);
+    assert_eq!(orphans[0].item.as_deref(), Some("001-a"));
     open(tree(&process), &options()).unwrap();
     assert!(!machine.running.borrow().contains(&77));
     assert!(machine.said("001-a (pid 78), 001-a (pid 77)"));
@@ -209,7 +209,7 @@ fn nothing_starts_beside_what_cannot_be_ended() {
     let Err(OpenError::Orphaned(left)) = open(tree(&process), &options()) else { panic!() };
     assert_eq!(left[0].pid, 77);
     let treatment = doctor::fix(tree(&process)).unwrap();
-    let orphan = treatment.fixes.iter().find(|fix| fix.diagnostic.code == "ORPHANED_AGENT");
+    let orphan = treatment.fixes.iter().find(|fix| fix.diagnostic.code == Code::OrphanedAgent);
     assert!(!orphan.unwrap().fixed);
     machine.immortal.borrow_mut().clear();
     let treatment = doctor::fix(tree(&process)).unwrap();

@@ -7,8 +7,8 @@ use crate::doctor::{self, Diagnostic, Mended, RepairError, Severity};
 use crate::layout;
 
 impl wit::Guest for Component {
-    fn diagnose() -> Result<Vec<wit::Diagnostic>, wit::StorageFailure> {
-        Ok(diagnostics(doctor::diagnose(tree())?))
+    fn diagnose() -> Vec<wit::Diagnostic> {
+        diagnostics(doctor::diagnose(tree()))
     }
 
     fn fix() -> Result<wit::Treatment, wit::RepairError> {
@@ -25,8 +25,9 @@ impl wit::Guest for Component {
         Ok(backup::all(tree())?.into_iter().map(Into::into).collect())
     }
 
-    fn restore(id: String) -> Result<Vec<wit::Path>, wit::RepairError> {
-        Ok(from_root(doctor::restore(tree(), &id)?))
+    fn restore(id: String) -> Result<wit::Restoration, wit::RepairError> {
+        let restored = doctor::restore(tree(), &id)?;
+        Ok(wit::Restoration { files: from_root(restored.files), backup: restored.backup })
     }
 }
 
@@ -47,9 +48,10 @@ impl From<Diagnostic> for wit::Diagnostic {
                 Severity::Warning => wit::Severity::Warning,
                 Severity::Info => wit::Severity::Info,
             },
-            code: diagnostic.code.to_owned(),
+            code: diagnostic.code.name().to_owned(),
             message: diagnostic.message,
             fixable: diagnostic.fixable,
+            remedy: diagnostic.remedy.to_owned(),
         }
     }
 }

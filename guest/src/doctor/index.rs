@@ -1,0 +1,143 @@
+//! INDEX_STALE: `index.json`, where there is one, says what the items say.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::finding::{Code, Diagnostic};
+use super::items::{Known, Survey};
+use crate::capabilities::FsError;
+use crate::json::{self, Fields};
+use crate::time::Timestamp;
+use crate::tree::Tree;
+
+const FILE: &str = "index.json";
+/// A larger index is damage: that of a hundred thousand items has about 20 MiB.
+const LIMIT: u64 = 64 << 20;
+
+pub(super) fn examine(tree: Tree<'_>, survey: &Survey, found: &mut Vec<Diagnostic>) {
+    let mut report = |message: String| {
+        found.push(Diagnostic::new(Code::IndexStale, message).at(FILE));
+    };
+    let bytes = match tree.read(FILE, LIMIT) {
+        Ok(bytes) => bytes,
+        Err(FsError::NotFound) => return,
+        Err(error) => {
+            let diagnostic =
+                Diagnostic::new(Code::IndexStale, format!("Cannot read {FILE}: {error}"));
+            found.push(diagnostic.by_hand("make it a file that can be read, or remove it"));
+            return;
+        }
+    };
+    match serde_json::from_slice::<Value>(&bytes) {
+        Err(error) => report(format!("{FILE} has invalid JSON: {error}")),
+        Ok(document) => match entries(&document) {
+            Err(problem) => report(format!("{FILE} is invalid: {problem}")),
+            Ok(entries) => {
+                let differences = differences(&entries, &survey.items);
+                if !differences.is_empty() {
+                    report(format!("{FILE} is out of sync: {}", differences.join(", ")));
+                }
+            }
+        },
+    }
+}
+
+/// An entry of the index.
+struct Entry<'v> {
+    id: &'v str,
+    state: &'v str,
+    title: &'v str,
+    depends_on: Vec<String>,
+}
+
+fn entries(document: &Value) -> Result<Vec<Entry<'_>>, String> {
+    let Value::Object(object) = document else {
+        return Err("the document must be an object".to_owned());
+    };
+    let mut fields = Fields::new(object);
+    fields.required("schema_version", "a number", |value| value.is_number().then_some(()));
+    let items = fields.required("items", "a list", Value::as_array);
+    fields.string("generated_at");
+    if let Some(problems) = fields.problems() {
+        return Err(problems);
+    }
+    let items = items.into_iter().flatten().enumerate();
+    items
+        .map(|(index, value)| entry(value).map_err(|problem| format!("items[{index}]: {problem}")))
+        .collect()
+}
+
+fn entry(value: &Value) -> Result<Entry<'_>, String> {
+    let Value::Object(object) = value else { return Err("it must be an object".to_owned()) };
+    let mut fields = Fields::new(object);
+    let (id, state, title) = (fields.string("id"), fields.string("state"), fields.string("title"));
+    let depends_on = fields.optional("depends_on", "a list of ids", json::strings);
+    match (fields.problems(), id, state, title) {
+        (None, Some(id), Some(state), Some(title)) => {
+            Ok(Entry { id, state, title, depends_on: depends_on.unwrap_or_default() })
+        }
+        (problems, ..) => Err(problems.unwrap_or_default()),
+    }
+}
+
+/// What the index says differently, in numbers.
+fn differences(entries: &[Entry<'_>], items: &[Known]) -> Vec<String> {
+    let by_id: HashMap<&str, &Entry<'_>> = entries.iter().map(|entry| (entry.id, entry)).collect();
+    let known: HashMap<&str, &Known> = items.iter().map(|item| (item.id.as_str(), item)).collect();
+    let pairs = || items.iter().filter_map(|item| Some((item, by_id.get(item.id.as_str())?)));
+    let missing = items.iter().filter(|item| !by_id.contains_key(item.id.as_str())).count();
+    let extra = entries.iter().filter(|entry| !known.contains_key(entry.id)).count();
+    let states = pairs().filter(|(item, entry)| item.state != entry.state).count();
+    let others = pairs()
+        .filter(|(item, entry)| item.title != entry.title || item.depends_on != entry.depends_on);
+    [
+        (missing, "items missing from index"),
+        (extra, "extra items in index"),
+        (entries.len() - by_id.len(), "items listed twice"),
+        (states, "state mismatches"),
+        (others.count(), "items with another title or other dependencies"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect()
+}
+
+/// The index that the items make. What nobody here knows in the present one stays.
+pub(super) fn rebuild(tree: Tree<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
+    let old = tree.read(FILE, LIMIT).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let mut document = match old {
+        Some(Value::Object(document)) => document,
+        _ => Map::new(),
+    };
+    let mut entries: HashMap<String, Map<String, Value>> = HashMap::new();
+    if let Some(Value::Array(items)) = document.shift_remove("items") {
+        for item in items {
+            if let Value::Object(entry) = item
+                && let Some(id) = entry.get("id").and_then(Value::as_str)
+            {
+                entries.insert(id.to_owned(), entry);
+            }
+        }
+    }
+    let items = survey.items.iter().map(|item| {
+        let mut entry = entries.remove(&item.id).unwrap_or_default();
+        entry.insert("id".to_owned(), json!(item.id));
+        entry.insert("state".to_owned(), json!(item.state));
+        entry.insert("title".to_owned(), json!(item.title));
+        if !item.depends_on.is_empty() || entry.contains_key("depends_on") {
+            entry.insert("depends_on".to_owned(), json!(item.depends_on));
+        }
+        Value::Object(entry)
+    });
+    let items: Value = items.collect();
+    if !document.get("schema_version").is_some_and(Value::is_number) {
+        document.shift_insert(0, "schema_version".to_owned(), json!(1));
+    }
+    let place =
+        document.keys().position(|key| key == "schema_version").map_or(0, |place| place + 1);
+    document.shift_insert(place, "items".to_owned(), items);
+    document.insert("generated_at".to_owned(), json!(now.to_string()));
+    json::pretty(&document)
+}

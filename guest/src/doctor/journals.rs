@@ -1,0 +1,49 @@
+//! JOURNAL_DAMAGED.
+
+use super::finding::{Code, Diagnostic};
+use crate::capabilities::Kind;
+use crate::journal;
+use crate::layout;
+use crate::tree::Tree;
+
+const BY_HAND: &str = "what it says cannot be counted: make it readable";
+
+/// Looks at every line of every journal.
+pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
+    let mut unreadable = |problem: String| {
+        found.push(Diagnostic::new(Code::JournalDamaged, problem).by_hand(BY_HAND));
+    };
+    let runs = match Tree::list(&tree, layout::RUNS) {
+        Ok(runs) => runs,
+        Err(failure) => return unreadable(failure.to_string()),
+    };
+    let mut segments = Vec::new();
+    for run in runs.into_iter().filter(|run| run.kind == Kind::Directory) {
+        let directory = format!("{}/{}", layout::RUNS, run.name);
+        match Tree::list(&tree, &directory) {
+            Ok(entries) => segments.extend(
+                entries
+                    .into_iter()
+                    .filter(|entry| layout::segment_number(&entry.name).is_some())
+                    .map(|entry| format!("{directory}/{}", entry.name)),
+            ),
+            Err(failure) => unreadable(failure.to_string()),
+        }
+    }
+    for path in segments {
+        match journal::inspect(tree, &path) {
+            Ok(journal::Soundness { damage: None, .. }) => {}
+            Ok(journal::Soundness { damage: Some(offset), sound, damaged }) => {
+                let message = format!(
+                    "{}{path} is damaged at byte {offset}: what stands behind that in this file is not counted ({damaged} of its lines are damaged, {sound} are sound)",
+                    layout::PREFIX,
+                );
+                found.push(Diagnostic::new(Code::JournalDamaged, message).at(path));
+            }
+            Err(failure) => {
+                let diagnostic = Diagnostic::new(Code::JournalDamaged, failure.to_string());
+                found.push(diagnostic.by_hand(BY_HAND));
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! MISSING_PROMPTS.
+
+use super::finding::{Code, Diagnostic};
+use crate::capabilities::Kind;
+use crate::tree::{Failure, Tree};
+
+const DIRECTORY: &str = "prompts";
+
+/// The prompts of the phases, as `wreckit-host init` writes them and as they are used where there
+/// are none.
+const DEFAULTS: [(&str, &str); 3] = [
+    ("research", include_str!("../../prompts/research.md")),
+    ("plan", include_str!("../../prompts/plan.md")),
+    ("implement", include_str!("../../prompts/implement.md")),
+];
+
+pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
+    let by_hand = "the defaults are used: make it a directory that can be read";
+    let unusable =
+        |message: String| vec![Diagnostic::new(Code::MissingPrompts, message).by_hand(by_hand)];
+    match tree.stat(DIRECTORY) {
+        Ok(None) => vec![Diagnostic::new(
+            Code::MissingPrompts,
+            "prompts directory is missing (the defaults are used)",
+        )],
+        Ok(Some(found)) if matches!(found.kind, Kind::File | Kind::Other) => {
+            unusable(format!("prompts is {}, not a directory", found.kind.describe()))
+        }
+        Ok(Some(_)) => match Tree::list(&tree, DIRECTORY) {
+            Ok(_) => Vec::new(),
+            Err(failure) => unusable(failure.to_string()),
+        },
+        Err(failure) => unusable(failure.to_string()),
+    }
+}
+
+/// Writes the defaults. What is there by now stays.
+pub(super) fn mend(tree: Tree<'_>) -> Result<String, Failure> {
+    tree.create_directory(DIRECTORY)?;
+    for (phase, text) in DEFAULTS {
+        let path = format!("{DIRECTORY}/{phase}.md");
+        if tree.stat(&path)?.is_none() {
+            tree.write(&path, text.as_bytes().to_vec())?;
+        }
+    }
+    Ok("Created default prompt templates".to_owned())
+}

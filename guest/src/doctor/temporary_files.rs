@@ -1,0 +1,104 @@
+//! ORPHANED_TEMP_FILE: what a crash left of a file that was being replaced, or of an item that was
+//! being added.
+
+use super::finding::{Code, Diagnostic};
+use crate::capabilities::{Entry, Kind};
+use crate::layout;
+use crate::tree::Tree;
+
+/// An item that is being added takes no lock; this old, nobody is at it any more.
+const UNFINISHED_AFTER: u64 = 60 * 1000;
+
+/// Where files are replaced, apart from the items' directories.
+const DIRECTORIES: [&str; 2] = [".", "prompts"];
+
+/// Temporary files outside of the items. Nobody may be writing.
+pub(super) fn examine_rest(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
+    let backups = Tree::list(&tree, layout::BACKUPS).unwrap_or_default();
+    let backups = backups
+        .into_iter()
+        .filter(|entry| entry.kind == Kind::Directory)
+        .map(|entry| format!("{}/{}", layout::BACKUPS, entry.name));
+    for directory in DIRECTORIES.into_iter().map(str::to_owned).chain(backups) {
+        // What cannot be read is somebody else's finding.
+        let entries = Tree::list(&tree, &directory).unwrap_or_default();
+        examine(&directory, None, entries.iter(), found);
+    }
+}
+
+/// Temporary files among the entries of a directory. Nobody may be writing.
+pub(super) fn examine<'e>(
+    directory: &str,
+    item: Option<&str>,
+    entries: impl Iterator<Item = &'e Entry>,
+    found: &mut Vec<Diagnostic>,
+) {
+    for entry in entries.filter(|entry| is_temporary(&entry.name)) {
+        let path = match directory {
+            "." => entry.name.clone(),
+            directory => format!("{directory}/{}", entry.name),
+        };
+        let message = format!(
+            "{}{path} is left of a write that was cut off; {} was not changed by it",
+            layout::PREFIX,
+            target(&entry.name).unwrap_or_default()
+        );
+        let diagnostic = Diagnostic::new(Code::OrphanedTempFile, message).at(path);
+        found.push(match item {
+            Some(item) => diagnostic.of(item),
+            None => diagnostic,
+        });
+    }
+}
+
+/// Directories of items that were never finished.
+pub(super) fn unfinished_items(tree: Tree<'_>, entries: &[Entry], found: &mut Vec<Diagnostic>) {
+    let unfinished = entries.iter().filter(|entry| {
+        entry.kind == Kind::Directory && entry.name.starts_with(layout::UNFINISHED_ITEM)
+    });
+    for entry in unfinished {
+        let path = layout::item_directory(&entry.name);
+        let Ok(Some(metadata)) = tree.stat(&path) else { continue };
+        if tree.now().since(metadata.modified) > UNFINISHED_AFTER {
+            let message = format!(
+                "{}{path} is left of an item that was being added, and was cut off",
+                layout::PREFIX
+            );
+            found.push(Diagnostic::new(Code::OrphanedTempFile, message).at(path));
+        }
+    }
+}
+
+fn is_temporary(name: &str) -> bool {
+    target(name).is_some()
+}
+
+/// What a temporary file was to become: `item.json.9f68aee0695f.tmp`, here and in the existing tool.
+fn target(name: &str) -> Option<&str> {
+    let (target, digits) = name.strip_suffix(".tmp")?.rsplit_once('.')?;
+    let is_ours = digits.len() == 12
+        && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+        && !target.is_empty();
+    is_ours.then_some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_files_are_told_by_their_names() {
+        assert_eq!(target("item.json.9f68aee0695f.tmp"), Some("item.json"));
+        for name in [
+            "item.json",
+            "notes.tmp",
+            "item.json.tmp",
+            "item.json.9f68.tmp",
+            "item.json.9F68AEE0695F.tmp",
+            ".9f68aee0695f.tmp",
+            "item.json.9f68aee0695f.tmp.md",
+        ] {
+            assert_eq!(target(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Mending what was found: each file after a backup, all of them in one that undoes the whole.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::finding::{Code, Diagnostic};
+use super::{Examination, batch_progress, index, items, orphaned_agents, prompts, stories};
+use crate::backup::{Cause, Keeper};
+use crate::capabilities::{Level, Replacement};
+use crate::journal;
+use crate::tree::{Failure, Tree};
+
+/// Mending one thing brings up another: a state that is set back makes the index stale. What is not
+/// done after so many rounds is left.
+const MOST_ROUNDS: usize = 5;
+/// So many files are changed with one sync.
+const GROUP: usize = 64;
+
+/// One attempt to mend a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// The finding.
+    pub diagnostic: Diagnostic,
+    /// Whether it is mended now.
+    pub fixed: bool,
+    /// What was done, or why it could not be.
+    pub message: String,
+    /// The backup and the file in it, from the repository's root.
+    pub backup: Option<(String, String)>,
+}
+
+/// What a repair did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Treatment {
+    /// What was found before.
+    pub found: Vec<Diagnostic>,
+    /// What was done about each fixable finding, those that came up on the way included.
+    pub fixes: Vec<Mended>,
+    /// What is still wrong.
+    pub left: Vec<Diagnostic>,
+    /// The backup that undoes it.
+    pub backup: Option<String>,
+}
+
+/// Mends everything that can be mended. The lock is held.
+pub(super) fn treat(tree: Tree<'_>) -> Treatment {
+    let keeper = Keeper::new(tree, "doctor-fix");
+    let mut examination = Examination::of(tree, true);
+    let found = examination.found.clone();
+    let mut fixes: Vec<Mended> = Vec::new();
+    for _ in 0..MOST_ROUNDS {
+        let tried: HashSet<(Code, &Option<String>, &Option<String>)> =
+            fixes.iter().filter(|fix| !fix.fixed).map(|fix| key(&fix.diagnostic)).collect();
+        let todo: Vec<&Diagnostic> = examination
+            .found
+            .iter()
+            .filter(|diagnostic| diagnostic.fixable && !tried.contains(&key(diagnostic)))
+            .collect();
+        if todo.is_empty() {
+            break;
+        }
+        let done = Round { tree, keeper: &keeper, examination: &examination }.mend(&todo);
+        fixes.extend(done);
+        examination = Examination::of(tree, true);
+    }
+    let backup = keeper.finish().unwrap_or_else(|failure| {
+        // What was to be removed is older backups: those stay.
+        tree.log(Level::Warning, &failure.to_string());
+        keeper.id()
+    });
+    Treatment { found, fixes, left: examination.found, backup }
+}
+
+fn key(diagnostic: &Diagnostic) -> (Code, &Option<String>, &Option<String>) {
+    (diagnostic.code, &diagnostic.item, &diagnostic.path)
+}
+
+/// One pass over what was found.
+struct Round<'r, 'c> {
+    tree: Tree<'c>,
+    keeper: &'r Keeper<'c>,
+    examination: &'r Examination,
+}
+
+/// A file and the findings that are mended by changing it.
+struct Patient<'d> {
+    path: &'d str,
+    findings: Vec<&'d Diagnostic>,
+}
+
+/// What becomes of a file.
+enum Cure {
+    Replace(Vec<u8>),
+    Remove,
+    /// It is as it should be by now.
+    Nothing,
+}
+
+impl<'r, 'c> Round<'r, 'c> {
+    fn mend(&self, todo: &[&Diagnostic]) -> Vec<Mended> {
+        let of = |codes: &[Code]| -> Vec<&Diagnostic> {
+            todo.iter().copied().filter(|diagnostic| codes.contains(&diagnostic.code)).collect()
+        };
+        // Agents first: they may still change what is mended next.
+        let mut fixes = self.agents(&of(&[Code::OrphanedAgent]));
+        let rest = todo.iter().copied().filter(|diagnostic| diagnostic.code != Code::OrphanedAgent);
+        if let Some(owner) = &self.examination.owner {
+            let message = format!("Left alone: {owner} may still work on this repository");
+            fixes.extend(rest.map(|diagnostic| self.mended(diagnostic, Err(message.clone()))));
+            return fixes;
+        }
+        // What a journal says is part of what becomes of the progress file, and that of items.
+        fixes.extend(self.files(&of(&[Code::JournalDamaged])));
+        for diagnostic in of(&[Code::StaleBatchProgress, Code::BatchProgressCorrupt]) {
+            self.keeper.because(cause(diagnostic));
+            let result = batch_progress::mend(self.keeper).map_err(|failure| failure.to_string());
+            fixes.push(self.mended(diagnostic, result));
+        }
+        for diagnostic in of(&[Code::MissingPrompts]) {
+            self.keeper.because(cause(diagnostic));
+            let result = prompts::mend(self.keeper.tree()).map_err(|failure| failure.to_string());
+            fixes.push(self.mended(diagnostic, result));
+        }
+        fixes.extend(self.files(&of(&[
+            Code::PrdMissingId,
+            Code::PrdMissingBranchName,
+            Code::PrdInvalidPriority,
+            Code::StateFileMismatch,
+            Code::OrphanedTempFile,
+        ])));
+        // It repeats what the items say: those come first, and it in a round of its own.
+        if fixes.is_empty() {
+            fixes.extend(self.files(&of(&[Code::IndexStale])));
+        }
+        fixes
+    }
+
+    fn agents(&self, findings: &[&Diagnostic]) -> Vec<Mended> {
+        if findings.is_empty() {
+            return Vec::new();
+        }
+        let left = orphaned_agents::mend(self.tree, &self.examination.progress);
+        let is_left = |finding: &Diagnostic| left.iter().any(|left| left.item == finding.item);
+        findings
+            .iter()
+            .map(|finding| {
+                let result = match is_left(finding) {
+                    true => {
+                        Err("The process could not be ended (SIGKILL had no effect)".to_owned())
+                    }
+                    false => Ok("Ended the process".to_owned()),
+                };
+                self.mended(finding, result)
+            })
+            .collect()
+    }
+
+    /// Mends what is mended by changing one file, many files at a time.
+    fn files(&self, findings: &[&Diagnostic]) -> Vec<Mended> {
+        let mut by_path: BTreeMap<&str, Vec<&Diagnostic>> = BTreeMap::new();
+        for finding in findings {
+            if let Some(path) = &finding.path {
+                by_path.entry(path).or_default().push(finding);
+            }
+        }
+        let patients: Vec<Patient<'_>> =
+            by_path.into_iter().map(|(path, findings)| Patient { path, findings }).collect();
+        let (removed, changed): (Vec<&Patient<'_>>, Vec<&Patient<'_>>) =
+            patients.iter().partition(|patient| patient.is_removed());
+        let kept = |patients: Vec<&Patient<'_>>| -> Vec<(String, Cause)> {
+            patients.into_iter().map(Patient::kept).collect()
+        };
+        // Named in the backup all at once. If that fails, it fails again for each of them below.
+        let _ = self.keeper.announce_changes(&kept(changed));
+        let _ = self.keeper.announce_removals(&kept(removed));
+        patients.chunks(GROUP).flat_map(|group| self.group(group)).collect()
+    }
+
+    fn group(&self, patients: &[Patient<'_>]) -> Vec<Mended> {
+        let cures: Vec<Result<(Cure, Option<String>), String>> =
+            patients.iter().map(|patient| self.cure(patient)).collect();
+        let replacements: Vec<Replacement> = patients
+            .iter()
+            .zip(&cures)
+            .filter_map(|(patient, cure)| match cure {
+                Ok((Cure::Replace(contents), _)) => {
+                    Some(Replacement::new(patient.path, contents.clone()))
+                }
+                _ => None,
+            })
+            .collect();
+        // Together; if that fails, one by one, to find out which cannot be.
+        let together = replacements.len() > 1
+            && Tree::replace(&self.keeper.tree(), replacements, true).is_ok();
+        let mut fixes = Vec::new();
+        for (patient, cure) in patients.iter().zip(cures) {
+            let result = match cure {
+                Ok((Cure::Replace(_), did)) if together => Ok(did),
+                Ok((cure, did)) => {
+                    self.apply(patient, cure).map(|()| did).map_err(|failure| failure.to_string())
+                }
+                Err(problem) => Err(problem),
+            };
+            for finding in &patient.findings {
+                let result = result.clone().map(|did| did.unwrap_or_else(|| done(finding)));
+                fixes.push(self.mended(finding, result));
+            }
+        }
+        fixes
+    }
+
+    fn apply(&self, patient: &Patient<'_>, cure: Cure) -> Result<(), Failure> {
+        if let Some(finding) = patient.findings.first() {
+            self.keeper.because(cause(finding));
+        }
+        let tree = self.keeper.tree();
+        match cure {
+            Cure::Replace(contents) => tree.write(patient.path, contents),
+            Cure::Remove => Tree::remove(&tree, patient.path),
+            Cure::Nothing => Ok(()),
+        }
+    }
+
+    /// What becomes of a file by what it says now, and what that is, if it is not always the same.
+    fn cure(&self, patient: &Patient<'_>) -> Result<(Cure, Option<String>), String> {
+        let Some(first) = patient.findings.first() else { return Ok((Cure::Nothing, None)) };
+        let item = first.item.as_deref().unwrap_or_default();
+        let contents = match first.code {
+            Code::OrphanedTempFile => return Ok((Cure::Remove, None)),
+            Code::StateFileMismatch => {
+                return Ok(match items::mend(self.tree, item)? {
+                    Some((contents, did)) => (Cure::Replace(contents), Some(did)),
+                    None => (Cure::Nothing, None),
+                });
+            }
+            Code::JournalDamaged => journal::sound_lines(self.tree, patient.path)
+                .map_err(|failure| failure.to_string())?,
+            Code::IndexStale => {
+                let survey = self.examination.survey.as_ref().ok_or("the items cannot be read")?;
+                index::rebuild(self.tree, survey, self.tree.now())
+            }
+            _ => {
+                let codes: Vec<Code> =
+                    patient.findings.iter().map(|finding| finding.code).collect();
+                stories::mend(self.tree, item, &codes)?
+            }
+        };
+        Ok((Cure::Replace(contents), None))
+    }
+
+    fn mended(&self, diagnostic: &Diagnostic, result: Result<String, String>) -> Mended {
+        let path = diagnostic.path.as_deref().filter(|path| self.keeper.has(path));
+        let backup = path
+            .zip(self.keeper.id())
+            .map(|(path, id)| (id, format!("{}{path}", crate::layout::PREFIX)));
+        let fixed = result.is_ok();
+        let message = result.unwrap_or_else(|problem| problem);
+        Mended { diagnostic: diagnostic.clone(), fixed, message, backup }
+    }
+}
+
+impl Patient<'_> {
+    fn is_removed(&self) -> bool {
+        self.findings.iter().any(|finding| finding.code == Code::OrphanedTempFile)
+    }
+
+    fn kept(&self) -> (String, Cause) {
+        (self.path.to_owned(), self.findings.first().map_or(Cause::new("", None), |it| cause(it)))
+    }
+}
+
+fn cause(diagnostic: &Diagnostic) -> Cause {
+    Cause::new(diagnostic.code.name(), diagnostic.item.as_deref())
+}
+
+/// What was done about a finding that is mended by changing a file.
+fn done(finding: &Diagnostic) -> String {
+    match finding.code {
+        Code::OrphanedTempFile => "Moved into the backup".to_owned(),
+        Code::JournalDamaged => "Kept the lines that are sound".to_owned(),
+        Code::StateFileMismatch => "The state fits the files by now".to_owned(),
+        Code::IndexStale => "Rebuilt index.json".to_owned(),
+        code => stories::done(code).to_owned(),
+    }
+}
