@@ -24,7 +24,7 @@ pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
             "prompts directory is missing (the defaults are used)",
         )],
         Ok(Some(found)) if matches!(found.kind, Kind::File | Kind::Other) => {
-            unusable(format!("prompts is {}, not a directory", found.kind.describe()))
+            unusable(format!("prompts is {}", found.kind.describe()))
         }
         Ok(Some(_)) => match Tree::list(&tree, DIRECTORY) {
             Ok(_) => Vec::new(),

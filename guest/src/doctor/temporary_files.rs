@@ -9,20 +9,15 @@ use crate::tree::Tree;
 /// An item that is being added takes no lock; this old, nobody is at it any more.
 const UNFINISHED_AFTER: u64 = 60 * 1000;
 
-/// Where files are replaced, apart from the items' directories.
+/// Where files are replaced, apart from the items' directories. What is in a backup stays with it.
 const DIRECTORIES: [&str; 2] = [".", "prompts"];
 
 /// Temporary files outside of the items. Nobody may be writing.
 pub(super) fn examine_rest(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
-    let backups = Tree::list(&tree, layout::BACKUPS).unwrap_or_default();
-    let backups = backups
-        .into_iter()
-        .filter(|entry| entry.kind == Kind::Directory)
-        .map(|entry| format!("{}/{}", layout::BACKUPS, entry.name));
-    for directory in DIRECTORIES.into_iter().map(str::to_owned).chain(backups) {
+    for directory in DIRECTORIES {
         // What cannot be read is somebody else's finding.
-        let entries = Tree::list(&tree, &directory).unwrap_or_default();
-        examine(&directory, None, entries.iter(), found);
+        let entries = Tree::list(&tree, directory).unwrap_or_default();
+        examine(directory, None, entries.iter(), found);
     }
 }
 
