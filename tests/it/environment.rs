@@ -64,7 +64,9 @@ impl Repository {
         repository.agent(
             json!({"kind": "command", "command": "sh", "args": ["-c", script, "agent", "{id}"]}),
         );
-        fs::create_dir_all(repository.path(".wreckit/items")).expect("a directory");
+        for directory in ["items", "prompts"] {
+            fs::create_dir_all(repository.path(".wreckit").join(directory)).expect("a directory");
+        }
         for id in items {
             repository.item(id, &[]);
         }

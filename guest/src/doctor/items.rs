@@ -152,12 +152,11 @@ fn examine_item(
     };
     let research = look(RESEARCH);
     let plan = look(PLAN);
-    let prd = look(PRD);
-    let stories = match prd {
-        Artifact::Readable => stories::examine(tree, id, found),
-        Artifact::Missing | Artifact::Unreadable => Stories::Unknown,
+    let stories = match has(PRD) {
+        Some(false) => Stories::Missing,
+        Some(true) | None => stories::examine(tree, id, found),
     };
-    mismatches(id, &item, research, plan, prd, stories, found);
+    mismatches(id, &item, research, plan, stories, found);
     Some(Known {
         id: id.to_owned(),
         state: item.state,
@@ -172,7 +171,6 @@ fn mismatches(
     item: &Item,
     research: Artifact,
     plan: Artifact,
-    prd: Artifact,
     stories: Stories,
     found: &mut Vec<Diagnostic>,
 ) {
@@ -190,12 +188,12 @@ fn mismatches(
         "researched" if research == Missing => {
             found.push(finding("research.md is missing").at(layout::item_file(id)));
         }
-        "planned" if (plan, prd) == (Missing, Missing) => {
+        "planned" if (plan, stories) == (Missing, Stories::Missing) => {
             found.push(finding("plan.md and prd.json are missing").at(layout::item_file(id)));
         }
         "planned" if plan == Missing => found.push(by_hand("plan.md is missing")),
-        "planned" if prd == Missing => found.push(by_hand("prd.json is missing")),
-        "implementing" if prd == Missing => {
+        "planned" if stories == Stories::Missing => found.push(by_hand("prd.json is missing")),
+        "implementing" if stories == Stories::Missing => {
             found.push(by_hand("prd.json is missing: there is no pending story"));
         }
         "implementing" if stories == Stories::Pending(0) => {

@@ -21,13 +21,15 @@ const NAMED: usize = 5;
 /// What an item's stories come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stories {
+    /// There is no file.
+    Missing,
     /// Nobody can tell: the file cannot be used.
     Unknown,
     /// So many are to be done.
     Pending(usize),
 }
 
-/// Looks at the stories of an item whose directory has a `prd.json`.
+/// Looks at the stories of an item.
 pub(super) fn examine(tree: Tree<'_>, id: &str, found: &mut Vec<Diagnostic>) -> Stories {
     let mut report = |diagnostic: Diagnostic| {
         found.push(diagnostic.of(id).at(layout::prd_file(id)));
@@ -39,8 +41,7 @@ pub(super) fn examine(tree: Tree<'_>, id: &str, found: &mut Vec<Diagnostic>) -> 
             report(Diagnostic::new(Code::InvalidPrd, message));
             return Stories::Unknown;
         }
-        // Gone since the directory was listed, or of no use.
-        Err(prd::Unusable::Missing) => return Stories::Unknown,
+        Err(prd::Unusable::Missing) => return Stories::Missing,
         Err(prd::Unusable::Unreadable(error)) => {
             let message = format!("Cannot read prd.json: {error}");
             report(Diagnostic::new(Code::ArtifactUnreadable, message));
