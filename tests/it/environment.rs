@@ -220,6 +220,31 @@ pub(crate) fn finish(mut child: Child) -> Ran {
     }
 }
 
+/// The program, without the rights of root; `None`, and said so, where they cannot be given up.
+pub(crate) fn unprivileged(repository: &Repository, arguments: &[&str]) -> Option<Child> {
+    let is_root = Command::new("id").arg("-u").output().expect("id runs").stdout == b"0\n";
+    if !is_root {
+        return Some(repository.start(arguments));
+    }
+    let root = repository.root().display().to_string();
+    // The program may stand where only root gets to.
+    fs::copy(program(), repository.path("program")).expect("a copy");
+    let given = Command::new("chown").args(["-R", "65534:65534", &root]).status();
+    assert!(given.expect("chown runs").success());
+    let child = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "./program"])
+        .args(arguments)
+        .current_dir(repository.root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    if child.is_err() {
+        eprintln!("setpriv is not here: not tested");
+    }
+    child.ok()
+}
+
 /// Sends a signal to a process, or with a minus to a group.
 pub(crate) fn kill(id: u32, signal: &str) {
     let sent = Command::new("kill").args([&format!("-{signal}"), "--", &id.to_string()]).status();

@@ -13,6 +13,7 @@ mod arguments;
 mod commands;
 mod component;
 mod damage;
+mod doctor;
 mod doctor_cases;
 mod durability;
 mod endings;

@@ -69,3 +69,54 @@ fn a_batch_over_it_runs_every_open_item_once_and_ends_right() {
     let original = std::fs::read_to_string(fixture().join(untouched)).expect("a file");
     assert_eq!(repository.read(untouched), original);
 }
+
+/// Compared by hand with its files: these nine, and nothing else.
+#[test]
+fn what_doctor_finds_in_it_is_right() {
+    let Some(repository) = copy() else { return };
+    let findings = |arguments: &[&str]| -> Vec<(String, String)> {
+        let ran = repository.run(arguments);
+        let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let found = report["diagnostics"].as_array().expect("a list");
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let number = |id: &Value| id.as_str().expect("an id")[..3].to_owned();
+        found.iter().map(|it| (number(&it["item_id"]), text(&it["code"]))).collect()
+    };
+    let expected = [
+        // Its ten stories are done.
+        ("041", "STATE_FILE_MISMATCH"),
+        // Five stories without criteria and notes.
+        ("048", "INVALID_PRD"),
+        ("064", "ORPHANED_TEMP_FILE"),
+        // Sixteen stories.
+        ("064", "POOR_STORY_QUALITY"),
+        // One criterion in a story each.
+        ("076", "POOR_STORY_QUALITY"),
+        ("077", "POOR_STORY_QUALITY"),
+        // In review, `pr_url` is null.
+        ("092", "STATE_FILE_MISMATCH"),
+        // Seven stories without notes.
+        ("093", "INVALID_PRD"),
+        ("094", "POOR_STORY_QUALITY"),
+    ];
+    let owned = |expected: &[(&str, &str)]| -> Vec<(String, String)> {
+        expected.iter().map(|(id, code)| ((*id).to_owned(), (*code).to_owned())).collect()
+    };
+    assert_eq!(findings(&["doctor", "--json"]), owned(&expected));
+
+    let before = repository.everything();
+    let ran = repository.run(&["doctor", "--fix", "--json"]);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!((report["fixes"].as_array().expect("a list").len(), ran.code), (1, Some(1)));
+    let left: Vec<_> =
+        expected.into_iter().filter(|(_, code)| *code != "ORPHANED_TEMP_FILE").collect();
+    assert_eq!(findings(&["doctor", "--json", "--fix"]), owned(&left));
+    let id = report["backup_session_id"].as_str().expect("an id");
+    assert_eq!(repository.run(&["backups", "restore", id]).code, Some(0));
+    let mut after = repository.everything();
+    after.retain(|(path, _)| {
+        !path.starts_with(repository.path(".wreckit/backups"))
+            && *path != repository.path(".wreckit/batch.lock")
+    });
+    assert_eq!(after, before);
+}

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use crate::environment::{Ran, Repository, finish, program};
+use crate::environment::{Ran, Repository, finish, program, unprivileged};
 
 /// The batch of `repository` with a small file system of its own in place of `.wreckit`, which is
 /// gone when the batch ends: so it is brought out into `after`. `None`, and said so, where no file
@@ -99,29 +99,4 @@ fn a_directory_without_permission_in_mid_run_is_named() {
     let batch = unprivileged(&repository, &["run", "--progress", "none"]).expect("as before");
     let ran = finish(batch);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-}
-
-/// The program, without the rights of root; `None`, and said so, where they cannot be given up.
-fn unprivileged(repository: &Repository, arguments: &[&str]) -> Option<Child> {
-    let is_root = Command::new("id").arg("-u").output().expect("id runs").stdout == b"0\n";
-    if !is_root {
-        return Some(repository.start(arguments));
-    }
-    let root = repository.root().display().to_string();
-    // The program may stand where only root gets to.
-    fs::copy(program(), repository.path("program")).expect("a copy");
-    let given = Command::new("chown").args(["-R", "65534:65534", &root]).status();
-    assert!(given.expect("chown runs").success());
-    let child = Command::new("setpriv")
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "./program"])
-        .args(arguments)
-        .current_dir(repository.root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    if child.is_err() {
-        eprintln!("setpriv is not here: not tested");
-    }
-    child.ok()
 }
