@@ -199,7 +199,7 @@ impl Case {
                         wanted["message"].as_str().expect("a message"),
                     )
             };
-            match left.iter().position(|finding| fits(finding)) {
+            match left.iter().position(fits) {
                 Some(place) => drop(left.remove(place)),
                 None => panic!("{}: not found: {wanted:#}\namong {found:#}", self.name),
             }
