@@ -1,5 +1,31 @@
 //! Where things are in `.wreckit`, the root of the instance.
 
+/// A root that an instance may have.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What messages and manifests put in front of a path: they count from the repository's root.
+    pub prefix: &'static str,
+    /// Where backups are.
+    pub backups: &'static str,
+    /// What is never backed up and never restored over.
+    pub kept_out: &'static [&'static str],
+}
+
+/// `.wreckit`.
+pub const STATE: Place =
+    Place { prefix: PREFIX, backups: "backups", kept_out: &[LOCK, "backups"] };
+/// The features of a repository.
+pub const FEATURES: Place = Place {
+    prefix: ".claude/.output/features/",
+    backups: ".backups",
+    kept_out: &[FEATURE_LOCK, RUN_LOCK, ".backups"],
+};
+
+/// Locked while a feature is changed; never removed.
+pub const FEATURE_LOCK: &str = ".lock";
+/// Locked while agents run for a feature; never removed.
+pub const RUN_LOCK: &str = ".run.lock";
+
 /// The progress of the batch.
 pub const PROGRESS: &str = "batch-progress.json";
 /// Locked while a batch, a fix or `next` works; never removed.
@@ -10,9 +36,7 @@ pub const ITEMS: &str = "items";
 pub const UNFINISHED_ITEM: &str = ".new-";
 /// Journals and logs, a directory for each session.
 pub const RUNS: &str = "runs";
-/// What was changed, removed or set aside.
-pub const BACKUPS: &str = "backups";
-/// What messages and manifests put in front of a path: they count from the repository's root.
+/// What messages put in front of a path in `.wreckit`: they count from the repository's root.
 pub const PREFIX: &str = ".wreckit/";
 
 /// The directory of an item.

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod batch;
 pub mod capabilities;
 pub mod doctor;
+pub mod feature;
 pub mod items;
 pub mod journal;
 pub mod json;

@@ -6,7 +6,7 @@ use crate::capabilities::{Identity, Liveness, LockOutcome, Recorded};
 use crate::layout;
 use crate::progress::{Owner, Progress};
 use crate::time::Timestamp;
-use crate::tree::{Failure, Tree, failed};
+use crate::tree::{Failure, Tree};
 
 /// Who else works on the repository, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,7 +68,7 @@ pub fn acquire(
     }
     let outcome = tree
         .lock(layout::LOCK, note.to_string().as_bytes())
-        .map_err(failed("lock", layout::LOCK))?;
+        .map_err(tree.failed("lock", layout::LOCK))?;
     Ok(match outcome {
         LockOutcome::Acquired => Ok(()),
         LockOutcome::Held(note) => Err(holder(tree, &note)),
@@ -77,12 +77,12 @@ pub fn acquire(
 
 /// Gives the lock back.
 pub fn release(tree: Tree<'_>) -> Result<(), Failure> {
-    tree.unlock(layout::LOCK).map_err(failed("unlock", layout::LOCK))
+    tree.unlock(layout::LOCK).map_err(tree.failed("unlock", layout::LOCK))
 }
 
 /// Who has the lock, if anybody does.
 pub fn current_holder(tree: Tree<'_>) -> Result<Option<Holder>, Failure> {
-    let note = tree.lock_holder(layout::LOCK).map_err(failed("look at", layout::LOCK))?;
+    let note = tree.lock_holder(layout::LOCK).map_err(tree.failed("look at", layout::LOCK))?;
     Ok(note.map(|note| holder(tree, &note)))
 }
 

@@ -9,9 +9,8 @@ use crate::capabilities::{
     Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
     Replacement, Worker,
 };
-use crate::layout;
 use crate::time::Timestamp;
-use crate::tree::{Failure, Tree, failed};
+use crate::tree::{Failure, Tree};
 
 /// So many files are copied with one sync.
 const GROUP: usize = 64;
@@ -66,7 +65,7 @@ impl<'c> Keeper<'c> {
 
     /// The tree to change things in.
     pub fn tree(&self) -> Tree<'_> {
-        Tree::new(self)
+        Tree::of(self, self.inner.place())
     }
 
     /// Why the next files are changed.
@@ -169,7 +168,7 @@ impl<'c> Keeper<'c> {
         let mut bytes = 0;
         for path in paths {
             let modified = self.inner.stat(path)?.map(|metadata| metadata.modified);
-            let contents = self.inner.read(path, FILE_LIMIT).map_err(failed("read", path))?;
+            let contents = self.inner.read(path, FILE_LIMIT).map_err(self.inner.failed("read", path))?;
             bytes += contents.len();
             group.push(Replacement { path: self.place(path)?, contents, modified });
             if group.len() == GROUP || bytes > GROUP_BYTES {
@@ -186,7 +185,7 @@ impl<'c> Keeper<'c> {
 
     /// Where a file stands in the backup; the directory is made.
     fn place(&self, path: &str) -> Result<String, Failure> {
-        let place = format!("{}/{path}", self.backup.borrow().directory());
+        let place = format!("{}/{path}", manifest::directory(self.inner, &self.backup.borrow().id));
         if let Some((parent, _)) = place.rsplit_once('/') {
             self.inner.create_directory(parent)?;
         }
@@ -214,7 +213,7 @@ fn new_directory(tree: Tree<'_>) -> Result<(String, String), Failure> {
     let mut time = tree.now();
     loop {
         let id = time.to_string().replace([':', '.'], "-");
-        let directory = manifest::directory(&id);
+        let directory = manifest::directory(tree, &id);
         if tree.stat(&directory)?.is_none() {
             tree.create_directory(&directory)?;
             return Ok((id, time.to_string()));
@@ -252,7 +251,7 @@ impl Capabilities for Keeper<'_> {
     }
 
     fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
-        let from_a_backup = source.starts_with(&format!("{}/", layout::BACKUPS));
+        let from_a_backup = source.starts_with(&format!("{}/", self.inner.place().backups));
         let touched: &[&str] = if from_a_backup { &[target] } else { &[source, target] };
         self.before(touched)?;
         Capabilities::rename(&*self.inner, source, target)

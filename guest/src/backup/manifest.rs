@@ -51,22 +51,17 @@ pub struct Backup {
     pub created: Vec<String>,
 }
 
-impl Backup {
-    /// Its directory.
-    pub fn directory(&self) -> String {
-        directory(&self.id)
-    }
-}
-
-pub(super) fn directory(id: &str) -> String {
-    format!("{}/{id}", layout::BACKUPS)
+/// The directory of a backup.
+pub(super) fn directory(tree: Tree<'_>, id: &str) -> String {
+    format!("{}/{id}", tree.place().backups)
 }
 
 /// Writes a manifest, durably.
 pub(super) fn write(tree: Tree<'_>, backup: &Backup) -> Result<(), Failure> {
+    let prefix = tree.place().prefix;
     let files = backup.files.iter().map(|file| {
         json!({
-            "original_path": format!("{}{}", layout::PREFIX, file.path),
+            "original_path": format!("{prefix}{}", file.path),
             "backup_path": file.stored,
             "operation": match file.operation {
                 Operation::Modified => "modified",
@@ -76,7 +71,7 @@ pub(super) fn write(tree: Tree<'_>, backup: &Backup) -> Result<(), Failure> {
             "item_id": file.item,
         })
     });
-    let created = backup.created.iter().map(|path| format!("{}{path}", layout::PREFIX));
+    let created = backup.created.iter().map(|path| format!("{prefix}{path}"));
     let mut manifest = json!({
         "schema_version": 1,
         "session_id": backup.id,
@@ -87,7 +82,7 @@ pub(super) fn write(tree: Tree<'_>, backup: &Backup) -> Result<(), Failure> {
     if !backup.created.is_empty() {
         manifest["created"] = created.collect::<Value>();
     }
-    tree.write(&format!("{}/manifest.json", backup.directory()), json::pretty(&manifest))
+    tree.write(&format!("{}/manifest.json", directory(tree, &backup.id)), json::pretty(&manifest))
 }
 
 /// Reads a manifest.
@@ -95,7 +90,7 @@ pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
     if !layout::is_safe_name(id) {
         return Err(Unusable::Unknown);
     }
-    let directory = directory(id);
+    let directory = directory(tree, id);
     let bytes = match tree.read(&format!("{directory}/manifest.json"), LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) if tree.stat(&directory)?.is_none() => {
@@ -114,11 +109,11 @@ pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
     let created_at = fields.string("created_at").unwrap_or_default().to_owned();
     let reason = fields.string("reason").unwrap_or_default().to_owned();
     let files = fields.required("files", "a list of files of this directory", |files| {
-        files.as_array()?.iter().map(file).collect::<Option<Vec<File>>>()
+        files.as_array()?.iter().map(|it| file(tree, it)).collect::<Option<Vec<File>>>()
     });
     let created = fields.optional("created", "a list of paths in this directory", |paths| {
         let paths = json::strings(paths)?;
-        paths.iter().map(|path| own_path(path)).collect::<Option<Vec<String>>>()
+        paths.iter().map(|path| own_path(tree, path)).collect::<Option<Vec<String>>>()
     });
     match (fields.problems(), files) {
         (None, Some(files)) => Ok(Backup {
@@ -135,10 +130,10 @@ pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
     }
 }
 
-fn file(value: &Value) -> Option<File> {
+fn file(tree: Tree<'_>, value: &Value) -> Option<File> {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     Some(File {
-        path: own_path(text("original_path")?)?,
+        path: own_path(tree, text("original_path")?)?,
         stored: text("backup_path")?.to_owned(),
         operation: match text("operation")? {
             "modified" => Operation::Modified,
@@ -152,7 +147,7 @@ fn file(value: &Value) -> Option<File> {
 
 /// A path of a manifest, from `.wreckit`. Whatever else it may be is the file system's to refuse: it
 /// reaches nothing outside.
-fn own_path(path: &str) -> Option<String> {
-    let path = path.strip_prefix(layout::PREFIX)?;
-    (!is_ours(path)).then(|| path.to_owned())
+fn own_path(tree: Tree<'_>, path: &str) -> Option<String> {
+    let path = path.strip_prefix(tree.place().prefix)?;
+    (!is_ours(tree, path)).then(|| path.to_owned())
 }

@@ -19,6 +19,8 @@ use crate::tree::{Failure, Tree};
 
 /// So many backups are kept.
 const KEPT: usize = 10;
+/// The reason of a backup that is made before a feature is changed.
+pub const FEATURE: &str = "feature";
 /// A larger file cannot be copied; it can still be moved.
 const FILE_LIMIT: u64 = 96 << 20;
 
@@ -81,15 +83,15 @@ pub fn check(tree: Tree<'_>, id: &str) -> Result<(), Unusable> {
     manifest::read(tree, id).map(drop)
 }
 
-/// What no backup is of and nothing is restored over: the lock and the backups.
-fn is_ours(path: &str) -> bool {
+/// What no backup is of and nothing is restored over: the locks and the backups.
+fn is_ours(tree: Tree<'_>, path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    [layout::LOCK, layout::BACKUPS].contains(&first)
+    tree.place().kept_out.contains(&first)
 }
 
 /// The names of the backups, the newest first: they are times, so their order is that of time.
 fn names(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
-    let entries = tree.list(layout::BACKUPS)?;
+    let entries = tree.list(tree.place().backups)?;
     let directories = entries.into_iter().filter(|entry| entry.kind == Kind::Directory);
     Ok(directories
         .map(|entry| entry.name)
@@ -100,11 +102,24 @@ fn names(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
 
 /// Removes the oldest backups beyond those that are kept. What is in use stays, whatever its name
 /// says of its age, and so does what is no backup.
+///
+/// What is kept of a feature before each of its changes is counted for each feature by itself: one
+/// that is worked on takes no place of another's, or of a repair's.
 fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
-    let backups = all(tree)?.into_iter().map(|backup| backup.id);
-    let old = backups.filter(|id| !in_use.contains(&id.as_str())).skip(KEPT - in_use.len());
+    let backups = all(tree)?;
+    let group = |backup: &Backup| {
+        let path = || backup.files.first().map(|file| file.path.clone());
+        (backup.reason == FEATURE).then(path)
+    };
+    let newest = backups.iter().find(|backup| in_use.contains(&backup.id.as_str())).map(group);
+    let backups = backups.iter().filter(|backup| Some(group(backup)) == newest);
+    let old: Vec<String> = backups
+        .map(|backup| backup.id.clone())
+        .filter(|id| !in_use.contains(&id.as_str()))
+        .skip(KEPT.saturating_sub(in_use.len()))
+        .collect();
     for id in old {
-        remove_all(tree, &format!("{}/{id}", layout::BACKUPS))?;
+        remove_all(tree, &manifest::directory(tree, &id))?;
     }
     Ok(())
 }

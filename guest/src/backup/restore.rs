@@ -6,7 +6,7 @@ use super::{FILE_LIMIT, Unusable};
 use crate::capabilities::{Kind, Replacement};
 use crate::journal;
 use crate::layout;
-use crate::tree::{Failure, Tree, failed};
+use crate::tree::{Failure, Tree};
 
 /// What a restoration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
     keeper.keep(&copied)?;
 
     for file in &there {
-        put_back(&keeper, &format!("{}/{}", backup.directory(), file.stored), &file.path)?;
+        put_back(&keeper, &format!("{}/{}", manifest::directory(tree, &backup.id), file.stored), &file.path)?;
     }
     let mut files: Vec<String> = there.into_iter().map(|file| file.path.clone()).collect();
     for path in made {
@@ -58,7 +58,7 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
 fn stored<'b>(tree: Tree<'_>, backup: &'b Backup) -> Result<Vec<&'b File>, Unusable> {
     let mut there = Vec::new();
     for file in &backup.files {
-        let stored = format!("{}/{}", backup.directory(), file.stored);
+        let stored = format!("{}/{}", manifest::directory(tree, &backup.id), file.stored);
         match (tree.stat(&stored)?, tree.stat(&file.path)?) {
             (Some(_), _) => there.push(file),
             // The backup was cut off before this file came into it, and was changed.
@@ -120,7 +120,7 @@ fn put_back(keeper: &Keeper<'_>, stored: &str, path: &str) -> Result<(), Failure
     if (kind, in_the_way) == (Some(Kind::Directory), Some(Kind::Directory)) {
         return Ok(());
     }
-    match tree.read(stored, FILE_LIMIT).map_err(failed("read", stored)) {
+    match tree.read(stored, FILE_LIMIT).map_err(tree.failed("read", stored)) {
         Ok(contents) if kind == Some(Kind::File) => {
             if in_the_way.is_some() {
                 tree.remove(path)?;

@@ -1,0 +1,201 @@
+//! Giving a feature up, and reopening it.
+
+use serde_json::{Value, json};
+
+use super::document::{Document, PhaseStatus};
+use super::store::{change, locked, read, text};
+use super::{Changed, FeatureError};
+use crate::capabilities::Kind;
+use crate::tree::{Failure, Tree};
+
+/// Why a feature is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Reason {
+    UserRequest,
+    RepeatedEscalations,
+    CriticalSecurity,
+    UnrecoverableError,
+    CostExceeded,
+}
+
+impl Reason {
+    /// As in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::UserRequest => "user_request",
+            Reason::RepeatedEscalations => "repeated_escalations",
+            Reason::CriticalSecurity => "critical_security",
+            Reason::UnrecoverableError => "unrecoverable_error",
+            Reason::CostExceeded => "cost_exceeded",
+        }
+    }
+}
+
+/// What becomes of what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Everything stays, and the feature can be reopened.
+    KeepEverything,
+    /// The worktree is removed, the feature's documents stay.
+    KeepArtifacts,
+    /// The worktree goes back to the commit before the feature.
+    Rollback,
+    /// The worktree and the feature's directory are removed.
+    FullCleanup,
+}
+
+impl Cleanup {
+    /// As in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cleanup::KeepEverything => "keep_everything",
+            Cleanup::KeepArtifacts => "keep_artifacts",
+            Cleanup::Rollback => "rollback",
+            Cleanup::FullCleanup => "full_cleanup",
+        }
+    }
+}
+
+/// A feature that was not aborted.
+pub(super) fn nothing() -> Value {
+    json!({
+        "aborted": false,
+        "abort_reason": null,
+        "abort_phase": null,
+        "abort_timestamp": null,
+        "cleanup_choice": null,
+        "cleanup_performed": false,
+        "can_resume": false,
+        "pre_abort_commit": null,
+    })
+}
+
+/// Gives a feature up. `commit` is where its worktree stands now. The caller then cleans up as was
+/// chosen, and says so by [`cleaned`]; an abort whose cleanup did not succeed may be repeated.
+pub fn abort(
+    tree: Tree<'_>,
+    feature: &str,
+    reason: Reason,
+    cleanup: Cleanup,
+    commit: Option<&str>,
+) -> Result<Changed, FeatureError> {
+    let now = tree.now();
+    change(tree, feature, |document| {
+        check(document, cleanup)?;
+        let is_repeated = document.is_aborted();
+        let phase = document
+            .in_status(&PhaseStatus::InProgress)
+            .first()
+            .map_or(document.text("current_phase"), |phase| *phase)
+            .to_owned();
+        let info = document.part_mut("abort_info")?;
+        info.insert("aborted".to_owned(), json!(true));
+        info.insert("abort_reason".to_owned(), json!(reason.name()));
+        if !is_repeated {
+            info.insert("abort_phase".to_owned(), json!(phase));
+            info.insert("abort_timestamp".to_owned(), json!(now.to_string()));
+            info.insert("pre_abort_commit".to_owned(), json!(commit));
+        }
+        info.insert("cleanup_choice".to_owned(), json!(cleanup.name()));
+        let keeps = cleanup == Cleanup::KeepEverything;
+        // Nothing is to be done then, and so it is done.
+        info.insert("cleanup_performed".to_owned(), json!(keeps));
+        info.insert("can_resume".to_owned(), json!(keeps));
+        if !is_repeated && let Some(fields) = document.phase_mut(&phase) {
+            fields.insert("status".to_owned(), json!(PhaseStatus::Aborted.name()));
+        }
+        document.set("status", PhaseStatus::Aborted.name());
+        Ok(format!("aborted at {phase} ({}, {})", reason.name(), cleanup.name()))
+    })
+}
+
+fn check(document: &Document, cleanup: Cleanup) -> Result<(), FeatureError> {
+    let illegal = |message: String| {
+        Err(FeatureError::Illegal { message, legal: super::moves::legal(document) })
+    };
+    if document.status() == PhaseStatus::Complete {
+        return illegal("the feature is complete: there is nothing to abort".to_owned());
+    }
+    if document.is_aborted() {
+        let info = document.part("abort_info");
+        let is_done = info.and_then(|info| info.get("cleanup_performed")) != Some(&json!(false));
+        let choice = info.and_then(|info| info.get("cleanup_choice")).and_then(Value::as_str);
+        if is_done {
+            return illegal("the feature was aborted before".to_owned());
+        }
+        if choice != Some(cleanup.name()) {
+            return illegal(format!(
+                "the feature was aborted before with the cleanup {}: only that can be repeated",
+                choice.unwrap_or("of nobody")
+            ));
+        }
+    }
+    let worktree = document.part("worktree");
+    let commit = worktree.and_then(|it| it.get("pre_feature_commit")).and_then(Value::as_str);
+    if cleanup == Cleanup::Rollback && commit.is_none() {
+        return illegal(
+            "there is nothing to roll back to: the feature has no worktree with a `pre_feature_commit`"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Records that the cleanup of an abort was carried out. With `full_cleanup` the feature's directory
+/// is removed: there is nothing left to record it in.
+pub fn cleaned(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
+    let (id, document) = read(tree, feature)?;
+    let info = document.part("abort_info");
+    let choice = info.and_then(|info| info.get("cleanup_choice")).and_then(Value::as_str);
+    if !document.is_aborted() {
+        return Err(FeatureError::Illegal {
+            message: "the feature was not aborted: there is nothing to clean up".to_owned(),
+            legal: super::moves::legal(&document),
+        });
+    }
+    if choice == Some(Cleanup::FullCleanup.name()) {
+        return locked(tree, || {
+            remove_all(tree, &id)?;
+            Ok(Changed { message: format!("removed {id}"), document: text(&document), id: id.clone() })
+        });
+    }
+    change(tree, &id, |document| {
+        document.part_mut("abort_info")?.insert("cleanup_performed".to_owned(), json!(true));
+        Ok("cleaned up".to_owned())
+    })
+}
+
+/// Removes a directory. What is a link is removed, never what it leads to. The document goes last: as
+/// long as it is there, the cleanup can be repeated.
+fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
+    let mut entries = tree.list(directory)?;
+    entries.sort_by_key(|entry| entry.name == "progress.json");
+    for entry in entries {
+        let path = format!("{directory}/{}", entry.name);
+        match entry.kind {
+            Kind::Directory => remove_all(tree, &path)?,
+            Kind::File | Kind::Link | Kind::Other => tree.remove(&path)?,
+        }
+    }
+    tree.remove(directory)
+}
+
+/// The phase at which an aborted feature can go on; `None` if it was not aborted, or cannot.
+pub(super) fn resumable_phase(document: &Document) -> Option<&str> {
+    let info = document.part("abort_info").filter(|_| document.is_aborted())?;
+    let can_resume = info.get("can_resume").and_then(Value::as_bool) == Some(true);
+    let phase = info.get("abort_phase").and_then(Value::as_str)?;
+    (can_resume && document.phase(phase).is_some()).then_some(phase)
+}
+
+/// An aborted feature goes on. What is known of the abort stays, as history. True if it was aborted.
+pub(super) fn reopen(document: &mut Document) -> Result<bool, FeatureError> {
+    if !document.is_aborted() {
+        return Ok(false);
+    }
+    let info = document.part_mut("abort_info")?;
+    info.insert("aborted".to_owned(), json!(false));
+    info.insert("can_resume".to_owned(), json!(false));
+    Ok(true)
+}

@@ -1,0 +1,181 @@
+//! Finding, reading and changing the files of features.
+
+use serde_json::{Value, json};
+
+use super::document::Document;
+use super::{Changed, FeatureError};
+use crate::backup::{Cause, FEATURE, Keeper};
+use crate::capabilities::{FsError, Kind, LockOutcome};
+use crate::layout;
+use crate::lock::Holder;
+use crate::select::Unresolved;
+use crate::tree::{Failure, Tree};
+
+/// A larger file is damage.
+pub(super) const LIMIT: u64 = 16 << 20;
+/// More candidates than this help nobody.
+const MOST_CANDIDATES: usize = 10;
+
+/// A feature in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its id: the name of its directory.
+    pub id: String,
+    /// Its document, or what is wrong with it.
+    pub document: Result<Document, String>,
+}
+
+/// The file of a feature.
+pub(super) fn progress_file(id: &str) -> String {
+    format!("{id}/progress.json")
+}
+
+/// Every feature, sorted by id.
+pub fn list(tree: Tree<'_>) -> Result<Vec<Entry>, Failure> {
+    Ok(ids(tree)?
+        .into_iter()
+        .map(|id| {
+            let document = match load(tree, &id) {
+                Ok(document) => Ok(document),
+                Err(FeatureError::Corrupt(problem)) => Err(problem),
+                Err(FeatureError::Storage(failure)) => Err(failure.to_string()),
+                Err(_) => Err("it cannot be used".to_owned()),
+            };
+            Entry { id, document }
+        })
+        .collect())
+}
+
+/// The directories that may be a feature's.
+pub(super) fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
+    let entries = tree.list(".")?;
+    let directories = entries.into_iter().filter(|entry| {
+        entry.kind == Kind::Directory && is_id(&entry.name)
+    });
+    Ok(directories.map(|entry| entry.name).collect())
+}
+
+/// A name that a feature's directory may have: nothing that leads elsewhere or is hidden.
+fn is_id(name: &str) -> bool {
+    (1..=200).contains(&name.len())
+        && !name.starts_with(['.', '-'])
+        && !name.contains(['/', '\\', char::REPLACEMENT_CHARACTER])
+        && !name.chars().any(char::is_control)
+}
+
+/// The feature that is meant: its id, or an unambiguous beginning of it.
+pub fn resolve(tree: Tree<'_>, given: &str) -> Result<String, FeatureError> {
+    let ids = ids(tree)?;
+    if let Some(id) = ids.iter().find(|id| *id == given) {
+        return Ok(id.clone());
+    }
+    let fitting: Vec<String> =
+        ids.iter().filter(|id| !given.is_empty() && id.starts_with(given)).cloned().collect();
+    let ambiguous = fitting.len() > 1;
+    match <[String; 1]>::try_from(fitting) {
+        Ok([id]) => Ok(id),
+        Err(fitting) => {
+            let candidates = if ambiguous { fitting } else { ids };
+            Err(FeatureError::Unknown(Unresolved {
+                given: given.to_owned(),
+                candidates: candidates.into_iter().take(MOST_CANDIDATES).collect(),
+                ambiguous,
+            }))
+        }
+    }
+}
+
+/// The document of a feature.
+pub fn read(tree: Tree<'_>, given: &str) -> Result<(String, Document), FeatureError> {
+    let id = resolve(tree, given)?;
+    let document = load(tree, &id)?;
+    Ok((id, document))
+}
+
+/// Reads and checks a feature's file. An empty one is damage, never "new".
+pub(super) fn load(tree: Tree<'_>, id: &str) -> Result<Document, FeatureError> {
+    let path = progress_file(id);
+    let place = format!("{}{path}", tree.place().prefix);
+    let bytes = tree.read(&path, LIMIT).map_err(|error| match error {
+        FsError::NotFound => FeatureError::Corrupt(format!("{place} is missing")),
+        error => FeatureError::Storage(tree.failed("read", &path)(error)),
+    })?;
+    let document = serde_json::from_slice::<Value>(&bytes)
+        .map_err(|error| FeatureError::Corrupt(format!("{place} has invalid JSON: {error}")))?;
+    Document::from_json(document)
+        .map_err(|problem| FeatureError::Corrupt(format!("{place} is invalid: {problem}")))
+}
+
+/// Changes a feature: reads it, lets `change` say what it comes to and how that is told, and writes
+/// it. One change at a time; who comes second is told.
+pub(super) fn change(
+    tree: Tree<'_>,
+    given: &str,
+    change: impl FnOnce(&mut Document) -> Result<String, FeatureError>,
+) -> Result<Changed, FeatureError> {
+    locked(tree, || {
+        let (id, mut document) = read(tree, given)?;
+        let before = document.clone();
+        let in_file = |error| match error {
+            FeatureError::Corrupt(problem) => {
+                let place = format!("{}{}", tree.place().prefix, progress_file(&id));
+                FeatureError::Corrupt(format!("{place} is invalid: {problem}"))
+            }
+            error => error,
+        };
+        let message = change(&mut document).map_err(in_file)?;
+        if document != before {
+            document.set("updated", tree.now().to_string());
+            save(tree, &id, &document)?;
+        }
+        Ok(Changed { document: text(&document), id, message })
+    })
+}
+
+/// Writes a feature's file; the one before is in a backup.
+fn save(tree: Tree<'_>, id: &str, document: &Document) -> Result<(), Failure> {
+    let keeper = Keeper::new(tree, FEATURE);
+    keeper.because(Cause::new("FEATURE_CHANGED", Some(id)));
+    keeper.tree().write(&progress_file(id), document.to_bytes())?;
+    keeper.finish().map(drop)
+}
+
+/// Does something while nobody else changes a feature. The lock is never waited for here: the caller
+/// tries again.
+pub(super) fn locked<T>(
+    tree: Tree<'_>,
+    work: impl FnOnce() -> Result<T, FeatureError>,
+) -> Result<T, FeatureError> {
+    lock(tree, layout::FEATURE_LOCK, true)?;
+    let result = work();
+    unlock(tree, layout::FEATURE_LOCK)?;
+    result
+}
+
+pub(super) fn lock(tree: Tree<'_>, path: &str, momentary: bool) -> Result<(), FeatureError> {
+    let identity = tree.current_process();
+    let note = json!({"pid": identity.pid, "since": tree.now().to_string()});
+    let outcome = tree.lock(path, note.to_string().as_bytes()).map_err(tree.failed("lock", path))?;
+    match outcome {
+        LockOutcome::Acquired => Ok(()),
+        LockOutcome::Held(note) => {
+            let note: Value = serde_json::from_slice(&note).unwrap_or_default();
+            Err(FeatureError::Busy(Box::new(Holder {
+                pid: note.get("pid").and_then(crate::json::integer),
+                since: note.get("since").and_then(Value::as_str).map(str::to_owned),
+                locked: true,
+                momentary,
+                ..Holder::default()
+            })))
+        }
+    }
+}
+
+pub(super) fn unlock(tree: Tree<'_>, path: &str) -> Result<(), Failure> {
+    tree.unlock(path).map_err(tree.failed("unlock", path))
+}
+
+/// As JSON text.
+pub(super) fn text(document: &Document) -> String {
+    String::from_utf8(document.to_bytes()).unwrap_or_default()
+}
