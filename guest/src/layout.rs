@@ -12,8 +12,7 @@ pub struct Place {
 }
 
 /// `.wreckit`.
-pub const STATE: Place =
-    Place { prefix: PREFIX, backups: "backups", kept_out: &[LOCK, "backups"] };
+pub const STATE: Place = Place { prefix: PREFIX, backups: "backups", kept_out: &[LOCK, "backups"] };
 /// The features of a repository.
 pub const FEATURES: Place = Place {
     prefix: ".claude/.output/features/",

@@ -131,4 +131,3 @@ impl<'c> Tree<'c> {
         self.capabilities.read_at(path, offset, length).map_err(self.failed("read", path))
     }
 }
-

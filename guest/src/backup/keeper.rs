@@ -168,7 +168,8 @@ impl<'c> Keeper<'c> {
         let mut bytes = 0;
         for path in paths {
             let modified = self.inner.stat(path)?.map(|metadata| metadata.modified);
-            let contents = self.inner.read(path, FILE_LIMIT).map_err(self.inner.failed("read", path))?;
+            let contents =
+                self.inner.read(path, FILE_LIMIT).map_err(self.inner.failed("read", path))?;
             bytes += contents.len();
             group.push(Replacement { path: self.place(path)?, contents, modified });
             if group.len() == GROUP || bytes > GROUP_BYTES {

@@ -42,7 +42,11 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
     keeper.keep(&copied)?;
 
     for file in &there {
-        put_back(&keeper, &format!("{}/{}", manifest::directory(tree, &backup.id), file.stored), &file.path)?;
+        put_back(
+            &keeper,
+            &format!("{}/{}", manifest::directory(tree, &backup.id), file.stored),
+            &file.path,
+        )?;
     }
     let mut files: Vec<String> = there.into_iter().map(|file| file.path.clone()).collect();
     for path in made {

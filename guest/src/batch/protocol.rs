@@ -13,7 +13,7 @@ pub struct Attempt {
     /// Which call in this start.
     pub call: u32,
     /// `run`, or the phase of the item.
-    pub phase: &'static str,
+    pub phase: String,
     /// The story to work on.
     pub story: Option<String>,
     /// Its title.

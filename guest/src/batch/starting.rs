@@ -177,7 +177,7 @@ fn call(hand: &mut Hand, id: String, item: Item, run_directory: &str) -> Attempt
     Attempt {
         number: hand.attempt,
         call: hand.calls,
-        phase,
+        phase: phase.to_owned(),
         story,
         title: item.title,
         overview: item.overview,

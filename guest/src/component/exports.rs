@@ -2,6 +2,7 @@
 
 mod batch;
 mod doctor;
+mod feature;
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -21,15 +22,26 @@ thread_local! {
     static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
 }
 
-/// The tree of the instance. A panic from here on reaches the user before the trap does.
+/// The tree of an instance over `.wreckit`.
 fn tree() -> Tree<'static> {
+    hear_panics();
+    Tree::new(&Imports)
+}
+
+/// The tree of an instance over the features of a repository.
+fn features() -> Tree<'static> {
+    hear_panics();
+    Tree::of(&Imports, &crate::layout::FEATURES)
+}
+
+/// A panic from here on reaches the user before the trap does.
+fn hear_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
             Imports.log(Level::Error, &format!("the component panicked: {panic}"))
         }));
     });
-    Tree::new(&Imports)
 }
 
 impl From<Failure> for wit::StorageFailure {

@@ -91,6 +91,12 @@ codes! {
     OrphanedTempFile = "ORPHANED_TEMP_FILE", Warning, Fix("moves it into a backup");
     OrphanedAgent = "ORPHANED_AGENT", Warning,
         Fix("ends it, and so does the next run, before it starts anything");
+    FeatureProgressCorrupt = "FEATURE_PROGRESS_CORRUPT", Error,
+        Fix("brings it back from its newest good backup");
+    FeatureArtifactMissing = "FEATURE_ARTIFACT_MISSING", Warning,
+        Hand("bring the file back, or correct `artifacts` in progress.json");
+    FeatureInconsistent = "FEATURE_INCONSISTENT", Warning,
+        Hand("`wreckit-host feature show` tells what is there; correct progress.json");
     LockUnusable = "LOCK_UNUSABLE", Error,
         Hand("no batch can start: move what stands there out of the way");
 }

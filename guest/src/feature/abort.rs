@@ -157,7 +157,11 @@ pub fn cleaned(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
     if choice == Some(Cleanup::FullCleanup.name()) {
         return locked(tree, || {
             remove_all(tree, &id)?;
-            Ok(Changed { message: format!("removed {id}"), document: text(&document), id: id.clone() })
+            Ok(Changed {
+                message: format!("removed {id}"),
+                document: text(&document),
+                id: id.clone(),
+            })
         });
     }
     change(tree, &id, |document| {

@@ -73,9 +73,7 @@ impl Document {
             let is_phase = |phase: &Value| phase.get("status").is_some_and(Value::is_string);
             phases.as_object().filter(|phases| phases.values().all(is_phase))
         });
-        for key in
-            ["artifacts", "metadata", "abort_info", "feedback_loop", "metrics", "worktree"]
-        {
+        for key in ["artifacts", "metadata", "abort_info", "feedback_loop", "metrics", "worktree"] {
             fields.optional(key, "an object or null", |value| {
                 (value.is_object() || value.is_null()).then_some(())
             });
@@ -127,7 +125,10 @@ impl Document {
 
     /// The phases with this status, in their order.
     pub fn in_status(&self, status: &PhaseStatus) -> Vec<&str> {
-        self.phases().filter(|(_, phase)| status_of(phase) == *status).map(|(name, _)| name).collect()
+        self.phases()
+            .filter(|(_, phase)| status_of(phase) == *status)
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// The first phase that is not complete.
@@ -163,9 +164,7 @@ pub(super) fn object_in<'m>(
     if value.is_null() {
         *value = json!({});
     }
-    value
-        .as_object_mut()
-        .ok_or_else(|| FeatureError::Corrupt(format!("`{key}` must be an object")))
+    value.as_object_mut().ok_or_else(|| FeatureError::Corrupt(format!("`{key}` must be an object")))
 }
 
 /// A list in an object, which is made if it is missing.

@@ -146,10 +146,7 @@ fn streak(
 }
 
 /// One more escalation to the user.
-pub(super) fn escalate(
-    metrics: &mut Map<String, Value>,
-    reason: &str,
-) -> Result<(), FeatureError> {
+pub(super) fn escalate(metrics: &mut Map<String, Value>, reason: &str) -> Result<(), FeatureError> {
     let escalations = object_in(metrics, "escalations")?;
     number::count(escalations, "to_user", 1)?;
     list_in(escalations, "reasons")?.push(json!(reason));

@@ -23,11 +23,8 @@ const ESTIMATES: [(&str, u64); 9] = [
 
 /// Prices in US dollars for a million tokens, in and out, as of May 2025; `pricing` in the
 /// configuration says what they are now. A name stands for the models that begin with it.
-const PRICES: [(&str, f64, f64); 3] = [
-    ("claude-sonnet-4", 3.0, 15.0),
-    ("claude-opus-4", 15.0, 75.0),
-    ("claude-haiku-4", 0.25, 1.25),
-];
+const PRICES: [(&str, f64, f64); 3] =
+    [("claude-sonnet-4", 3.0, 15.0), ("claude-opus-4", 15.0, 75.0), ("claude-haiku-4", 0.25, 1.25)];
 
 /// What a million tokens of a model cost.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,7 +109,8 @@ pub fn record(
     feature: &str,
     measurements: &Measurements,
 ) -> Result<Changed, FeatureError> {
-    if *measurements == (Measurements { prices: measurements.prices.clone(), ..Default::default() }) {
+    if *measurements == (Measurements { prices: measurements.prices.clone(), ..Default::default() })
+    {
         return Err(FeatureError::Invalid("there is nothing to record".to_owned()));
     }
     if measurements.model.is_some() && measurements.tokens.is_empty() {
@@ -215,8 +213,9 @@ fn spend(
         number::add(of_model, "cost_usd", spent, number::MONEY)?;
         number::add(cost, "estimated_cost_usd", spent, number::MONEY)?;
         if !cost.contains_key("note") {
-            let note =
-                format!("Estimates based on ${of_input}/1M input, ${of_output}/1M output for {model}");
+            let note = format!(
+                "Estimates based on ${of_input}/1M input, ${of_output}/1M output for {model}"
+            );
             cost.insert("note".to_owned(), json!(note));
         }
     }
@@ -230,7 +229,8 @@ fn price(model: &str, given: &[Price]) -> Option<Price> {
         let fitting = prices.into_iter().filter(|price| model.starts_with(&price.model));
         fitting.max_by_key(|price| price.model.len())
     };
-    let known = PRICES.map(|(model, input, output)| Price { model: model.to_owned(), input, output });
+    let known =
+        PRICES.map(|(model, input, output)| Price { model: model.to_owned(), input, output });
     longest(given.to_vec()).or_else(|| longest(known.to_vec()))
 }
 
@@ -286,7 +286,13 @@ mod tests {
         assert_eq!(known("claude-haiku-4"), Some(("claude-haiku-4".to_owned(), 0.25)));
         assert_eq!(known("gpt-x"), None);
         let given = [Price { model: "claude-opus-4-9".to_owned(), input: 5.0, output: 25.0 }];
-        assert_eq!(model(price("claude-opus-4-9", &given)), Some(("claude-opus-4-9".to_owned(), 5.0)));
-        assert_eq!(model(price("claude-opus-4-1", &given)), Some(("claude-opus-4".to_owned(), 15.0)));
+        assert_eq!(
+            model(price("claude-opus-4-9", &given)),
+            Some(("claude-opus-4-9".to_owned(), 5.0))
+        );
+        assert_eq!(
+            model(price("claude-opus-4-1", &given)),
+            Some(("claude-opus-4".to_owned(), 15.0))
+        );
     }
 }

@@ -5,12 +5,14 @@
 
 mod abort;
 mod create;
+pub mod doctor;
 mod document;
 mod feedback;
 mod metrics;
 mod moves;
 mod number;
 mod resume;
+mod run;
 mod store;
 mod summary;
 #[cfg(test)]
@@ -23,6 +25,7 @@ pub use feedback::{Iteration, Verdict, iterate};
 pub use metrics::{Measurements, Price, Validation, record};
 pub use moves::{Details, Move, make_move};
 pub use resume::resume;
+pub use run::{Run, RunOptions, open_run};
 pub use store::{Entry, list, read, resolve};
 pub use summary::summary;
 

@@ -104,9 +104,7 @@ fn check(
     status: &PhaseStatus,
     step: Move,
 ) -> Result<(), FeatureError> {
-    let illegal = |message: String| {
-        Err(FeatureError::Illegal { message, legal: legal(document) })
-    };
+    let illegal = |message: String| Err(FeatureError::Illegal { message, legal: legal(document) });
     if document.is_aborted() {
         return match (step, super::abort::resumable_phase(document)) {
             (Move::Start, Some(resumable)) if resumable == phase => Ok(()),
@@ -196,8 +194,8 @@ fn start(document: &mut Document, phase: &str, now: Timestamp) -> Result<String,
 
 fn complete(document: &mut Document, phase: &str, now: Timestamp) -> Result<String, FeatureError> {
     let Some(fields) = document.phase_mut(phase) else { return Ok(String::new()) };
-    let minutes = time_in(fields, "started_at")
-        .map_or(0.0, |started| now.since(started) as f64 / 60_000.0);
+    let minutes =
+        time_in(fields, "started_at").map_or(0.0, |started| now.since(started) as f64 / 60_000.0);
     let duration = number::of(minutes, number::MINUTES);
     fields.insert("status".to_owned(), json!(PhaseStatus::Complete.name()));
     fields.insert("completed_at".to_owned(), json!(now.to_string()));

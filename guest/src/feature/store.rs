@@ -49,9 +49,8 @@ pub fn list(tree: Tree<'_>) -> Result<Vec<Entry>, Failure> {
 /// The directories that may be a feature's.
 pub(super) fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
     let entries = tree.list(".")?;
-    let directories = entries.into_iter().filter(|entry| {
-        entry.kind == Kind::Directory && is_id(&entry.name)
-    });
+    let directories =
+        entries.into_iter().filter(|entry| entry.kind == Kind::Directory && is_id(&entry.name));
     Ok(directories.map(|entry| entry.name).collect())
 }
 
@@ -142,20 +141,21 @@ fn save(tree: Tree<'_>, id: &str, document: &Document) -> Result<(), Failure> {
 
 /// Does something while nobody else changes a feature. The lock is never waited for here: the caller
 /// tries again.
-pub(super) fn locked<T>(
+pub(super) fn locked<T, E: From<FeatureError>>(
     tree: Tree<'_>,
-    work: impl FnOnce() -> Result<T, FeatureError>,
-) -> Result<T, FeatureError> {
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     lock(tree, layout::FEATURE_LOCK, true)?;
     let result = work();
-    unlock(tree, layout::FEATURE_LOCK)?;
+    unlock(tree, layout::FEATURE_LOCK).map_err(FeatureError::from)?;
     result
 }
 
 pub(super) fn lock(tree: Tree<'_>, path: &str, momentary: bool) -> Result<(), FeatureError> {
     let identity = tree.current_process();
     let note = json!({"pid": identity.pid, "since": tree.now().to_string()});
-    let outcome = tree.lock(path, note.to_string().as_bytes()).map_err(tree.failed("lock", path))?;
+    let outcome =
+        tree.lock(path, note.to_string().as_bytes()).map_err(tree.failed("lock", path))?;
     match outcome {
         LockOutcome::Acquired => Ok(()),
         LockOutcome::Held(note) => {

@@ -29,15 +29,7 @@ impl wit::Guest for Component {
         let reports: Vec<Report> = reports.into_iter().map(Into::into).collect();
         SESSION.with_borrow_mut(|slot| {
             let session = slot.as_mut().ok_or(wit::SessionError::NotOpen)?;
-            let step = session.advance(tree(), &reports, slots as usize)?;
-            Ok(wit::Step {
-                start: step.start.into_iter().map(Into::into).collect(),
-                events: lines(&step.events),
-                wake_after: step.wake_after,
-                finished: step.finished,
-                paused_until: step.paused_until,
-                counts: step.counts.into(),
-            })
+            Ok(step(session.advance(tree(), &reports, slots as usize)?))
         })
     }
 
@@ -48,19 +40,9 @@ impl wit::Guest for Component {
         };
         SESSION.with_borrow_mut(|slot| {
             let session = slot.as_mut().ok_or(wit::SessionError::NotOpen)?;
-            let summary = session.close(tree(), reason)?;
+            let closed = session.close(tree(), reason)?;
             *slot = None;
-            Ok(wit::Summary {
-                session: summary.session,
-                completed: summary.completed,
-                failed: failures(summary.failed),
-                skipped: summary.skipped,
-                remaining: summary.remaining,
-                blocked: blocked(summary.blocked),
-                invalid: failures(summary.invalid),
-                resumable: summary.resumable,
-                events: lines(&summary.events),
-            })
+            Ok(summary(closed))
         })
     }
 
@@ -100,7 +82,32 @@ impl wit::Guest for Component {
     }
 }
 
-fn lines(events: &[Event]) -> Vec<wit::Json> {
+pub(super) fn step(step: batch::Step) -> wit::Step {
+    wit::Step {
+        start: step.start.into_iter().map(Into::into).collect(),
+        events: lines(&step.events),
+        wake_after: step.wake_after,
+        finished: step.finished,
+        paused_until: step.paused_until,
+        counts: step.counts.into(),
+    }
+}
+
+pub(super) fn summary(summary: batch::Summary) -> wit::Summary {
+    wit::Summary {
+        session: summary.session,
+        completed: summary.completed,
+        failed: failures(summary.failed),
+        skipped: summary.skipped,
+        remaining: summary.remaining,
+        blocked: blocked(summary.blocked),
+        invalid: failures(summary.invalid),
+        resumable: summary.resumable,
+        events: lines(&summary.events),
+    }
+}
+
+pub(super) fn lines(events: &[Event]) -> Vec<wit::Json> {
     events.iter().filter_map(|event| serde_json::to_string(event).ok()).collect()
 }
 
@@ -186,7 +193,7 @@ impl From<batch::Attempt> for wit::Attempt {
             item: attempt.item,
             number: attempt.number,
             call: attempt.call,
-            phase: attempt.phase.to_owned(),
+            phase: attempt.phase,
             story: attempt.story,
             title: attempt.title,
             overview: attempt.overview,

@@ -2,8 +2,8 @@
 
 use super::super::bindings::exports::wreckit::batch::doctor as wit;
 use super::{Component, tree};
-use crate::backup::{self, Unusable};
-use crate::doctor::{self, Diagnostic, Mended, RepairError, Severity};
+use crate::backup::{self, Backup, Restored, Unusable};
+use crate::doctor::{self, Diagnostic, Mended, RepairError, Severity, Treatment};
 use crate::layout;
 
 impl wit::Guest for Component {
@@ -12,27 +12,46 @@ impl wit::Guest for Component {
     }
 
     fn fix() -> Result<wit::Treatment, wit::RepairError> {
-        let treatment = doctor::fix(tree())?;
-        Ok(wit::Treatment {
+        Ok(doctor::fix(tree())?.into())
+    }
+
+    fn list_backups() -> Result<Vec<wit::Backup>, wit::StorageFailure> {
+        let backups = backup::all(tree())?.into_iter();
+        Ok(backups.map(|it| backup(it, layout::PREFIX)).collect())
+    }
+
+    fn restore(id: String) -> Result<wit::Restoration, wit::RepairError> {
+        Ok(restoration(doctor::restore(tree(), &id)?, layout::PREFIX))
+    }
+}
+
+/// Paths from the repository's root.
+fn from_root(paths: impl IntoIterator<Item = String>, prefix: &str) -> Vec<String> {
+    paths.into_iter().map(|path| format!("{prefix}{path}")).collect()
+}
+
+pub(super) fn restoration(restored: Restored, prefix: &str) -> wit::Restoration {
+    wit::Restoration { files: from_root(restored.files, prefix), backup: restored.backup }
+}
+
+pub(super) fn backup(backup: Backup, prefix: &str) -> wit::Backup {
+    wit::Backup {
+        id: backup.id,
+        created_at: backup.created_at,
+        reason: backup.reason,
+        files: from_root(backup.files.into_iter().map(|file| file.path), prefix),
+    }
+}
+
+impl From<Treatment> for wit::Treatment {
+    fn from(treatment: Treatment) -> Self {
+        wit::Treatment {
             found: diagnostics(treatment.found),
             fixes: treatment.fixes.into_iter().map(Into::into).collect(),
             left: diagnostics(treatment.left),
             backup: treatment.backup,
-        })
+        }
     }
-
-    fn list_backups() -> Result<Vec<wit::Backup>, wit::StorageFailure> {
-        Ok(backup::all(tree())?.into_iter().map(Into::into).collect())
-    }
-
-    fn restore(id: String) -> Result<wit::Restoration, wit::RepairError> {
-        let restored = doctor::restore(tree(), &id)?;
-        Ok(wit::Restoration { files: from_root(restored.files), backup: restored.backup })
-    }
-}
-
-fn from_root(paths: Vec<String>) -> Vec<String> {
-    paths.into_iter().map(|path| format!("{}{path}", layout::PREFIX)).collect()
 }
 
 fn diagnostics(list: Vec<Diagnostic>) -> Vec<wit::Diagnostic> {
@@ -63,17 +82,6 @@ impl From<Mended> for wit::Mended {
             fixed: mended.fixed,
             message: mended.message,
             backup: mended.backup.map(|(id, path)| wit::BackupReference { id, path }),
-        }
-    }
-}
-
-impl From<backup::Backup> for wit::Backup {
-    fn from(backup: backup::Backup) -> Self {
-        wit::Backup {
-            id: backup.id,
-            created_at: backup.created_at,
-            reason: backup.reason,
-            files: from_root(backup.files.into_iter().map(|file| file.path).collect()),
         }
     }
 }

@@ -1,0 +1,201 @@
+//! FEATURE_PROGRESS_CORRUPT, FEATURE_ARTIFACT_MISSING and FEATURE_INCONSISTENT.
+
+use serde_json::Value;
+
+use super::FeatureError;
+use super::document::{COMPLETE, Document, PhaseStatus, status_of, time_in};
+use super::resume::own_path;
+use super::store::{self, LIMIT, load, locked, progress_file};
+use crate::backup::{self, Cause, Keeper, Restored};
+use crate::doctor::{Code, Diagnostic, Mended, RepairError, Treatment};
+use crate::layout;
+use crate::tree::{Failure, Tree};
+
+/// Looks at every feature, and changes nothing.
+pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
+    let ids = match store::ids(tree) {
+        Ok(ids) => ids,
+        Err(failure) => {
+            let diagnostic = Diagnostic::new(Code::FeatureProgressCorrupt, failure.to_string());
+            return vec![diagnostic.by_hand("make it a directory that can be read")];
+        }
+    };
+    ids.iter().flat_map(|id| examine(tree, id)).collect()
+}
+
+fn examine(tree: Tree<'_>, id: &str) -> Vec<Diagnostic> {
+    match load(tree, id) {
+        Ok(document) => {
+            let mut found = missing_artifacts(tree, id, &document);
+            found.extend(contradictions(id, &document));
+            found
+        }
+        Err(FeatureError::Corrupt(problem)) => vec![corrupt(tree, id, problem)],
+        Err(FeatureError::Storage(failure)) => vec![corrupt(tree, id, failure.to_string())],
+        Err(_) => Vec::new(),
+    }
+}
+
+fn corrupt(tree: Tree<'_>, id: &str, problem: String) -> Diagnostic {
+    let diagnostic = Diagnostic::new(Code::FeatureProgressCorrupt, problem).of(id);
+    match newest_good(tree, id) {
+        Ok(Some(_)) => diagnostic.at(progress_file(id)),
+        Ok(None) | Err(_) => diagnostic
+            .by_hand("there is no good backup of it: correct the file, or remove the directory"),
+    }
+}
+
+/// The content of the newest backup of a feature's file that is sound.
+fn newest_good(tree: Tree<'_>, id: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
+    let path = progress_file(id);
+    for backup in backup::all(tree)? {
+        for file in backup.files.iter().filter(|file| file.path == path) {
+            let stored = format!("{}/{}/{}", tree.place().backups, backup.id, file.stored);
+            let Ok(bytes) = tree.read(&stored, LIMIT) else { continue };
+            let document = serde_json::from_slice::<Value>(&bytes).ok();
+            if document.is_some_and(|document| Document::from_json(document).is_ok()) {
+                return Ok(Some((backup.id, bytes)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What is outside of the features' directory cannot be seen from here.
+fn missing_artifacts(tree: Tree<'_>, id: &str, document: &Document) -> Vec<Diagnostic> {
+    let artifacts = document.part("artifacts").into_iter().flatten();
+    artifacts
+        .filter_map(|(name, path)| {
+            let path = path.as_str()?;
+            let is_missing = matches!(tree.stat(own_path(tree, path)?), Ok(None));
+            is_missing.then(|| {
+                let message = format!("artifact {name:?} is missing: there is no {path}");
+                Diagnostic::new(Code::FeatureArtifactMissing, message).of(id)
+            })
+        })
+        .collect()
+}
+
+/// Phases that contradict each other, or the current phase.
+fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut say = |message: String| {
+        found.push(Diagnostic::new(Code::FeatureInconsistent, message).of(id));
+    };
+    let working = document.in_status(&PhaseStatus::InProgress);
+    if working.len() > 1 {
+        say(format!("{} are in progress at once", working.join(" and ")));
+    }
+    let (current, status) = (document.text("current_phase"), document.status());
+    let open: Vec<&str> = document
+        .phases()
+        .filter(|(_, phase)| {
+            matches!(status_of(phase), PhaseStatus::Pending | PhaseStatus::InProgress)
+        })
+        .map(|(name, _)| name)
+        .collect();
+    match (document.phase_status(current), current) {
+        (None, COMPLETE) if status != PhaseStatus::Complete => {
+            say(format!("`current_phase` is {COMPLETE}, but `status` is {}", status.name()));
+        }
+        (None, COMPLETE) => {}
+        (None, _) => say(format!("`current_phase` is {current:?}, which is no phase")),
+        (Some(PhaseStatus::Complete), _) if status == PhaseStatus::InProgress => {
+            say(format!("`current_phase` is {current}, which is complete"));
+        }
+        (Some(_), _) => {
+            if let Some(other) =
+                working.first().filter(|_| working.len() == 1 && working[0] != current)
+            {
+                say(format!("`current_phase` is {current}, but {other} is in progress"));
+            }
+        }
+    }
+    if status == PhaseStatus::Complete && !open.is_empty() {
+        say(format!("`status` is complete, but {} is not", open.join(", ")));
+    }
+    for (name, phase) in document.phases() {
+        let (started, completed) = (time_in(phase, "started_at"), time_in(phase, "completed_at"));
+        if started.zip(completed).is_some_and(|(started, completed)| completed < started) {
+            say(format!("{name} was completed before it was started"));
+        }
+        if status_of(phase) == PhaseStatus::Pending && completed.is_some() {
+            say(format!("{name} is pending, but has a `completed_at`"));
+        }
+    }
+    if document.is_aborted() && status != PhaseStatus::Aborted {
+        say(format!("`abort_info.aborted` is true, but `status` is {}", status.name()));
+    }
+    found
+}
+
+/// Looks, and mends what it can.
+pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
+    alone(tree, || {
+        let found = diagnose(tree);
+        let keeper = Keeper::new(tree, "doctor-fix");
+        let fixes: Vec<Mended> = found
+            .iter()
+            .filter(|diagnostic| diagnostic.fixable)
+            .map(|diagnostic| mend(&keeper, diagnostic))
+            .collect();
+        let left = if fixes.is_empty() { found.clone() } else { diagnose(tree) };
+        let backup = keeper.finish()?;
+        Ok(Treatment { found, fixes, left, backup })
+    })
+}
+
+fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
+    let path = diagnostic.path.clone().unwrap_or_default();
+    let id = diagnostic.item.as_deref().unwrap_or_default();
+    keeper.because(Cause::new(diagnostic.code.name(), Some(id)));
+    let result = bring_back(keeper, id, &path);
+    let (fixed, message) = match result {
+        Ok(from) => (true, format!("Brought back progress.json from backup {from}")),
+        Err(failure) => (false, failure.to_string()),
+    };
+    let prefix = keeper.tree().place().prefix;
+    let backup = keeper.id().filter(|_| keeper.has(&path));
+    let backup = backup.map(|backup| (backup, format!("{prefix}{path}")));
+    Mended { diagnostic: diagnostic.clone(), fixed, message, backup }
+}
+
+fn bring_back(keeper: &Keeper<'_>, id: &str, path: &str) -> Result<String, Failure> {
+    let tree = keeper.tree();
+    let missing = || tree.failed("bring back", path)(crate::capabilities::FsError::NotFound);
+    let (from, contents) = newest_good(tree, id)?.ok_or_else(missing)?;
+    // What cannot be read cannot be copied: it is moved into the backup.
+    if tree.stat(path)?.is_some() && tree.read(path, LIMIT).is_err() {
+        tree.remove(path)?;
+    }
+    tree.write(path, contents)?;
+    Ok(from)
+}
+
+/// Puts every file of a backup back.
+pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
+    backup::check(tree, id).map_err(RepairError::Backup)?;
+    alone(tree, || backup::restore(tree, id).map_err(RepairError::Backup))
+}
+
+/// Does something beside which no feature is changed and none is run.
+fn alone<T>(
+    tree: Tree<'_>,
+    work: impl FnOnce() -> Result<T, RepairError>,
+) -> Result<T, RepairError> {
+    store::lock(tree, layout::RUN_LOCK, false)?;
+    let result = locked(tree, work);
+    store::unlock(tree, layout::RUN_LOCK)?;
+    result
+}
+
+impl From<FeatureError> for RepairError {
+    fn from(error: FeatureError) -> Self {
+        match error {
+            FeatureError::Storage(failure) => RepairError::Storage(failure),
+            FeatureError::Busy(holder) => RepairError::Busy(holder),
+            // A lock fails for no other reason.
+            _ => RepairError::Busy(Box::default()),
+        }
+    }
+}
