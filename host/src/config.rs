@@ -6,6 +6,8 @@ use cap_std::fs::Dir;
 use regex::bytes::Regex;
 use serde_json::{Map, Value};
 
+use crate::engine::feature::Price;
+
 /// A larger configuration is a mistake.
 const LIMIT: u64 = 1 << 20;
 
@@ -148,6 +150,25 @@ impl Config {
             unknown,
         })
     }
+}
+
+/// What models cost, by `pricing`: `{model: {"input": dollars, "output": dollars}}`, for a million
+/// tokens. A configuration that is damaged otherwise is no hindrance.
+pub(crate) fn prices(state: &Dir) -> Result<Vec<Price>, ConfigError> {
+    let mut document = read_object(state, FILE)?.unwrap_or_default();
+    if let Some(local) = read_object(state, LOCAL_FILE)? {
+        merge(&mut document, local);
+    }
+    let Some(pricing) = document.get("pricing") else { return Ok(Vec::new()) };
+    let price = |(model, price): (&String, &Value)| {
+        let dollars = |key: &str| price.get(key)?.as_f64().filter(|dollars| *dollars >= 0.0);
+        let (input, output) = dollars("input").zip(dollars("output"))?;
+        Some(Price { model: model.clone(), input, output })
+    };
+    let prices = pricing.as_object().map(|models| models.iter().map(price).collect());
+    prices.flatten().ok_or_else(|| {
+        invalid("`pricing` must be an object of models, each with `input` and `output`: dollars for a million tokens")
+    })
 }
 
 /// A first pause lasts a minute.

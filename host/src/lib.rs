@@ -10,6 +10,8 @@ pub mod engine;
 
 mod agents;
 mod config;
+mod features;
+mod git;
 mod imports;
 mod leftovers;
 mod liveness;

@@ -11,7 +11,7 @@ pub(crate) mod wasm;
 
 pub(crate) use output::{Output, Wanted};
 pub(crate) use process::{Ending, Process};
-pub(crate) use prompts::{DEFAULTS as PROMPTS, PromptError};
+pub(crate) use prompts::{DEFAULTS as PROMPTS, PromptError, Prompts};
 pub(crate) use strays::{Start, Strays};
 
 use std::ffi::OsString;
@@ -24,10 +24,9 @@ use regex::bytes::Regex;
 
 use self::log_file::LogFile;
 use self::process::Launch;
-use self::prompts::{Prompts, Surroundings};
+use self::prompts::Surroundings;
 use crate::config::{AgentConfig, Config};
 use crate::engine::batch::Attempt;
-use crate::repository::{Repository, STATE};
 use crate::{ambient, marker};
 
 /// An agent that can be started.
@@ -94,27 +93,26 @@ impl Agent {
     /// start in vain.
     pub(crate) fn new(
         config: &Config,
-        repository: &Repository,
+        root: &Path,
+        prompts: impl FnOnce() -> Result<Prompts, PromptError>,
         mock_delay: Duration,
     ) -> Result<Self, AgentError> {
         let kind = match &config.agent {
             AgentConfig::Mock => Kind::Mock { delay: mock_delay },
             AgentConfig::Command { command, args } => {
-                Kind::Command { program: find(command, &repository.root)?, args: args.clone() }
+                Kind::Command { program: find(command, root)?, args: args.clone() }
             }
             AgentConfig::Process { command, args, completion_signal } => Kind::Process {
-                program: find(command, &repository.root)?,
+                program: find(command, root)?,
                 args: args.clone(),
-                prompts: Box::new(Prompts::read(&repository.state)?),
+                prompts: Box::new(prompts()?),
                 surroundings: Surroundings {
                     base_branch: config.base_branch.clone(),
                     branch_prefix: config.branch_prefix.clone(),
                     completion_signal: completion_signal.clone(),
                 },
             },
-            AgentConfig::Wasm { component, args } => {
-                wasm_kind(repository.root.join(component), args.clone())?
-            }
+            AgentConfig::Wasm { component, args } => wasm_kind(root.join(component), args.clone())?,
         };
         Ok(Agent { kind, limits: config.limit_patterns.clone() })
     }
@@ -134,19 +132,20 @@ impl Agent {
         if let Kind::Mock { delay } = &self.kind {
             return Ok(Work::Mock { until: Instant::now() + *delay });
         }
-        let directory = place.root.join(STATE).join(&attempt.directory);
+        let directory = place.root.join(place.path).join(&attempt.directory);
         let directory = directory.to_string_lossy().into_owned();
-        let environment = [
-            (marker::ROOT, place.marker.to_owned()),
-            (marker::ITEM, attempt.item.clone()),
-            (marker::ATTEMPT, attempt.number.to_string()),
-            ("WRECKIT_ITEM_DIR", directory.clone()),
-            ("WRECKIT_SESSION_ID", place.session.to_owned()),
+        let mut environment: Vec<(&'static str, OsString)> = vec![
+            (marker::ROOT, place.marker.into()),
+            (marker::ITEM, attempt.item.clone().into()),
+            (marker::ATTEMPT, attempt.number.to_string().into()),
+            ("WRECKIT_ITEM_DIR", directory.clone().into()),
+            ("WRECKIT_SESSION_ID", place.session.into()),
         ];
-        let launch = Launch {
-            environment: environment.map(|(name, value)| (name, value.into())).into(),
-            ..self.launch(attempt, place, directory)?
-        };
+        if let Some(feature) = place.feature {
+            environment.push(("WRECKIT_FEATURE_ID", feature.id.clone().into()));
+            environment.push(("WRECKIT_PHASE", attempt.phase.clone().into()));
+        }
+        let launch = Launch { environment, ..self.launch(attempt, place, directory)? };
         let wanted = Wanted {
             signal: match &self.kind {
                 Kind::Process { surroundings, .. } => Some(surroundings.completion_signal.clone()),
@@ -174,22 +173,26 @@ impl Agent {
             input,
         };
         let root = place.root.to_string_lossy();
+        let worktree = place.feature.and_then(|feature| feature.worktree.as_deref());
+        let work_in = worktree.unwrap_or(place.root);
         let fill = |args: &[String]| -> Vec<OsString> {
             let values = [
-                ("id", attempt.item.as_str()),
+                ("id", place.feature.map_or(attempt.item.as_str(), |feature| &feature.id)),
                 ("title", &attempt.title),
+                ("phase", &attempt.phase),
                 ("dir", &directory),
                 ("root", &root),
             ];
             args.iter().map(|argument| template::fill(argument, &values).into()).collect()
         };
         Ok(match &self.kind {
-            Kind::Command { program, args } => launch(program, fill(args), place.root, None),
+            Kind::Command { program, args } => launch(program, fill(args), work_in, None),
             Kind::Process { program, args, prompts, surroundings } => {
-                let prompt =
-                    prompts.fill(attempt, surroundings, place.state, place.root, &directory)?;
+                let prompt = prompts.fill(attempt, surroundings, place, &directory)?;
                 let args = args.iter().map(OsString::from).collect();
-                launch(program, args, directory.as_ref(), Some(prompt.into_bytes()))
+                // Items are worked on in their directories, features where their code is.
+                let work_in = if place.feature.is_some() { work_in } else { directory.as_ref() };
+                launch(program, args, work_in, Some(prompt.into_bytes()))
             }
             #[cfg(feature = "compile")]
             Kind::Wasm { program, component, args } => {
@@ -221,12 +224,24 @@ fn wasm_kind(component: PathBuf, _: Vec<String>) -> Result<Kind, AgentError> {
     Err(AgentError::NoComponent { path: component, reason })
 }
 
+/// A feature whose phases are worked on.
+#[derive(Debug, Clone)]
+pub(crate) struct Feature {
+    pub(crate) id: String,
+    /// Where it is built, if not in the repository's root; absolute.
+    pub(crate) worktree: Option<PathBuf>,
+}
+
 /// Where agents work.
 pub(crate) struct Place<'a> {
     /// The repository's root.
     pub(crate) root: &'a Path,
-    /// `.wreckit`.
+    /// The root of the component's instance.
     pub(crate) state: &'a Dir,
+    /// Its path from the repository's root.
+    pub(crate) path: &'static str,
+    /// The feature whose phases are worked on, if it is one.
+    pub(crate) feature: Option<&'a Feature>,
     /// The session.
     pub(crate) session: &'a str,
     /// What every agent of this repository carries in its environment.

@@ -4,12 +4,12 @@
 //! `{{#if name}}…{{/if}}`. A name that nobody knows is empty.
 
 use std::io::{self, Read};
-use std::path::Path;
 
 use cap_std::fs::Dir;
 use handlebars::Handlebars;
 use serde_json::{Map, Value, json};
 
+use super::Place;
 use crate::engine::batch::Attempt;
 
 /// The phases and our own words for them.
@@ -18,6 +18,13 @@ pub(crate) const DEFAULTS: [(&str, &str); 3] = [
     ("plan", include_str!("../../prompts/plan.md")),
     ("implement", include_str!("../../prompts/implement.md")),
 ];
+
+/// Our own words for any phase of a feature.
+const FEATURE: &str = include_str!("../../prompts/feature.md");
+
+/// Documents of a feature whose text a prompt can include.
+const FEATURE_DOCUMENTS: [(&str, &str); 3] =
+    [("design", "design.md"), ("plan", "plan.md"), ("architecture", "architecture.md")];
 
 /// Documents of an item whose text a prompt can include.
 const DOCUMENTS: [(&str, &str); 4] = [
@@ -57,16 +64,29 @@ pub(crate) struct Surroundings {
 }
 
 impl Prompts {
-    /// Reads them from `.wreckit`.
-    pub(crate) fn read(state: &Dir) -> Result<Self, PromptError> {
+    /// Reads those of items from `.wreckit`.
+    pub(crate) fn of_items(state: &Dir) -> Result<Self, PromptError> {
+        Prompts::read(Some(state), DEFAULTS.into_iter())
+    }
+
+    /// Reads those of the phases of a feature from `.wreckit`, if there is one.
+    pub(crate) fn of_feature(state: Option<&Dir>, phases: &[String]) -> Result<Self, PromptError> {
+        Prompts::read(state, phases.iter().map(|phase| (phase.as_str(), FEATURE)))
+    }
+
+    fn read<'p>(
+        state: Option<&Dir>,
+        prompts: impl Iterator<Item = (&'p str, &'static str)>,
+    ) -> Result<Self, PromptError> {
         let mut templates = Handlebars::new();
         templates.register_escape_fn(handlebars::no_escape);
-        for (phase, default) in DEFAULTS {
+        for (phase, default) in prompts {
             let path = format!("prompts/{phase}.md");
-            let template = match read(state, &path) {
-                Ok(template) => template,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => default.to_owned(),
-                Err(error) => return Err(PromptError::Unreadable { path, error }),
+            let template = match state.map(|state| read(state, &path)) {
+                None => default.to_owned(),
+                Some(Ok(template)) => template,
+                Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => default.to_owned(),
+                Some(Err(error)) => return Err(PromptError::Unreadable { path, error }),
             };
             normalised(&template)
                 .and_then(|template| {
@@ -83,25 +103,29 @@ impl Prompts {
         &self,
         attempt: &Attempt,
         surroundings: &Surroundings,
-        state: &Dir,
-        root: &Path,
+        place: &Place<'_>,
         directory: &str,
     ) -> io::Result<String> {
+        let feature = place.feature;
+        let worktree = feature.and_then(|feature| feature.worktree.as_ref());
         let branch = format!("{}{}", surroundings.branch_prefix, attempt.item);
         let mut values = json!({
-            "id": attempt.item,
+            "id": feature.map_or(&attempt.item, |feature| &feature.id),
+            "phase": attempt.phase,
+            "worktree": worktree.map(|path| path.to_string_lossy()),
             "title": attempt.title,
             "overview": attempt.overview,
             "section": attempt.section,
             "story": attempt.story,
             "item_path": directory,
-            "root": root.to_string_lossy(),
+            "root": place.root.to_string_lossy(),
             "branch_name": attempt.branch.as_ref().unwrap_or(&branch),
             "base_branch": surroundings.base_branch,
             "completion_signal": surroundings.completion_signal,
         });
         if let Value::Object(values) = &mut values {
-            add_documents(values, state, &attempt.directory);
+            let documents: &[_] = if feature.is_some() { &FEATURE_DOCUMENTS } else { &DOCUMENTS };
+            add_documents(values, documents, place.state, &attempt.directory);
         }
         self.templates.render(&attempt.phase, &values).map_err(io::Error::other)
     }
@@ -156,11 +180,16 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_letter)
 }
 
-fn add_documents(values: &mut Map<String, Value>, state: &Dir, directory: &str) {
-    for (name, file) in DOCUMENTS {
+fn add_documents(
+    values: &mut Map<String, Value>,
+    documents: &[(&str, &str)],
+    state: &Dir,
+    directory: &str,
+) {
+    for (name, file) in documents {
         // What is not there yet, or cannot be read, is empty.
         let text = read(state, &format!("{directory}/{file}")).unwrap_or_default();
-        values.insert(name.to_owned(), json!(text));
+        values.insert((*name).to_owned(), json!(text));
     }
 }
 
@@ -193,6 +222,18 @@ mod tests {
         }
     }
 
+    fn place(state: &Dir) -> Place<'_> {
+        Place {
+            root: "/r".as_ref(),
+            state,
+            path: crate::repository::STATE,
+            feature: None,
+            session: "s",
+            marker: "1:2",
+            shows_output: false,
+        }
+    }
+
     fn fill(template: &str) -> Result<String, String> {
         let directory = tempfile::tempdir().unwrap();
         let state = crate::ambient::open_dir(directory.path()).unwrap();
@@ -200,19 +241,14 @@ mod tests {
         state.create_dir_all("items/001-a").unwrap();
         state.write("items/001-a/research.md", "found {{id}}").unwrap();
         state.write("prompts/plan.md", template).unwrap();
-        let prompts = Prompts::read(&state).map_err(|error| error.to_string())?;
+        let prompts = Prompts::of_items(&state).map_err(|error| error.to_string())?;
         let surroundings = Surroundings {
             base_branch: "main".to_owned(),
             branch_prefix: "wreckit/".to_owned(),
             completion_signal: "DONE".to_owned(),
         };
-        let filled = prompts.fill(
-            &attempt("plan"),
-            &surroundings,
-            &state,
-            Path::new("/r"),
-            "/r/items/001-a",
-        );
+        let filled =
+            prompts.fill(&attempt("plan"), &surroundings, &place(&state), "/r/items/001-a");
         filled.map_err(|error| error.to_string())
     }
 
@@ -252,7 +288,7 @@ mod tests {
     fn our_own_prompts_name_the_signal_and_the_item() {
         let directory = tempfile::tempdir().unwrap();
         let state = crate::ambient::open_dir(directory.path()).unwrap();
-        let prompts = Prompts::read(&state).unwrap();
+        let prompts = Prompts::of_items(&state).unwrap();
         let surroundings = Surroundings {
             base_branch: "main".to_owned(),
             branch_prefix: String::new(),
@@ -260,7 +296,7 @@ mod tests {
         };
         for (phase, _) in DEFAULTS {
             let text = prompts
-                .fill(&attempt(phase), &surroundings, &state, Path::new("/r"), "/r/items/001-a")
+                .fill(&attempt(phase), &surroundings, &place(&state), "/r/items/001-a")
                 .unwrap();
             assert!(text.contains("<promise>COMPLETE</promise>"), "{phase}: {text}");
             assert!(text.contains("001-a") && !text.contains("{{"), "{phase}: {text}");

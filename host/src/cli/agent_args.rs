@@ -1,14 +1,17 @@
 //! The flags of the commands that run agents.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::value_parser;
 
 use super::Context;
 use super::error::Error;
-use crate::agents::Agent;
+use cap_std::fs::Dir;
+
+use crate::agents::{Agent, PromptError, Prompts};
 use crate::ambient;
-use crate::config::{Config, LIMIT_WAIT_SECONDS};
+use crate::config::{Config, ConfigError, LIMIT_WAIT_SECONDS};
 use crate::engine::batch::Options;
 use crate::repository::Repository;
 use crate::run::{Progress, Screen};
@@ -32,7 +35,7 @@ pub(super) struct AgentArgs {
     timeout: Option<u64>,
     /// Try an item that failed or timed out again, so many times: after 1 s, then twice as late each time
     #[arg(long, value_name = "N", default_value_t = 0)]
-    retries: u32,
+    pub(super) retries: u32,
     /// How to show progress
     #[arg(long, value_enum, value_name = "HOW")]
     progress: Option<Progress>,
@@ -49,7 +52,7 @@ pub(super) struct Configured {
     /// How often an agent is called for the stories of an item.
     max_iterations: u32,
     /// How long a first pause lasts, in seconds.
-    limit_wait: u64,
+    pub(super) limit_wait: u64,
 }
 
 impl Configured {
@@ -74,9 +77,33 @@ impl Configured {
 
 impl AgentArgs {
     /// The agent that is asked for. `mock`: the mock agent is, whatever was said.
-    pub(super) fn configured(
+    pub(super) fn of_items(
         &self,
         repository: &Repository,
+        context: &Context,
+        mock: bool,
+    ) -> Result<Configured, Error> {
+        let prompts = || Prompts::of_items(&repository.state);
+        self.configured(&repository.root, Some(&repository.state), prompts, context, mock)
+    }
+
+    /// The same for the phases of a feature; `state` is `.wreckit`, if there is one.
+    pub(super) fn of_feature(
+        &self,
+        root: &Path,
+        state: Option<&Dir>,
+        phases: &[String],
+        context: &Context,
+    ) -> Result<Configured, Error> {
+        let prompts = || Prompts::of_feature(state, phases);
+        self.configured(root, state, prompts, context, false)
+    }
+
+    fn configured(
+        &self,
+        root: &Path,
+        state: Option<&Dir>,
+        prompts: impl FnOnce() -> Result<Prompts, PromptError>,
         context: &Context,
         mock: bool,
     ) -> Result<Configured, Error> {
@@ -91,13 +118,13 @@ impl AgentArgs {
                 limit_wait: LIMIT_WAIT_SECONDS,
             });
         }
-        let config = Config::read(&repository.state)?;
+        let config = Config::read(state.ok_or(ConfigError::Missing)?)?;
         for key in &config.unknown {
             context.output.detail(&format!("config.json: nobody knows `{key}`; it is ignored"));
         }
         let of_config = Some(config.timeout_seconds).filter(|seconds| *seconds > 0);
         Ok(Configured {
-            agent: Agent::new(&config, repository, delay)?,
+            agent: Agent::new(&config, root, prompts, delay)?,
             timeout: timeout.or(of_config.map(Duration::from_secs)),
             max_iterations: config.max_iterations,
             limit_wait: config.limit_wait_seconds,

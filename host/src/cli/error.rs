@@ -4,9 +4,11 @@ use crate::agents::AgentError;
 use crate::config::ConfigError;
 use crate::engine::batch::{Holder, OpenError, StorageFailure, Unresolved};
 use crate::engine::doctor::RepairError;
+use crate::engine::feature::{FeatureError, IllegalMove};
 use crate::engine::process::Liveness;
 use crate::engine::process::Worker;
 use crate::engine::{ComponentError, describe};
+use crate::features::FEATURES;
 use crate::repository::{RepositoryError, STATE};
 
 use super::exit_code::ExitCode;
@@ -25,8 +27,16 @@ pub(super) enum Error {
     Busy(Box<Holder>),
     /// Agents of an interrupted batch could not be ended.
     Orphaned(Vec<Worker>),
-    Storage(StorageFailure),
+    /// In this directory of the repository.
+    Storage(&'static str, StorageFailure),
     Component(ComponentError),
+    /// What cannot be done with a feature as it is, and what can.
+    Illegal {
+        message: String,
+        legal: Vec<String>,
+    },
+    /// A feature's file is damaged.
+    Damaged(String),
     /// Something else of the system's.
     Failed(String),
 }
@@ -46,20 +56,27 @@ impl Error {
                 ExitCode::Usage
             }
             Error::Busy(_) => ExitCode::Busy,
-            Error::Orphaned(_) | Error::Storage(_) | Error::Failed(_) => ExitCode::Failure,
+            Error::Orphaned(_)
+            | Error::Storage(..)
+            | Error::Failed(_)
+            | Error::Illegal { .. }
+            | Error::Damaged(_) => ExitCode::Failure,
             Error::Component(_) => ExitCode::Component,
         }
     }
 
     pub(super) fn message(&self) -> String {
         match self {
-            Error::Usage { message, .. } | Error::Failed(message) => message.clone(),
+            Error::Usage { message, .. } | Error::Failed(message) | Error::Damaged(message) => {
+                message.clone()
+            }
             Error::Repository(error) => error.to_string(),
             Error::Config(error) => error.to_string(),
             Error::Agent(error) => error.to_string(),
             Error::Busy(holder) => busy(holder),
             Error::Orphaned(workers) => orphaned(workers),
-            Error::Storage(failure) => describe(failure),
+            Error::Storage(place, failure) => describe(place, failure),
+            Error::Illegal { message, .. } => message.clone(),
             Error::Component(error) => error.to_string(),
         }
     }
@@ -90,7 +107,12 @@ impl Error {
             Error::Busy(_) => {
                 Some("if you know that it has ended, `--take-over` goes on with its session".to_owned())
             }
-            Error::Storage(_) => {
+            Error::Damaged(_) => Some(
+                "`wreckit-host doctor` says whether a backup can be brought back, `doctor --fix` does it".to_owned(),
+            ),
+            Error::Illegal { legal, .. } if legal.is_empty() => None,
+            Error::Illegal { legal, .. } => Some(format!("what can be done now: {}", legal.join(", "))),
+            Error::Storage(..) => {
                 Some("nothing that was acknowledged is lost; mend the cause and run again".to_owned())
             }
             Error::Component(_) => Some(
@@ -154,7 +176,7 @@ impl From<ComponentError> for Error {
 
 impl From<StorageFailure> for Error {
     fn from(failure: StorageFailure) -> Self {
-        Error::Storage(failure)
+        Error::Storage(STATE, failure)
     }
 }
 
@@ -177,7 +199,7 @@ impl From<OpenError> for Error {
                 Error::Component(ComponentError::Nonsense("a session is open already".to_owned()))
             }
             OpenError::Orphaned(workers) => Error::Orphaned(workers),
-            OpenError::Storage(failure) => Error::Storage(failure),
+            OpenError::Storage(failure) => Error::Storage(STATE, failure),
         }
     }
 }
@@ -193,7 +215,32 @@ impl From<RepairError> for Error {
             RepairError::InvalidBackup(why) => {
                 Error::Failed(format!("the backup cannot be used: {why}"))
             }
-            RepairError::Storage(failure) => Error::Storage(failure),
+            RepairError::Storage(failure) => Error::Storage(STATE, failure),
+        }
+    }
+}
+
+impl From<FeatureError> for Error {
+    fn from(error: FeatureError) -> Self {
+        match error {
+            FeatureError::Busy(holder) => Error::Busy(Box::new(holder)),
+            FeatureError::UnknownFeature(words) => Error::Usage {
+                message: format!("there is no feature {:?}", words.given),
+                hint: Some(match words.candidates.is_empty() {
+                    true => "`wreckit-host feature new NAME` makes one".to_owned(),
+                    false => format!("there are {}", words.candidates.join(", ")),
+                }),
+            },
+            FeatureError::AmbiguousFeature(words) => Error::Usage {
+                message: format!("{:?} fits more than one feature", words.given),
+                hint: Some(format!("say one of {}", words.candidates.join(", "))),
+            },
+            FeatureError::Invalid(message) => Error::usage(message),
+            FeatureError::Illegal(IllegalMove { message, legal }) => {
+                Error::Illegal { message, legal }
+            }
+            FeatureError::Corrupt(message) => Error::Damaged(message),
+            FeatureError::Storage(failure) => Error::Storage(FEATURES, failure),
         }
     }
 }

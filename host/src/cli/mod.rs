@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod error;
 mod exit_code;
+mod feature;
 mod init;
 mod next;
 mod run;
@@ -23,6 +24,8 @@ use clap::{Parser, Subcommand};
 
 use self::error::Error;
 use self::exit_code::ExitCode;
+use cap_std::fs::Dir;
+
 use crate::ambient;
 use crate::engine::{Component, Instance, Limits};
 use crate::output::{Color, Output, Tone};
@@ -83,6 +86,7 @@ enum Command {
     Init(init::Args),
     Add(add::Args),
     Component(component::Args),
+    Feature(feature::Args),
     Completions(completions::Args),
     #[cfg(feature = "compile")]
     RunWasmAgent(wasm_agent::Args),
@@ -117,11 +121,16 @@ impl Context {
 
     /// An instance of the component over a repository's `.wreckit`.
     fn instance(&self, repository: &Repository) -> Result<Instance, Error> {
+        self.instance_over(&repository.state)
+    }
+
+    /// An instance of the component over a directory.
+    fn instance_over(&self, root: &Dir) -> Result<Instance, Error> {
         let component = match &self.component {
             None => Component::embedded()?,
             Some(path) => Component::from_file(path)?,
         };
-        let root = repository.state.try_clone().map_err(|error| Error::failed(&error))?;
+        let root = root.try_clone().map_err(|error| Error::failed(&error))?;
         Ok(Instance::new(&component, root, Limits::default())?)
     }
 
@@ -185,6 +194,7 @@ fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Error> {
         Command::Init(args) => init::main(&args, context),
         Command::Add(args) => add::main(&args, context),
         Command::Component(args) => component::main(&args, context),
+        Command::Feature(args) => feature::main(&args, context),
         Command::Completions(args) => completions::main(&args, context),
         #[cfg(feature = "compile")]
         Command::RunWasmAgent(args) => Ok(ExitCode::Agent(wasm_agent::main(&args, context))),

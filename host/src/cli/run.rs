@@ -13,8 +13,8 @@ use crate::agents::Place;
 use crate::engine::Instance;
 use crate::engine::batch::{Forecast, Options, Summary};
 use crate::output::{self, Tone};
-use crate::repository::Repository;
-use crate::run::{self, Batch, Human, Json, Reporter, Signals, Stop, Stopping};
+use crate::repository::{Repository, STATE};
+use crate::run::{self, Batch, Human, Json, Reporter, Session, Signals, Stop, Stopping};
 
 /// Run every item that is not done; goes on where an interrupted run stopped
 #[derive(Debug, clap::Args)]
@@ -98,7 +98,7 @@ fn run_in(
     resume: String,
 ) -> Result<ExitCode, Error> {
     // Everything that can be wrong before anything is changed.
-    let configured = args.agent.configured(repository, context, args.demo)?;
+    let configured = args.agent.of_items(repository, context, args.demo)?;
     let screen = args.agent.screen(context)?;
     let options = Options {
         items: args.items.clone(),
@@ -118,7 +118,7 @@ fn run_in(
         return Ok(ExitCode::Success);
     }
     let mut reporter: Box<dyn Reporter> = match args.format {
-        Format::Human => Box::new(Human::new(context.output, screen, resume)),
+        Format::Human => Box::new(Human::new(context.output, screen, resume, STATE)),
         Format::Json => Box::new(Json::new(context.output, resume)),
     };
     run_session(&mut instance, repository, &configured, &options, reporter.as_mut(), context)
@@ -168,18 +168,38 @@ pub(super) fn run_session(
     let place = Place {
         root: &repository.root,
         state: &repository.state,
+        path: STATE,
+        feature: None,
         session: &session,
         marker: &marker,
         shows_output: context.output.verbose,
     };
-    let (summary, stop) = run::run(Batch {
+    let batch = Batch {
         instance,
+        session: Session::Batch,
         agent: &configured.agent,
         place: &place,
         parallel: options.parallel as usize,
         timeout: configured.timeout,
         signals: &mut signals,
         reporter,
+    };
+    to_its_end(batch)
+}
+
+/// Runs a session that was opened to its end and tells how it went.
+pub(super) fn to_its_end(batch: Batch<'_>) -> Result<ExitCode, Error> {
+    let Batch { instance, session, agent, place, parallel, timeout, signals, reporter } = batch;
+    let path = place.path;
+    let (summary, stop) = run::run(Batch {
+        instance,
+        session,
+        agent,
+        place,
+        parallel,
+        timeout,
+        signals: &mut *signals,
+        reporter: &mut *reporter,
     });
     if let Some(summary) = &summary {
         reporter.closed(summary);
@@ -204,7 +224,7 @@ pub(super) fn run_session(
     }
     match (stop, summary) {
         (Some(Stop::Component(error)), _) => Err(Error::Component(error)),
-        (Some(Stop::Storage(failure)), _) => Err(Error::Storage(failure)),
+        (Some(Stop::Storage(failure)), _) => Err(Error::Storage(path, failure)),
         (Some(Stop::Signal(signal)), _) => Ok(ExitCode::Signal(signal)),
         (None, Some(summary)) => Ok(exit_code(&summary)),
         (None, None) => Ok(ExitCode::Failure),

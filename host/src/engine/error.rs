@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use super::batch::StorageFailure;
 use super::filesystem::{Error as FileError, Kind};
 use super::limits::Limits;
-use crate::repository::STATE;
 
 /// The component failed. What it had acknowledged is on disk.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +54,8 @@ pub(super) fn one_line(error: &wasmtime::Error) -> String {
     causes.join(": ").replace('\n', " ")
 }
 
-/// A storage failure in one line.
-pub(crate) fn describe(failure: &StorageFailure) -> String {
+/// A storage failure in one line; `place` is the root of the instance, from the repository's root.
+pub(crate) fn describe(place: &str, failure: &StorageFailure) -> String {
     let why = match &failure.error {
         FileError::NotFound => "there is no such file or directory".to_owned(),
         FileError::Exists => "it exists already".to_owned(),
@@ -66,5 +65,5 @@ pub(crate) fn describe(failure: &StorageFailure) -> String {
         FileError::TooLarge(size) => format!("it has {size} bytes, which is too much"),
         FileError::Full(words) | FileError::Failed(words) => words.clone(),
     };
-    format!("cannot {} {STATE}/{}: {why}", failure.operation, failure.path)
+    format!("cannot {} {place}/{}: {why}", failure.operation, failure.path)
 }

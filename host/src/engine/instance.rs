@@ -7,7 +7,7 @@ use wasmtime::{Store, UpdateDeadline};
 use super::bindings::Component as Bindings;
 use super::error::{ComponentError, one_line};
 use super::limits::{Limits, Meter};
-use super::{Component, batch, doctor};
+use super::{Component, batch, doctor, feature};
 use crate::imports::Imports;
 
 /// An instance: the exports of the component as methods.
@@ -73,6 +73,57 @@ exports! {
     /// `doctor.restore`
     fn restore(id: &str) -> Result<doctor::Restoration, doctor::RepairError>
         = wreckit_batch_doctor.call_restore;
+    /// `feature.create`
+    fn feature_create(new: &feature::NewFeature) -> Result<feature::Changed, feature::FeatureError>
+        = wreckit_batch_feature.call_create;
+    /// `feature.list`
+    fn feature_list() -> Result<Vec<feature::Entry>, batch::StorageFailure>
+        = wreckit_batch_feature.call_list;
+    /// `feature.read`
+    fn feature_read(id: &feature::FeatureId) -> Result<feature::Changed, feature::FeatureError>
+        = wreckit_batch_feature.call_read;
+    /// `feature.resume`
+    fn feature_resume(id: &feature::FeatureId) -> Result<batch::Json, feature::FeatureError>
+        = wreckit_batch_feature.call_resume;
+    /// `feature.summarize`
+    fn feature_summarize(id: &feature::FeatureId) -> Result<batch::Json, feature::FeatureError>
+        = wreckit_batch_feature.call_summarize;
+    /// `feature.move-phase`
+    fn feature_move(id: &feature::FeatureId, phase: &feature::PhaseName, step: feature::PhaseMove, details: &feature::Details) -> Result<feature::Changed, feature::FeatureError>
+        = wreckit_batch_feature.call_move_phase;
+    /// `feature.iterate`
+    fn feature_iterate(id: &feature::FeatureId, iteration: &feature::Iteration) -> Result<feature::Changed, feature::FeatureError>
+        = wreckit_batch_feature.call_iterate;
+    /// `feature.record-metrics`
+    fn feature_record(id: &feature::FeatureId, measurements: &feature::Measurements) -> Result<feature::Changed, feature::FeatureError>
+        = wreckit_batch_feature.call_record_metrics;
+    /// `feature.abort`
+    fn feature_abort(id: &feature::FeatureId, reason: feature::AbortReason, cleanup: feature::Cleanup, commit: Option<&str>) -> Result<feature::Changed, feature::FeatureError>
+        = wreckit_batch_feature.call_abort;
+    /// `feature.cleaned`
+    fn feature_cleaned(id: &feature::FeatureId) -> Result<feature::Changed, feature::FeatureError>
+        = wreckit_batch_feature.call_cleaned;
+    /// `feature.open-run`
+    fn feature_open_run(id: &feature::FeatureId, options: &feature::RunOptions) -> Result<batch::Opening, feature::FeatureError>
+        = wreckit_batch_feature.call_open_run;
+    /// `feature.advance-run`
+    fn feature_advance_run(reports: &[batch::Report], slots: u32) -> Result<batch::Step, batch::SessionError>
+        = wreckit_batch_feature.call_advance_run;
+    /// `feature.close-run`
+    fn feature_close_run(reason: batch::CloseReason) -> Result<batch::Summary, batch::SessionError>
+        = wreckit_batch_feature.call_close_run;
+    /// `feature.diagnose`
+    fn feature_diagnose() -> Vec<doctor::Diagnostic>
+        = wreckit_batch_feature.call_diagnose;
+    /// `feature.fix`
+    fn feature_fix() -> Result<doctor::Treatment, doctor::RepairError>
+        = wreckit_batch_feature.call_fix;
+    /// `feature.list-backups`
+    fn feature_list_backups() -> Result<Vec<doctor::Backup>, batch::StorageFailure>
+        = wreckit_batch_feature.call_list_backups;
+    /// `feature.restore`
+    fn feature_restore(id: &str) -> Result<doctor::Restoration, doctor::RepairError>
+        = wreckit_batch_feature.call_restore;
 }
 
 impl Instance {

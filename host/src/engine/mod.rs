@@ -6,7 +6,7 @@ mod error;
 mod instance;
 mod limits;
 
-pub use bindings::exports::wreckit::batch::{batch, doctor};
+pub use bindings::exports::wreckit::batch::{batch, doctor, feature};
 pub(crate) use bindings::wasi::clocks::wall_clock;
 pub(crate) use bindings::wasi::random::random;
 pub use bindings::wreckit::batch::{filesystem, log, process};
@@ -29,6 +29,7 @@ pub const WIT: &[(&str, &str)] = &[
     ("world.wit", include_str!("../../wit/world.wit")),
     ("batch.wit", include_str!("../../wit/batch.wit")),
     ("doctor.wit", include_str!("../../wit/doctor.wit")),
+    ("feature.wit", include_str!("../../wit/feature.wit")),
     ("filesystem.wit", include_str!("../../wit/filesystem.wit")),
     ("process.wit", include_str!("../../wit/process.wit")),
     ("log.wit", include_str!("../../wit/log.wit")),

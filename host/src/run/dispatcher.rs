@@ -37,9 +37,44 @@ pub(crate) enum Stop {
     Component(ComponentError),
 }
 
+/// Whose items are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// The items of a repository.
+    Batch,
+    /// The phases of a feature.
+    Feature,
+}
+
+impl Session {
+    fn advance(
+        self,
+        instance: &mut Instance,
+        reports: &[Report],
+        slots: u32,
+    ) -> Result<Result<Step, SessionError>, ComponentError> {
+        match self {
+            Session::Batch => instance.advance(reports, slots),
+            Session::Feature => instance.feature_advance_run(reports, slots),
+        }
+    }
+
+    fn close(
+        self,
+        instance: &mut Instance,
+        reason: CloseReason,
+    ) -> Result<Result<Summary, SessionError>, ComponentError> {
+        match self {
+            Session::Batch => instance.close(reason),
+            Session::Feature => instance.feature_close_run(reason),
+        }
+    }
+}
+
 /// What a batch runs with.
 pub(crate) struct Batch<'a> {
     pub(crate) instance: &'a mut Instance,
+    pub(crate) session: Session,
     pub(crate) agent: &'a Agent,
     pub(crate) place: &'a Place<'a>,
     /// How many agents may run at once.
@@ -133,8 +168,8 @@ impl Dispatcher<'_> {
             Some(_) => 0,
         };
         let reports = std::mem::take(&mut self.reports);
-        let answer =
-            self.batch.instance.advance(&reports, u32::try_from(slots).unwrap_or(u32::MAX))?;
+        let room = u32::try_from(slots).unwrap_or(u32::MAX);
+        let answer = self.batch.session.advance(self.batch.instance, &reports, room)?;
         self.pass_on_messages();
         match answer {
             Ok(step) => {
@@ -162,7 +197,7 @@ impl Dispatcher<'_> {
         if !self.running.is_empty() {
             let text = format!(
                 "{}: nothing more is started; what runs ({}) is waited for",
-                describe(&failure),
+                describe(self.batch.place.path, &failure),
                 self.running.len()
             );
             self.batch.reporter.message(Level::Error, &text);
@@ -337,7 +372,7 @@ impl Dispatcher<'_> {
             None => CloseReason::Ended,
             Some(_) => CloseReason::Interrupted,
         };
-        let answer = self.batch.instance.close(reason);
+        let answer = self.batch.session.close(self.batch.instance, reason);
         self.pass_on_messages();
         match answer {
             Ok(Ok(summary)) => {

@@ -8,7 +8,7 @@ mod dispatcher;
 mod report;
 mod signals;
 
-pub(crate) use dispatcher::{Batch, Stop, run};
+pub(crate) use dispatcher::{Batch, Session, Stop, run};
 pub(crate) use report::{Human, Json, Progress, Reporter, Screen, Watched, Watcher, print_message};
 pub(crate) use signals::{Signals, Stopping, suspend_ourselves};
 

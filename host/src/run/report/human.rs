@@ -11,7 +11,6 @@ use super::{Reporter, print_message};
 use crate::engine::batch::{Counts, Json as JsonText, Opening, Origin, Summary};
 use crate::imports::Level;
 use crate::output::{Output, Tone};
-use crate::repository::STATE;
 
 /// So many of an agent's last lines are shown when it fails; its log has all of them.
 const LAST_LINES: usize = 5;
@@ -26,6 +25,8 @@ pub(crate) struct Human {
     screen: Screen,
     /// The command that goes on after an interruption.
     resume: String,
+    /// The root of the component's instance, from the repository's root.
+    place: &'static str,
     started: Instant,
     counts: Counts,
     /// How many items had ended before.
@@ -39,14 +40,15 @@ pub(crate) struct Human {
 }
 
 impl Human {
-    /// `resume` is the command that goes on after an interruption.
-    pub(crate) fn new(output: Output, screen: Screen, resume: String) -> Self {
+    /// `resume` is the command that goes on after an interruption; logs are below `place`.
+    pub(crate) fn new(output: Output, screen: Screen, resume: String, place: &'static str) -> Self {
         let counts =
             Counts { queued: 0, completed: 0, failed: 0, skipped: 0, in_flight: 0, left: 0 };
         Human {
             output,
             screen,
             resume,
+            place,
             started: Instant::now(),
             counts,
             ended_before: 0,
@@ -110,7 +112,7 @@ impl Human {
     fn failed(&mut self, event: &Event<'_>) {
         let mut text = self.describe_failure(event);
         if let Some(log) = event.text("log") {
-            let log = format!("{STATE}/{log}");
+            let log = format!("{}/{log}", self.place);
             text = format!("{text}\nits output: {log}");
             self.logs.insert(event.item.to_owned(), log);
         }

@@ -1,0 +1,103 @@
+//! `wreckit-host feature run`
+
+use serde_json::Value;
+
+use super::{open, parse, show};
+use crate::agents::{Feature, Place};
+use crate::cli::Context;
+use crate::cli::agent_args::AgentArgs;
+use crate::cli::error::Error;
+use crate::cli::exit_code::ExitCode;
+use crate::cli::run::to_its_end;
+use crate::engine::feature::RunOptions;
+use crate::features::FEATURES;
+use crate::run::{Batch, Human, Json, Reporter, Session, Signals};
+use crate::{ambient, marker, output};
+
+/// Take a feature through its phases with the configured agent; goes on where it stopped
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The feature: its id, or an unambiguous beginning of it
+    id: String,
+    /// A phase whose outcome a person has approved
+    #[arg(long, value_name = "PHASE")]
+    approve: Vec<String>,
+    /// Approve every phase
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    agent: AgentArgs,
+    /// Print events, one a line, as `run --format json` does
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
+    let (features, mut instance) = open(context)?;
+    let read = context.call(&mut instance, |instance| instance.feature_read(&args.id))??;
+    let document = parse(&read.document)?;
+    let phases: Vec<String> = document["phases"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect();
+    let state = features.state();
+    let configured = args.agent.of_feature(&features.root, state.as_ref(), &phases, context)?;
+    let screen = args.agent.screen(context)?;
+    let options = RunOptions {
+        approve: args.approve.clone(),
+        approve_all: args.yes,
+        limit_wait: configured.limit_wait.saturating_mul(1000),
+        retries: args.agent.retries,
+    };
+    let worktree = document["worktree"]["path"].as_str().map(|path| features.root.join(path));
+    let feature = Feature {
+        id: read.id.clone(),
+        // One that is not there yet is the first agent's to make.
+        worktree: worktree.filter(|path| ambient::is_dir(path)),
+    };
+    let marker = marker::of_root(&features.directory).map_err(|error| Error::failed(&error))?;
+    let mut resume = format!("{} feature run {}", context.program(), read.id);
+    if args.yes {
+        resume.push_str(" --yes");
+    }
+    resume.push_str(&args.agent.repeated(false));
+    let mut reporter: Box<dyn Reporter> = match args.json {
+        true => Box::new(Json::new(context.output, resume)),
+        false => Box::new(Human::new(context.output, screen, resume, FEATURES)),
+    };
+
+    output::do_not_wait();
+    let mut signals = Signals::new().map_err(|error| Error::failed(&error))?;
+    let opening =
+        super::patiently(&mut instance, context, |it| it.feature_open_run(&read.id, &options))?;
+    reporter.opened(&opening);
+    let place = Place {
+        root: &features.root,
+        state: &features.directory,
+        path: FEATURES,
+        feature: Some(&feature),
+        session: &read.id,
+        marker: &marker,
+        shows_output: context.output.verbose,
+    };
+    let code = to_its_end(Batch {
+        instance: &mut instance,
+        session: Session::Feature,
+        agent: &configured.agent,
+        place: &place,
+        parallel: 1,
+        timeout: configured.timeout,
+        signals: &mut signals,
+        reporter: reporter.as_mut(),
+    })?;
+    if code == ExitCode::Success && !args.json {
+        let told = context.call(&mut instance, |it| it.feature_summarize(&read.id))??;
+        let told: Value = parse(&told)?;
+        if told["status"] == "complete" {
+            show::print_summary(&told, context);
+        }
+    }
+    Ok(code)
+}

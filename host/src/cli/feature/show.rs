@@ -1,0 +1,269 @@
+//! Commands that tell of a feature.
+
+use serde_json::{Value, json};
+
+use super::{open, parse};
+use crate::cli::Context;
+use crate::cli::error::Error;
+use crate::cli::exit_code::ExitCode;
+use crate::engine::Instance;
+use crate::features::{FEATURES, Features};
+use crate::output::Tone;
+
+/// List every feature
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show the document of a feature
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    /// The feature: its id, or an unambiguous beginning of it
+    id: String,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tell a fresh session everything that it needs to go on
+#[derive(Debug, clap::Args)]
+pub(super) struct Resume {
+    /// The feature: its id, or an unambiguous beginning of it
+    id: String,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show what a feature took: time, agents, tokens, cost
+#[derive(Debug, clap::Args)]
+pub(super) struct Summary {
+    /// The feature: its id, or an unambiguous beginning of it
+    id: String,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn list(args: &List, context: &Context) -> Result<ExitCode, Error> {
+    let found = Features::find(&context.directory)
+        .map_err(|error| Error::Failed(format!("cannot open {FEATURES}: {error}")))?;
+    let entries = match found {
+        None => Vec::new(),
+        Some(features) => {
+            let mut instance = context.instance_over(&features.directory)?;
+            let listed = context.call(&mut instance, Instance::feature_list)?;
+            listed.map_err(|failure| Error::Storage(FEATURES, failure))?
+        }
+    };
+    let mut rows = Vec::new();
+    for entry in &entries {
+        let document = entry.document.as_deref().map(parse).transpose()?;
+        rows.push((entry, document));
+    }
+    if args.json {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|(entry, document)| {
+                let field = |key: &str| document.as_ref().and_then(|it| it.get(key).cloned());
+                json!({
+                    "feature_id": entry.id,
+                    "feature_name": field("feature_name"),
+                    "status": field("status"),
+                    "current_phase": field("current_phase"),
+                    "updated": field("updated"),
+                    "damage": entry.damage,
+                })
+            })
+            .collect();
+        context.output.json(&format!("{:#}", Value::from(rows)));
+        return Ok(ExitCode::Success);
+    }
+    for (entry, document) in &rows {
+        let field = |key: &str| text(document.as_ref().unwrap_or(&Value::Null), key).to_owned();
+        match &entry.damage {
+            Some(damage) => {
+                context.output.result(&format!("{:<12} {}  {damage}", "damaged", entry.id));
+            }
+            None => context.output.result(&format!(
+                "{:<12} {}  {} ({})",
+                field("status"),
+                entry.id,
+                field("feature_name"),
+                field("current_phase")
+            )),
+        }
+    }
+    if rows.is_empty() {
+        context.output.result("no features");
+    }
+    Ok(ExitCode::Success)
+}
+
+pub(super) fn show(args: &Show, context: &Context) -> Result<ExitCode, Error> {
+    let (_, mut instance) = open(context)?;
+    let read = context.call(&mut instance, |instance| instance.feature_read(&args.id))??;
+    if args.json {
+        context.output.json(read.document.trim_end());
+        return Ok(ExitCode::Success);
+    }
+    let document = parse(&read.document)?;
+    let output = context.output;
+    output.result(&format!("{}  {}", read.id, text(&document, "feature_name")));
+    output.result(&format!(
+        "{}, at {}; updated {}",
+        text(&document, "status"),
+        text(&document, "current_phase"),
+        text(&document, "updated")
+    ));
+    for (name, phase) in document["phases"].as_object().into_iter().flatten() {
+        let minutes = match &phase["duration_minutes"] {
+            Value::Number(minutes) => format!("  {minutes} min"),
+            _ => String::new(),
+        };
+        let reason = match phase["reason"].as_str() {
+            Some(reason) => format!("  {reason}"),
+            None => String::new(),
+        };
+        output.result(&format!("{:<12} {name}{minutes}{reason}", text(phase, "status")));
+    }
+    for (name, path) in document["artifacts"].as_object().into_iter().flatten() {
+        output.result(&format!("{:<12} {name}: {}", "artifact", path.as_str().unwrap_or_default()));
+    }
+    if let Some(feedback) = document["feedback_loop"].as_object() {
+        let number = |key: &str| feedback.get(key).and_then(Value::as_u64).unwrap_or(0);
+        if number("current_iteration") > 0 {
+            output.result(&format!(
+                "{:<12} {} of {}: {}",
+                "iteration",
+                number("current_iteration"),
+                number("max_iterations"),
+                feedback.get("status").and_then(Value::as_str).unwrap_or_default()
+            ));
+        }
+    }
+    Ok(ExitCode::Success)
+}
+
+pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error> {
+    let (_, mut instance) = open(context)?;
+    let told = context.call(&mut instance, |instance| instance.feature_resume(&args.id))??;
+    if args.json {
+        context.output.json(told.trim_end());
+        return Ok(ExitCode::Success);
+    }
+    let told = parse(&told)?;
+    let output = context.output;
+    let id = text(&told, "feature_id");
+    output.result(&format!("# {} ({id})", text(&told, "feature_name")));
+    output.result("");
+    output.result(&format!(
+        "Status: {}. Current phase: {}. Last completed phase: {}.",
+        text(&told, "status"),
+        text(&told, "current_phase"),
+        told["last_completed_phase"].as_str().unwrap_or("none")
+    ));
+    if let Some(path) = told["worktree"]["path"].as_str() {
+        output.result(&format!("Worktree: {path}"));
+    }
+    output.result("\n## To do");
+    for todo in told["todo"].as_array().into_iter().flatten() {
+        let reason = match todo["reason"].as_str() {
+            Some(reason) => format!(": {reason}"),
+            None => String::new(),
+        };
+        output.result(&format!("- {} ({}{reason})", text(todo, "phase"), text(todo, "status")));
+    }
+    let next = &told["next"];
+    output.result(&format!(
+        "\nGo on with: wreckit-host feature {} {id} {}",
+        text(next, "move"),
+        text(next, "phase")
+    ));
+    for artifact in told["artifacts"].as_array().into_iter().flatten() {
+        let (name, path) = (text(artifact, "name"), text(artifact, "path"));
+        match (text(artifact, "state"), artifact["content"].as_str()) {
+            ("present", Some(content)) => {
+                output.result(&format!("\n## {name} ({path})\n\n{}", content.trim_end()));
+            }
+            ("present", None) if name == "progress" => {}
+            ("present", None) => output.result(&format!("\n## {name} ({path}): too long to show")),
+            (state, _) => output.result(&format!("\n## {name} ({path}): {state}")),
+        }
+    }
+    Ok(ExitCode::Success)
+}
+
+pub(super) fn summary(args: &Summary, context: &Context) -> Result<ExitCode, Error> {
+    let (_, mut instance) = open(context)?;
+    let told = context.call(&mut instance, |instance| instance.feature_summarize(&args.id))??;
+    if args.json {
+        context.output.json(told.trim_end());
+        return Ok(ExitCode::Success);
+    }
+    print_summary(&parse(&told)?, context);
+    Ok(ExitCode::Success)
+}
+
+/// A summary for a person.
+pub(super) fn print_summary(told: &Value, context: &Context) {
+    let output = context.output;
+    output.result(&format!(
+        "{}  {}: {} ({} of {} phases complete)",
+        text(told, "feature_id"),
+        text(told, "feature_name"),
+        text(told, "status"),
+        told["phases_complete"],
+        told["phases"]
+    ));
+    let line = |name: &str, words: String| output.result(&format!("{name:<20} {words}"));
+    line("duration", format!("{} min", told["total_duration_minutes"]));
+    let agents = &told["agents"];
+    line(
+        "agents",
+        format!(
+            "{} ({} parallel, {} sequential executions)",
+            agents["total"], agents["parallel_executions"], agents["sequential_executions"]
+        ),
+    );
+    line("validation retries", told["validation_retries"].to_string());
+    let escalations = told["escalations"]["to_user"].as_u64().unwrap_or(0);
+    line("escalations", escalations.to_string());
+    line("human checkpoints", told["human_checkpoints"].to_string());
+    let tokens = &told["tokens"];
+    line(
+        "tokens",
+        format!("{} ({} in, {} out)", tokens["total"], tokens["input"], tokens["output"]),
+    );
+    line("cost", format!("${}", told["cost_usd"]));
+    for (model, cost) in told["cost_by_model"].as_object().into_iter().flatten() {
+        let dollars = match &cost["cost_usd"] {
+            Value::Number(dollars) => format!("${dollars}"),
+            _ => "no price".to_owned(),
+        };
+        line("", format!("{model}: {dollars}"));
+    }
+    for part in told["distribution"].as_array().into_iter().flatten() {
+        let estimated = if part["estimated"] == true { " (estimated)" } else { "" };
+        line(
+            text(part, "phase"),
+            format!(
+                "{} min ({} %), {} tokens ({} %){estimated}",
+                part["duration_minutes"],
+                part["duration_percent"],
+                part["tokens"],
+                part["tokens_percent"]
+            ),
+        );
+    }
+    if let Some(note) = told["cost_note"].as_str() {
+        output.note(Tone::Plain, note);
+    }
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}

@@ -1,0 +1,57 @@
+//! Where features are.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cap_std::fs::Dir;
+
+use crate::ambient;
+use crate::repository::STATE;
+
+/// The directory of the features, from the repository's root.
+pub(crate) const FEATURES: &str = ".claude/.output/features";
+
+/// What tells that a directory is the root of a repository.
+const MARKS: [&str; 3] = [".claude", STATE, ".git"];
+
+/// The features of a repository.
+pub(crate) struct Features {
+    /// The repository's root, absolute.
+    pub(crate) root: PathBuf,
+    /// Their directory: the root of the component's instance.
+    pub(crate) directory: Dir,
+}
+
+/// The root for features: the nearest parent of `start` with one of the marks, else `start`.
+pub(crate) fn root(start: &Path) -> io::Result<PathBuf> {
+    let start = ambient::canonicalize(start)?;
+    let is_root = |directory: &&Path| {
+        MARKS.iter().any(|mark| ambient::canonicalize(&directory.join(mark)).is_ok())
+    };
+    Ok(start.ancestors().find(is_root).unwrap_or(&start).to_owned())
+}
+
+impl Features {
+    /// The features of the repository around `start`; `None` if it has none yet.
+    pub(crate) fn find(start: &Path) -> io::Result<Option<Self>> {
+        let root = root(start)?;
+        match ambient::open_dir(&root.join(FEATURES)) {
+            Ok(directory) => Ok(Some(Features { root, directory })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same; their directory is made if it is missing.
+    pub(crate) fn find_or_make(start: &Path) -> io::Result<Self> {
+        let root = root(start)?;
+        ambient::open_dir(&root)?.create_dir_all(FEATURES)?;
+        let directory = ambient::open_dir(&root.join(FEATURES))?;
+        Ok(Features { root, directory })
+    }
+
+    /// `.wreckit` beside them, if there is one.
+    pub(crate) fn state(&self) -> Option<Dir> {
+        ambient::open_dir(&self.root.join(STATE)).ok()
+    }
+}
