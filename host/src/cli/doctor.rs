@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use super::Context;
 use super::error::Error;
 use super::exit_code::ExitCode;
-use crate::engine::Instance;
 use crate::engine::doctor::{Diagnostic, Mended, RepairError, Severity, Treatment};
+use crate::engine::{ComponentError, Instance};
+use crate::features::FEATURES;
 use crate::output::{self, Tone};
+use crate::repository::{RepositoryError, STATE};
 use crate::run;
 
 /// Find damaged, stale or contradictory state, and mend it with --fix
@@ -25,42 +27,87 @@ pub(super) struct Args {
 }
 
 /// What was found and done.
+#[derive(Default)]
 struct Report {
     found: Vec<Diagnostic>,
     fixes: Vec<Mended>,
     left: Vec<Diagnostic>,
-    backup: Option<String>,
+    /// Of the batch, and of the features.
+    backups: Vec<String>,
 }
 
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
-    let repository = context.repository()?;
-    let mut instance = context.instance(&repository)?;
-    let treated = match args.fix {
-        true => Some(context.call(&mut instance, |instance| {
-            run::patiently(|| instance.fix(), run::holder_of_repair)
-        })?),
-        false => None,
+    // Features may be all that there is.
+    let features = context.features()?;
+    let repository = match (context.repository(), &features) {
+        (Err(Error::Repository(RepositoryError::NotFound(_))), Some(_)) => None,
+        (repository, _) => Some(repository?),
     };
-    let (report, error) = match treated {
-        Some(Ok(Treatment { found, fixes, left, backup })) => {
-            (Report { found, fixes, left, backup }, None)
-        }
-        // Where nothing can be mended, it still looks.
-        untreated => {
-            let found = context.call(&mut instance, Instance::diagnose)?;
-            let report = Report { left: found.clone(), found, fixes: Vec::new(), backup: None };
-            (report, untreated.and_then(Result::err))
-        }
-    };
+    let mut report = Report::default();
+    let mut errors = Vec::new();
+    if let Some(repository) = repository {
+        let mut instance = context.instance(&repository)?;
+        let error = examine(
+            &mut report,
+            &mut instance,
+            args.fix,
+            (Instance::diagnose, Instance::fix),
+            context,
+        )?;
+        errors.extend(error.map(|error| Error::of_repair(error, STATE)));
+    }
+    if let Some(features) = features {
+        let mut instance = context.instance_over(&features.directory)?;
+        let error = examine(
+            &mut report,
+            &mut instance,
+            args.fix,
+            (Instance::feature_diagnose, Instance::feature_fix),
+            context,
+        )?;
+        errors.extend(error.map(|error| Error::of_repair(error, FEATURES)));
+    }
     match args.json {
         true => print_json(&report, context),
         false => print(&report, args.fix, context),
     }
-    match error {
-        Some(RepairError::Busy(holder)) => Err(Error::Busy(Box::new(holder))),
-        Some(error) => Err(error.into()),
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
         None => Ok(exit_code(&report.left, args.strict)),
     }
+}
+
+type Diagnose = fn(&mut Instance) -> Result<Vec<Diagnostic>, ComponentError>;
+type Fix = fn(&mut Instance) -> Result<Result<Treatment, RepairError>, ComponentError>;
+
+/// Looks at what an instance is over, and mends it if that is wanted; why it could not be mended.
+fn examine(
+    report: &mut Report,
+    instance: &mut Instance,
+    is_to_fix: bool,
+    (diagnose, fix): (Diagnose, Fix),
+    context: &Context,
+) -> Result<Option<RepairError>, Error> {
+    let mut error = None;
+    if is_to_fix {
+        let fixed = context
+            .call(instance, |instance| run::patiently(|| fix(instance), run::holder_of_repair))?;
+        match fixed {
+            Ok(Treatment { found, fixes, left, backup }) => {
+                report.found.extend(found);
+                report.fixes.extend(fixes);
+                report.left.extend(left);
+                report.backups.extend(backup);
+                return Ok(None);
+            }
+            // Where nothing can be mended, it still looks.
+            Err(why) => error = Some(why),
+        }
+    }
+    let found = context.call(instance, diagnose)?;
+    report.left.extend(found.clone());
+    report.found.extend(found);
+    Ok(error)
 }
 
 fn exit_code(left: &[Diagnostic], strict: bool) -> ExitCode {
@@ -108,7 +155,7 @@ fn print(report: &Report, fix: bool, context: &Context) {
         output.result(&line(word, &finding.code, finding, &mended.message));
     }
     output.result(&summary(report));
-    if let Some(backup) = &report.backup {
+    for backup in &report.backups {
         output.line(
             Tone::Hint,
             &format!("`wreckit-host backups restore {backup}` undoes all of this"),
@@ -168,7 +215,7 @@ fn print_json(report: &Report, context: &Context) {
                 "path": backup.path,
             })),
         })).collect::<Vec<_>>(),
-        "backup_session_id": report.backup,
+        "backup_session_id": report.backups.first(),
     });
     context.output.json(&format!("{document:#}"));
 }

@@ -204,8 +204,9 @@ impl From<OpenError> for Error {
     }
 }
 
-impl From<RepairError> for Error {
-    fn from(error: RepairError) -> Self {
+impl Error {
+    /// Of a repair in this directory of the repository.
+    pub(super) fn of_repair(error: RepairError, place: &'static str) -> Self {
         match error {
             RepairError::Busy(holder) => Error::Busy(Box::new(holder)),
             RepairError::UnknownBackup => Error::Usage {
@@ -215,7 +216,7 @@ impl From<RepairError> for Error {
             RepairError::InvalidBackup(why) => {
                 Error::Failed(format!("the backup cannot be used: {why}"))
             }
-            RepairError::Storage(failure) => Error::Storage(STATE, failure),
+            RepairError::Storage(failure) => Error::Storage(place, failure),
         }
     }
 }

@@ -28,6 +28,7 @@ use cap_std::fs::Dir;
 
 use crate::ambient;
 use crate::engine::{Component, Instance, Limits};
+use crate::features::{FEATURES, Features};
 use crate::output::{Color, Output, Tone};
 use crate::repository::Repository;
 
@@ -117,6 +118,12 @@ impl Context {
     /// The repository that the user is in.
     fn repository(&self) -> Result<Repository, Error> {
         Ok(Repository::find(&self.directory)?)
+    }
+
+    /// The features of the repository that the user is in, if there are any.
+    fn features(&self) -> Result<Option<Features>, Error> {
+        Features::find(&self.directory)
+            .map_err(|error| Error::Failed(format!("cannot open {FEATURES}: {error}")))
     }
 
     /// An instance of the component over a repository's `.wreckit`.

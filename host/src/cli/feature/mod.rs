@@ -15,7 +15,7 @@ use super::error::Error;
 use super::exit_code::ExitCode;
 use crate::engine::feature::{Changed, FeatureError};
 use crate::engine::{ComponentError, Instance};
-use crate::features::{FEATURES, Features};
+use crate::features::Features;
 
 /// While somebody else changes a feature, it is tried again for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,9 +70,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
 
 /// The features of the repository that the user is in, and an instance over them.
 fn open(context: &Context) -> Result<(Features, Instance), Error> {
-    let found = Features::find(&context.directory)
-        .map_err(|error| Error::Failed(format!("cannot open {FEATURES}: {error}")))?;
-    let Some(features) = found else {
+    let Some(features) = context.features()? else {
         return Err(Error::Usage {
             message: "there are no features here".to_owned(),
             hint: Some("`wreckit-host feature new NAME` makes one".to_owned()),

@@ -7,7 +7,7 @@ use crate::cli::Context;
 use crate::cli::error::Error;
 use crate::cli::exit_code::ExitCode;
 use crate::engine::Instance;
-use crate::features::{FEATURES, Features};
+use crate::features::FEATURES;
 use crate::output::Tone;
 
 /// List every feature
@@ -49,9 +49,7 @@ pub(super) struct Summary {
 }
 
 pub(super) fn list(args: &List, context: &Context) -> Result<ExitCode, Error> {
-    let found = Features::find(&context.directory)
-        .map_err(|error| Error::Failed(format!("cannot open {FEATURES}: {error}")))?;
-    let entries = match found {
+    let entries = match context.features()? {
         None => Vec::new(),
         Some(features) => {
             let mut instance = context.instance_over(&features.directory)?;
