@@ -82,12 +82,14 @@ pub struct Replacement {
     pub contents: Vec<u8>,
     /// When it is to count as last modified; `None`: now.
     pub modified: Option<Timestamp>,
+    /// A file whose permissions it takes.
+    pub like: Option<String>,
 }
 
 impl Replacement {
     /// New content, of now.
     pub fn new(path: impl Into<String>, contents: Vec<u8>) -> Self {
-        Replacement { path: path.into(), contents, modified: None }
+        Replacement { path: path.into(), contents, modified: None, like: None }
     }
 }
 
@@ -184,6 +186,7 @@ pub trait Capabilities {
     fn current_process(&self) -> Identity;
     fn liveness(&self, process: &Recorded) -> Liveness;
     fn marked(&self) -> Vec<Worker>;
+    fn leaders(&self, recorded: &[Worker]) -> Vec<Worker>;
     fn end(&self, leaders: &[Worker]) -> Vec<Worker>;
 
     fn log(&self, level: Level, message: &str);

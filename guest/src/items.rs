@@ -128,8 +128,8 @@ pub fn read(tree: Tree<'_>, id: &str) -> Result<Item, String> {
         FsError::NotFound => "item.json is missing".to_owned(),
         error => format!("cannot read item.json: {error}"),
     })?;
-    let document = serde_json::from_slice::<Value>(&bytes)
-        .map_err(|error| format!("item.json has invalid JSON: {error}"))?;
+    let document =
+        json::parse(&bytes).map_err(|error| format!("item.json has invalid JSON: {error}"))?;
     let Value::Object(document) = document else {
         return Err("item.json is invalid: the document must be an object".to_owned());
     };

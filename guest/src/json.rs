@@ -12,6 +12,19 @@ pub fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     text
 }
 
+/// More values than this do not fit into the memory of an instance. A progress file of a hundred
+/// thousand items has about three hundred thousand.
+const MOST_VALUES: usize = 1_000_000;
+
+/// Reads a document; on failure why it is none, in words that follow on `FILE has` or the like.
+pub fn parse(bytes: &[u8]) -> Result<Value, String> {
+    // Every value but the first one has a comma or a bracket before it.
+    if bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MOST_VALUES {
+        return Err(format!("it has more than {MOST_VALUES} values"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
 /// Reads the fields of an object and collects what is wrong with them.
 pub struct Fields<'v> {
     object: &'v Map<String, Value>,

@@ -418,6 +418,11 @@ impl Capabilities for Process {
         self.machine.marked.borrow().clone()
     }
 
+    fn leaders(&self, recorded: &[Worker]) -> Vec<Worker> {
+        let running = self.machine.running.borrow();
+        recorded.iter().filter(|worker| running.contains(&worker.pid)).cloned().collect()
+    }
+
     fn end(&self, leaders: &[Worker]) -> Vec<Worker> {
         let machine = &self.machine;
         let mut ended = machine.marked.take();

@@ -50,7 +50,9 @@ fn recorded(tree: Tree<'_>, saved: &Saved) -> Vec<Worker> {
                 seen: None,
             }) == Liveness::Running
     };
-    saved.ledger.workers().filter(is_running).collect()
+    let running: Vec<Worker> = saved.ledger.workers().filter(is_running).collect();
+    // In a copy of a repository the journal names processes of the original.
+    if running.is_empty() { running } else { tree.leaders(&running) }
 }
 
 /// `001-a (pid 4711), pid 4712 and 3 more`.

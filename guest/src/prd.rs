@@ -71,7 +71,7 @@ pub fn document(tree: Tree<'_>, id: &str) -> Result<Value, Unusable> {
         FsError::NotFound => Unusable::Missing,
         error => Unusable::Unreadable(error),
     })?;
-    serde_json::from_slice(&bytes).map_err(|error| Unusable::Invalid(error.to_string()))
+    json::parse(&bytes).map_err(Unusable::Invalid)
 }
 
 /// Checks a document; on failure which fields are wrong, and how.

@@ -14,8 +14,6 @@ use crate::tree::{Failure, Tree};
 
 /// A progress file larger than this is damage: half a million items need about 60 MiB.
 const LIMIT: u64 = 64 << 20;
-/// More values than this do not fit into the memory of an instance.
-const MOST_VALUES: usize = 2_000_000;
 
 /// Who wrote the file, so that its pid is unmistakable.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -380,22 +378,19 @@ impl Found {
 pub fn find(tree: Tree<'_>) -> Found {
     let bytes = match tree.read(layout::PROGRESS, LIMIT) {
         Ok(bytes) => bytes,
-        Err(FsError::NotFound) => return Found::Missing,
+        Err(FsError::NotFound) if tree.stat(layout::PROGRESS).is_ok_and(|it| it.is_none()) => {
+            return Found::Missing;
+        }
+        Err(FsError::NotFound) => {
+            let problem =
+                format!("Failed to read {}: it is a link that leads nowhere", layout::PROGRESS);
+            return Found::Unreadable(problem);
+        }
         Err(error) => {
             return Found::Unreadable(format!("Failed to read {}: {error}", layout::PROGRESS));
         }
     };
-    // Every value but the first one has a comma or a bracket before it.
-    if bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MOST_VALUES {
-        return Found::Damaged {
-            problem: format!(
-                "{} is invalid: it has more than {MOST_VALUES} values",
-                layout::PROGRESS
-            ),
-            session_id: None,
-        };
-    }
-    let Ok(document) = serde_json::from_slice::<Value>(&bytes) else {
+    let Ok(document) = json::parse(&bytes) else {
         return Found::Damaged {
             problem: format!("{} has invalid JSON", layout::PROGRESS),
             session_id: None,

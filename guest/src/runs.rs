@@ -63,12 +63,15 @@ pub fn all(tree: Tree<'_>) -> Result<Vec<Run>, Failure> {
 /// could go on.
 pub fn behind_damage(tree: Tree<'_>, session_id: Option<&str>) -> Result<Option<Saved>, Failure> {
     let named = session_id.map(layout::run_directory);
-    if let Some(directory) = named
-        && let Some(saved) = saved::rebuild(tree, &directory)?
-    {
-        return Ok(Some(saved));
+    let all = all(tree)?;
+    if let Some(run) = all.iter().find(|run| Some(&run.directory) == named.as_ref()) {
+        // One that was closed for good is not gone on with, nor is another in its place.
+        return match run.is_resumable() {
+            true => saved::rebuild(tree, &run.directory),
+            false => Ok(None),
+        };
     }
-    for run in all(tree)?.into_iter().filter(Run::is_resumable) {
+    for run in all.into_iter().filter(Run::is_resumable) {
         if let Some(saved) = saved::rebuild(tree, &run.directory)?
             && !saved.single
         {
@@ -100,6 +103,29 @@ pub fn leave(tree: Tree<'_>, mut saved: Saved) -> Result<(), Failure> {
     let mut journal = sync(tree, &mut saved)?;
     let finished = finished(tree.now(), "left", false, saved.unsynced.len());
     journal.append(tree, &mut [finished], true)
+}
+
+/// Settles every session that was never closed, but for that of the progress file.
+pub fn settle_others(tree: Tree<'_>) -> Result<(), Failure> {
+    let current = match progress::find(tree) {
+        Found::Valid(progress) => Some(progress.session_id),
+        // Which one it is of is not known: all of them are behind it, perhaps.
+        Found::Damaged { .. } | Found::Unreadable(_) => return Ok(()),
+        Found::Missing => None,
+    };
+    unsettled(tree, current.as_deref())?.into_iter().try_for_each(|saved| leave(tree, saved))
+}
+
+/// Brings every result that is recorded into its item's file.
+pub fn settle_all(tree: Tree<'_>) -> Result<(), Failure> {
+    settle_others(tree)?;
+    if let Found::Valid(progress) = progress::find(tree) {
+        let mut saved = saved::load(tree, *progress)?;
+        if !saved.unsynced.is_empty() {
+            sync(tree, &mut saved)?;
+        }
+    }
+    Ok(())
 }
 
 /// Every session but `current` that was never closed: that of a progress file which somebody

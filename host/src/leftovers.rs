@@ -53,6 +53,11 @@ impl Root {
         self.find_marked().into_iter().map(Target::into_worker).collect()
     }
 
+    /// Which of these lead groups of this root.
+    pub(crate) fn leaders(&self, recorded: Vec<Worker>) -> Vec<Worker> {
+        recorded.into_iter().filter(|leader| self.group(leader).is_some()).collect()
+    }
+
     /// Ends every process with the marker and the groups of these leaders; what could not be ended.
     pub(crate) fn end(&self, leaders: &[Worker]) -> Vec<Worker> {
         let mut groups: Vec<Target> =
@@ -125,8 +130,11 @@ impl Root {
                 let pipe = link("fd/1").filter(|file| file.to_string_lossy().starts_with("pipe:"));
                 pipe.is_some() && pipe == link("fd/2")
             };
-            Marker::of_process(pid).root.as_ref() == Some(&self.marker)
-                || (works_here() && speaks_into_a_pipe())
+            match Marker::of_process(pid).root {
+                // One that says whose it is is nobody else's.
+                Some(marker) => marker == self.marker,
+                None => works_here() && speaks_into_a_pipe(),
+            }
         };
         (is_it && is_of_this_root()).then(|| Target {
             exact: Exact { pid, start_time: stat.start_time },

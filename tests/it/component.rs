@@ -46,7 +46,10 @@ fn its_whole_authority_is_five_imports() {
     );
     let exports: Vec<String> =
         component.component_type().exports(&engine).map(|(name, _)| name.to_owned()).collect();
-    assert_eq!(exports, ["wreckit:batch/batch@0.1.0", "wreckit:batch/doctor@0.1.0"]);
+    assert_eq!(
+        exports,
+        ["wreckit:batch/batch@0.1.0", "wreckit:batch/doctor@0.1.0", "wreckit:batch/feature@0.1.0"]
+    );
 }
 
 #[test]

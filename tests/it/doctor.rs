@@ -248,7 +248,6 @@ fn nothing_outside_is_read_written_or_removed() {
         [
             ("INVALID_CONFIG", None),
             ("ARTIFACT_UNREADABLE", Some("001-a")),
-            ("ORPHANED_TEMP_FILE", Some("002-b")),
             ("ARTIFACT_UNREADABLE", Some("003-c")),
             ("INVALID_ITEM_JSON", Some("003-c")),
             ("INDEX_STALE", None),

@@ -1,10 +1,10 @@
 //! Changing files with a backup that cannot be forgotten.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::manifest::{self, Backup, File, Operation};
-use super::{FILE_LIMIT, prune};
+use super::{FILE_LIMIT, left, prune};
 use crate::capabilities::{
     Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
     Replacement, Worker,
@@ -45,6 +45,8 @@ pub struct Keeper<'c> {
     known: RefCell<HashSet<String>>,
     /// What of it has been copied or moved.
     stored: RefCell<HashSet<String>>,
+    /// What was made so far, to go on with its checksum.
+    sums: RefCell<HashMap<String, crc32fast::Hasher>>,
     /// True if the manifest on disk names everything.
     is_written: Cell<bool>,
 }
@@ -59,6 +61,7 @@ impl<'c> Keeper<'c> {
             backup: RefCell::default(),
             known: RefCell::default(),
             stored: RefCell::default(),
+            sums: RefCell::default(),
             is_written: Cell::new(true),
         }
     }
@@ -157,6 +160,8 @@ impl<'c> Keeper<'c> {
             backup.id = id;
             backup.created_at = created_at;
             backup.reason = self.reason.to_owned();
+            // Empty as long as nothing has been changed: that it is there tells what is left.
+            self.inner.append(&left::file(self.inner, &backup.id), b"", true)?;
         }
         manifest::write(self.inner, &self.backup.borrow())?;
         self.is_written.set(true);
@@ -171,7 +176,12 @@ impl<'c> Keeper<'c> {
             let contents =
                 self.inner.read(path, FILE_LIMIT).map_err(self.inner.failed("read", path))?;
             bytes += contents.len();
-            group.push(Replacement { path: self.place(path)?, contents, modified });
+            group.push(Replacement {
+                path: self.place(path)?,
+                contents,
+                modified,
+                like: Some((*path).clone()),
+            });
             if group.len() == GROUP || bytes > GROUP_BYTES {
                 self.inner.replace(std::mem::take(&mut group), true)?;
                 bytes = 0;
@@ -191,6 +201,14 @@ impl<'c> Keeper<'c> {
             self.inner.create_directory(parent)?;
         }
         Ok(place)
+    }
+
+    /// Notes what files will have in them, before they have it: a restoration sees by that whether
+    /// somebody has changed them since.
+    fn will_leave(&self, files: &[(&str, u32)]) -> Result<(), FsError> {
+        let lines: String = files.iter().map(|(path, sum)| left::line(path, *sum)).collect();
+        let path = left::file(self.inner, &self.backup.borrow().id);
+        Capabilities::append(&*self.inner, &path, lines.as_bytes(), true)
     }
 
     /// Keeps what a change is about to touch.
@@ -226,11 +244,35 @@ fn new_directory(tree: Tree<'_>) -> Result<(String, String), Failure> {
 impl Capabilities for Keeper<'_> {
     fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
         self.before(&files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>())?;
+        let mut left = Vec::new();
+        for file in &files {
+            let mut sum = crc32fast::Hasher::new();
+            sum.update(&file.contents);
+            left.push((file.path.as_str(), sum.clone().finalize()));
+            self.sums.borrow_mut().insert(file.path.clone(), sum);
+        }
+        self.will_leave(&left)?;
         Capabilities::replace(&*self.inner, files, durable)
     }
 
     fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError> {
         self.before(&[path])?;
+        let known = self.sums.borrow().get(path).cloned();
+        let mut sum = match known {
+            Some(sum) => sum,
+            None => {
+                let mut sum = crc32fast::Hasher::new();
+                match self.inner.read(path, FILE_LIMIT) {
+                    Ok(contents) => sum.update(&contents),
+                    Err(FsError::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+                sum
+            }
+        };
+        sum.update(contents);
+        self.will_leave(&[(path, sum.clone().finalize())])?;
+        self.sums.borrow_mut().insert(path.to_owned(), sum);
         Capabilities::append(&*self.inner, path, contents, durable)
     }
 
@@ -245,10 +287,12 @@ impl Capabilities for Keeper<'_> {
         let place = self.place(path).map_err(unkept)?;
         if is_directory && self.inner.list(path).is_ok_and(|entries| entries.is_empty()) {
             Capabilities::create_directory(&*self.inner, &place)?;
-            return Capabilities::remove(&*self.inner, path);
+            Capabilities::remove(&*self.inner, path)?;
+        } else {
+            Capabilities::rename(&*self.inner, path, &place)?;
         }
         self.stored.borrow_mut().insert(path.to_owned());
-        Capabilities::rename(&*self.inner, path, &place)
+        Ok(())
     }
 
     fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
@@ -306,6 +350,10 @@ impl Capabilities for Keeper<'_> {
 
     fn marked(&self) -> Vec<Worker> {
         self.inner.marked()
+    }
+
+    fn leaders(&self, recorded: &[Worker]) -> Vec<Worker> {
+        self.inner.leaders(recorded)
     }
 
     fn end(&self, leaders: &[Worker]) -> Vec<Worker> {

@@ -100,7 +100,7 @@ pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
             return Err(Unusable::Invalid(format!("manifest.json cannot be read: {error}")));
         }
     };
-    let manifest: Value = serde_json::from_slice(&bytes)
+    let manifest = json::parse(&bytes)
         .map_err(|error| Unusable::Invalid(format!("manifest.json has invalid JSON: {error}")))?;
     let Some(object) = manifest.as_object() else {
         return Err(Unusable::Invalid("manifest.json must be an object".to_owned()));
@@ -134,7 +134,9 @@ fn file(tree: Tree<'_>, value: &Value) -> Option<File> {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     Some(File {
         path: own_path(tree, text("original_path")?)?,
-        stored: text("backup_path")?.to_owned(),
+        stored: text("backup_path")
+            .filter(|path| !["manifest.json", "left.jsonl"].contains(path))?
+            .to_owned(),
         operation: match text("operation")? {
             "modified" => Operation::Modified,
             "deleted" => Operation::Deleted,

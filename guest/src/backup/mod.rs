@@ -4,6 +4,7 @@
 //! from `.wreckit`, with the time at which it was last modified.
 
 mod keeper;
+mod left;
 mod manifest;
 mod restore;
 #[cfg(test)]
@@ -21,6 +22,8 @@ use crate::tree::{Failure, Tree};
 const KEPT: usize = 10;
 /// The reason of a backup that is made before a feature is changed.
 pub const FEATURE: &str = "feature";
+/// The reason of a backup of what a restoration replaced.
+const RESTORE: &str = "restore";
 /// A larger file cannot be copied; it can still be moved.
 const FILE_LIMIT: u64 = 96 << 20;
 
@@ -31,6 +34,8 @@ pub enum Unusable {
     Unknown,
     /// Its manifest is damaged; how.
     Invalid(String),
+    /// These files are not what was left when it was made: somebody has changed them since.
+    Changed(Vec<String>),
     /// A file could not be read or written.
     Storage(Failure),
 }
@@ -100,16 +105,28 @@ fn names(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
         .collect())
 }
 
+/// Backups that are counted together.
+#[derive(Debug, PartialEq, Eq)]
+enum Group {
+    Feature,
+    Restored,
+    Other,
+}
+
 /// Removes the oldest backups beyond those that are kept. What is in use stays, whatever its name
 /// says of its age, and so does what is no backup.
 ///
-/// What is kept of a feature before each of its changes is counted for each feature by itself: one
-/// that is worked on takes no place of another's, or of a repair's.
+/// What is kept of a feature before each of its changes is counted for each feature by itself, and so
+/// is what restorations keep: who goes back through the backups does not lose those that come next.
 fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
     let backups = all(tree)?;
     let group = |backup: &Backup| {
         let path = || backup.files.first().map(|file| file.path.clone());
-        (backup.reason == FEATURE).then(path)
+        match backup.reason.as_str() {
+            FEATURE => (Group::Feature, path()),
+            RESTORE => (Group::Restored, None),
+            _ => (Group::Other, None),
+        }
     };
     let newest = backups.iter().find(|backup| in_use.contains(&backup.id.as_str())).map(group);
     let backups = backups.iter().filter(|backup| Some(group(backup)) == newest);

@@ -1,8 +1,11 @@
 //! Undoing what a backup was made for.
 
+use std::collections::HashSet;
+
 use super::keeper::{Cause, Keeper};
-use super::manifest::{self, Backup, File};
-use super::{FILE_LIMIT, Unusable};
+use super::left::{self, Left};
+use super::manifest::{self, Backup, File, Operation};
+use super::{FILE_LIMIT, RESTORE, Unusable};
 use crate::capabilities::{Kind, Replacement};
 use crate::journal;
 use crate::layout;
@@ -19,37 +22,38 @@ pub struct Restored {
 
 /// Puts every file of a backup back and removes what was not there before. What stands in their
 /// place goes into a backup of its own first.
+///
+/// Nothing is touched if somebody has changed one of the files since: a batch that went on, for
+/// instance, whose results would be undone.
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
     let backup = manifest::read(tree, id)?;
-    let there = stored(tree, &backup)?;
-    let made = made(tree, &backup)?;
-
-    let keeper = Keeper::new(tree, "restore");
+    let plan = Plan::new(tree, &backup)?;
+    let keeper = Keeper::new(tree, RESTORE);
     let cause = |file: &File| Cause::new(&file.code, file.item.as_deref());
     // Everything that changes is kept before anything does.
     let mut copied = Vec::new();
     let mut moved = Vec::new();
-    for file in &there {
+    for file in &plan.back {
         match tree.stat(&file.path)?.map(|metadata| metadata.kind) {
             None | Some(Kind::File) => copied.push((file.path.clone(), cause(file))),
+            // Written through: what it leads to changes.
+            Some(Kind::Link) if file.operation == Operation::Modified => {
+                copied.push((file.path.clone(), cause(file)));
+            }
             Some(_) => moved.push((file.path.clone(), cause(file))),
         }
     }
     let because = backup.files.first().map_or(Cause::new("RESTORE", None), cause);
-    moved.extend(made.iter().map(|path| (path.clone(), because.clone())));
+    moved.extend(plan.made.iter().map(|path| (path.clone(), because.clone())));
     keeper.because(because);
     keeper.announce_removals(&moved)?;
     keeper.keep(&copied)?;
 
-    for file in &there {
-        put_back(
-            &keeper,
-            &format!("{}/{}", manifest::directory(tree, &backup.id), file.stored),
-            &file.path,
-        )?;
+    for file in &plan.back {
+        put_back(&keeper, &stored(tree, &backup, file), file)?;
     }
-    let mut files: Vec<String> = there.into_iter().map(|file| file.path.clone()).collect();
-    for path in made {
+    let mut files: Vec<String> = plan.back.into_iter().map(|file| file.path.clone()).collect();
+    for path in plan.made {
         if remove_made(&keeper, &path)? {
             files.push(path);
         }
@@ -58,41 +62,130 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
     Ok(Restored { files, backup: before })
 }
 
-/// The files that stand in a backup.
-fn stored<'b>(tree: Tree<'_>, backup: &'b Backup) -> Result<Vec<&'b File>, Unusable> {
-    let mut there = Vec::new();
-    for file in &backup.files {
-        let stored = format!("{}/{}", manifest::directory(tree, &backup.id), file.stored);
-        match (tree.stat(&stored)?, tree.stat(&file.path)?) {
-            (Some(_), _) => there.push(file),
-            // The backup was cut off before this file came into it, and was changed.
-            (None, Some(_)) => {}
-            (None, None) => {
-                return Err(Unusable::Invalid(format!("{} is missing in it", file.stored)));
+/// Where a file stands in a backup.
+fn stored(tree: Tree<'_>, backup: &Backup, file: &File) -> String {
+    format!("{}/{}", manifest::directory(tree, &backup.id), file.stored)
+}
+
+/// What a restoration is to do.
+struct Plan<'b> {
+    /// What is put back.
+    back: Vec<&'b File>,
+    /// What is removed; of directories the inner ones first.
+    made: Vec<String>,
+}
+
+impl<'b> Plan<'b> {
+    fn new(tree: Tree<'_>, backup: &'b Backup) -> Result<Self, Unusable> {
+        let left = left::read(tree, &backup.id)?;
+        let mut plan = Plan { back: Vec::new(), made: Vec::new() };
+        let mut changed = Vec::new();
+        for file in &backup.files {
+            match look_at_kept(tree, backup, file, left.as_ref())? {
+                Standing::AsLeft => plan.back.push(file),
+                Standing::Nothing => {}
+                Standing::Changed => changed.push(file.path.clone()),
             }
         }
-    }
-    Ok(there)
-}
-
-/// What was not there before and is there now; of directories the inner ones first.
-fn made(tree: Tree<'_>, backup: &Backup) -> Result<Vec<String>, Failure> {
-    let mut made = Vec::new();
-    for path in backup.created.iter().rev() {
-        if tree.stat(path)?.is_some() && !is_followed(tree, path)? {
-            made.push(path.clone());
+        for path in &backup.created {
+            match look_at_made(tree, path, left.as_ref())? {
+                Standing::AsLeft => plan.made.push(path.clone()),
+                Standing::Nothing => {}
+                Standing::Changed => changed.push(path.clone()),
+            }
         }
+        if !changed.is_empty() {
+            return Err(Unusable::Changed(changed));
+        }
+        // A directory is empty when what was made in it is gone.
+        plan.made.sort_by_key(|path| std::cmp::Reverse(path.matches('/').count()));
+        Ok(plan)
     }
-    // A directory is empty when what was made in it is gone.
-    made.sort_by_key(|path| std::cmp::Reverse(path.matches('/').count()));
-    Ok(made)
 }
 
-/// True for a segment of a journal that others have gone on from: it is part of what they say.
+/// How a file stands to the backup.
+enum Standing {
+    /// As it was left.
+    AsLeft,
+    /// There is nothing to do about it.
+    Nothing,
+    /// Otherwise.
+    Changed,
+}
+
+fn look_at_kept(
+    tree: Tree<'_>,
+    backup: &Backup,
+    file: &File,
+    left: Option<&Left>,
+) -> Result<Standing, Failure> {
+    let stored = stored(tree, backup, file);
+    let now = tree.stat(&file.path)?.map(|metadata| metadata.kind);
+    let Some(kept) = tree.stat(&stored)?.map(|metadata| metadata.kind) else {
+        // The backup was cut off before this file came into it, and was changed.
+        return Ok(Standing::Nothing);
+    };
+    let Some(left) = left else {
+        // Nobody knows what was left; a directory at least is not replaced by a file.
+        return Ok(match (now, kept) {
+            (Some(Kind::Directory), Kind::File) => Standing::Changed,
+            _ => Standing::AsLeft,
+        });
+    };
+    let read = |path: &str| tree.read(path, FILE_LIMIT).ok();
+    Ok(match (file.operation, now) {
+        (Operation::Deleted, None) => Standing::AsLeft,
+        // It was brought back before.
+        (_, Some(_)) if read(&file.path).is_some() && read(&file.path) == read(&stored) => {
+            Standing::Nothing
+        }
+        (Operation::Deleted, Some(_)) => match left.get(&file.path) {
+            // Moved away, and something else put in its place.
+            Some(sums) if is_one_of(sums, read(&file.path)) => Standing::AsLeft,
+            _ => Standing::Changed,
+        },
+        (Operation::Modified, _) => match left.get(&file.path) {
+            Some(sums) if is_one_of(sums, read(&file.path)) => Standing::AsLeft,
+            Some(_) => Standing::Changed,
+            // It was kept, and then not changed.
+            None => Standing::Nothing,
+        },
+    })
+}
+
+fn look_at_made(tree: Tree<'_>, path: &str, left: Option<&Left>) -> Result<Standing, Failure> {
+    Ok(match tree.stat(path)?.map(|metadata| metadata.kind) {
+        None => Standing::Nothing,
+        Some(Kind::File) => {
+            let sums = left.and_then(|left| left.get(path));
+            let is_as_left = match (sums, tree.read(path, FILE_LIMIT)) {
+                (Some(sums), Ok(contents)) => is_one_of(sums, Some(contents)),
+                // It was moved here, and what cannot be read cannot be told from it.
+                (None, Err(_)) => true,
+                _ => false,
+            };
+            // A journal that went on is part of what a session says. What else somebody has changed is
+            // theirs by now.
+            match (is_as_left && !is_followed(tree, path)?, path.starts_with(RUNS)) {
+                (true, _) => Standing::AsLeft,
+                (false, true) => Standing::Changed,
+                (false, false) => Standing::Nothing,
+            }
+        }
+        Some(_) => Standing::AsLeft,
+    })
+}
+
+const RUNS: &str = "runs/";
+
+fn is_one_of(sums: &HashSet<String>, contents: Option<Vec<u8>>) -> bool {
+    contents.is_some_and(|contents| sums.contains(&left::sum_of(&contents)))
+}
+
+/// True for a segment of a journal behind which there is another one.
 fn is_followed(tree: Tree<'_>, path: &str) -> Result<bool, Failure> {
     let Some((directory, name)) = path.rsplit_once('/') else { return Ok(false) };
-    let is_of_a_run = directory.starts_with(&format!("{}/", layout::RUNS));
-    match layout::segment_number(name).filter(|_| is_of_a_run) {
+    match layout::segment_number(name).filter(|_| directory.starts_with(RUNS)) {
         Some(number) => {
             Ok(journal::segments(tree, directory)?.last().is_some_and(|last| *last > number))
         }
@@ -112,8 +205,9 @@ fn remove_made(keeper: &Keeper<'_>, path: &str) -> Result<bool, Failure> {
 }
 
 /// Copies a file from a backup to where it was; what cannot be read is moved, as it came.
-fn put_back(keeper: &Keeper<'_>, stored: &str, path: &str) -> Result<(), Failure> {
+fn put_back(keeper: &Keeper<'_>, stored: &str, file: &File) -> Result<(), Failure> {
     let tree = keeper.tree();
+    let path = file.path.as_str();
     if let Some((parent, _)) = path.rsplit_once('/') {
         tree.create_directory(parent)?;
     }
@@ -126,11 +220,21 @@ fn put_back(keeper: &Keeper<'_>, stored: &str, path: &str) -> Result<(), Failure
     }
     match tree.read(stored, FILE_LIMIT).map_err(tree.failed("read", stored)) {
         Ok(contents) if kind == Some(Kind::File) => {
-            if in_the_way.is_some() {
+            let is_through =
+                in_the_way == Some(Kind::Link) && file.operation == Operation::Modified;
+            if in_the_way.is_some() && !is_through {
                 tree.remove(path)?;
             }
             let modified = metadata.map(|metadata| metadata.modified);
-            tree.replace(vec![Replacement { path: path.to_owned(), contents, modified }], true)
+            tree.replace(
+                vec![Replacement {
+                    path: path.to_owned(),
+                    contents,
+                    modified,
+                    like: Some(stored.to_owned()),
+                }],
+                true,
+            )
         }
         _ => {
             if tree.stat(path)?.is_some() {

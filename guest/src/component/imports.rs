@@ -28,6 +28,7 @@ impl Capabilities for Imports {
                 path: file.path,
                 contents: file.contents,
                 modified: file.modified.map(Timestamp::as_millis),
+                like: file.like,
             })
             .collect();
         Ok(filesystem::replace(&files, durable)?)
@@ -108,6 +109,11 @@ impl Capabilities for Imports {
 
     fn marked(&self) -> Vec<Worker> {
         process::marked().into_iter().map(Into::into).collect()
+    }
+
+    fn leaders(&self, recorded: &[Worker]) -> Vec<Worker> {
+        let recorded: Vec<process::Worker> = recorded.iter().cloned().map(Into::into).collect();
+        process::leaders(&recorded).into_iter().map(Into::into).collect()
     }
 
     fn end(&self, leaders: &[Worker]) -> Vec<Worker> {

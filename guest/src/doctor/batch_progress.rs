@@ -19,7 +19,7 @@ use crate::tree::{Failure, Tree};
 /// What is wrong with the progress file. `is_quiet`: nobody may be working on it.
 pub(super) fn examine(
     tree: Tree<'_>,
-    progress: &Found,
+    progress: Found,
     survey: Option<&Survey>,
     is_quiet: bool,
     found: &mut Vec<Diagnostic>,
@@ -27,10 +27,10 @@ pub(super) fn examine(
     match progress {
         Found::Missing => {}
         Found::Valid(progress) => {
+            contradictions(tree.now(), &progress, survey, found);
             if is_quiet {
-                found.extend(stale(tree, progress));
+                found.extend(stale(tree, *progress));
             }
-            contradictions(tree.now(), progress, survey, found);
         }
         Found::Damaged { problem, session_id } => {
             let diagnostic =
@@ -50,7 +50,7 @@ pub(super) fn examine(
     }
 }
 
-fn stale(tree: Tree<'_>, progress: &Progress) -> Option<Diagnostic> {
+fn stale(tree: Tree<'_>, progress: Progress) -> Option<Diagnostic> {
     let age = tree.now().since(progress.updated_at);
     let is_rebuilt = progress.journal.as_ref().is_some_and(|mark| mark.rebuilt_at.is_some());
     let is_old = resume::is_stale(progress.updated_at, tree.now());
@@ -61,18 +61,21 @@ fn stale(tree: Tree<'_>, progress: &Progress) -> Option<Diagnostic> {
     } else {
         return None;
     };
-    let would_keep = match saved::load(tree, progress.clone()) {
-        Ok(saved) => saved.describe(),
-        Err(failure) => format!("what its journal says, but: {failure}"),
-    };
-    let message = format!(
-        "{} is stale ({why}); a resume would keep {would_keep}; written {} ago ({}) by pid {}, session {} since {}",
-        layout::PROGRESS,
+    let written = format!(
+        "written {} ago ({}) by pid {}, session {} since {}",
         describe_span(age),
         progress.updated_at,
         progress.pid,
         progress.session_id,
         progress.started_at,
+    );
+    let would_keep = match saved::load(tree, progress) {
+        Ok(saved) => saved.describe(),
+        Err(failure) => format!("what its journal says, but: {failure}"),
+    };
+    let message = format!(
+        "{} is stale ({why}); a resume would keep {would_keep}; {written}",
+        layout::PROGRESS
     );
     let diagnostic = Diagnostic::new(Code::StaleBatchProgress, message).at(layout::PROGRESS);
     Some(match is_old {

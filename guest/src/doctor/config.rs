@@ -48,7 +48,7 @@ fn read(tree: Tree<'_>, file: &str) -> Result<Option<Map<String, Value>>, String
         Err(FsError::NotFound) => return Ok(None),
         Err(error) => return Err(format!("cannot read {file}: {error}")),
     };
-    match serde_json::from_slice(&bytes) {
+    match json::parse(&bytes) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(_) => Err(format!("{file} is invalid: the document must be an object")),
         Err(error) => Err(format!("{file} has invalid JSON: {error}")),

@@ -21,15 +21,19 @@ pub(super) fn examine(tree: Tree<'_>, survey: &Survey, found: &mut Vec<Diagnosti
     };
     let bytes = match tree.read(FILE, LIMIT) {
         Ok(bytes) => bytes,
-        Err(FsError::NotFound) => return,
+        Err(FsError::NotFound) if tree.stat(FILE).is_ok_and(|found| found.is_none()) => return,
         Err(error) => {
+            let error = match error {
+                FsError::NotFound => "it is a link that leads nowhere".to_owned(),
+                error => error.to_string(),
+            };
             let diagnostic =
                 Diagnostic::new(Code::IndexStale, format!("Cannot read {FILE}: {error}"));
             found.push(diagnostic.by_hand("make it a file that can be read, or remove it"));
             return;
         }
     };
-    match serde_json::from_slice::<Value>(&bytes) {
+    match json::parse(&bytes) {
         Err(error) => report(format!("{FILE} has invalid JSON: {error}")),
         Ok(document) => match entries(&document) {
             Err(problem) => report(format!("{FILE} is invalid: {problem}")),
@@ -106,7 +110,7 @@ fn differences(entries: &[Entry<'_>], items: &[Known]) -> Vec<String> {
 
 /// The index that the items make. What nobody here knows in the present one stays.
 pub(super) fn rebuild(tree: Tree<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
-    let old = tree.read(FILE, LIMIT).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let old = tree.read(FILE, LIMIT).ok().and_then(|bytes| json::parse(&bytes).ok());
     let mut document = match old {
         Some(Value::Object(document)) => document,
         _ => Map::new(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::finding::{Code, Diagnostic};
 use super::stories::{self, Stories};
 use super::temporary_files;
-use crate::capabilities::{Entry, Kind};
+use crate::capabilities::{Entry, FsError, Kind};
 use crate::items::{self, Change, Item};
 use crate::json;
 use crate::layout;
@@ -142,7 +142,7 @@ fn examine_item(
         // One byte is enough to find out.
         Some(true) | None => match Tree::read_at(&tree, &format!("{directory}/{name}"), 0, 1) {
             Ok(_) => Artifact::Readable,
-            Err(Failure { error: crate::capabilities::FsError::NotFound, .. }) => Artifact::Missing,
+            Err(Failure { error: FsError::NotFound, .. }) => Artifact::Missing,
             Err(failure) => {
                 let message = format!("Cannot read {name}: {}", failure.error);
                 found.push(Diagnostic::new(Code::ArtifactUnreadable, message).of(id));
@@ -214,9 +214,14 @@ fn mismatches(
 /// one it has.
 pub(super) fn mend(tree: Tree<'_>, id: &str) -> Result<Option<(Vec<u8>, String)>, String> {
     let item = items::read(tree, id)?;
+    // As they are looked at: a link that leads nowhere is no document.
     let stands = |name: &str| {
         let path = format!("{}/{name}", layout::item_directory(id));
-        tree.stat(&path).map(|found| found.is_some()).map_err(|failure| failure.to_string())
+        match Tree::read_at(&tree, &path, 0, 1) {
+            Ok(_) => Ok(true),
+            Err(Failure { error: FsError::NotFound, .. }) => Ok(false),
+            Err(failure) => Err(failure.to_string()),
+        }
     };
     let to = match item.state.as_str() {
         "researched" if !stands(RESEARCH)? => "idea",

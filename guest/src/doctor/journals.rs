@@ -8,6 +8,10 @@ use crate::tree::Tree;
 
 const BY_HAND: &str = "what it says cannot be counted: make it readable";
 
+/// A segment is mended in memory, which holds some of this size.
+const LARGEST: u64 = 24 << 20;
+const TOO_LARGE: &str = "it is too large to be mended here; what stands before the damage counts, and so does the snapshot";
+
 /// Looks at every line of every journal.
 pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
     let mut unreadable = |problem: String| {
@@ -38,7 +42,11 @@ pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
                     "{}{path} is damaged at byte {offset}: what stands behind that in this file is not counted ({damaged} of its lines are damaged, {sound} are sound)",
                     layout::PREFIX,
                 );
-                found.push(Diagnostic::new(Code::JournalDamaged, message).at(path));
+                let diagnostic = Diagnostic::new(Code::JournalDamaged, message);
+                found.push(match tree.stat(&path) {
+                    Ok(Some(metadata)) if metadata.size > LARGEST => diagnostic.by_hand(TOO_LARGE),
+                    _ => diagnostic.at(path),
+                });
             }
             Err(failure) => {
                 let diagnostic = Diagnostic::new(Code::JournalDamaged, failure.to_string());

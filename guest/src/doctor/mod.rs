@@ -27,6 +27,7 @@ use crate::capabilities::Liveness;
 use crate::lock::{self, Holder, Work};
 use crate::progress::{self, Found};
 use crate::resume;
+use crate::runs;
 use crate::tree::{Failure, Tree};
 
 /// Why nothing was mended or restored.
@@ -65,7 +66,15 @@ pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
     // A backup that is none is refused before anything is touched, the lock included.
     backup::check(tree, id).map_err(RepairError::Backup)?;
-    locked(tree, || backup::restore(tree, id).map_err(RepairError::Backup))
+    locked(tree, || {
+        // The existing tool, or a batch on another machine: neither asks for the lock.
+        if let Some(holder) = owner(tree, &progress::find(tree)) {
+            return Err(RepairError::Busy(Box::new(holder)));
+        }
+        // What completed in the meantime is in its item's file, and seen to have changed.
+        runs::settle_all(tree)?;
+        backup::restore(tree, id).map_err(RepairError::Backup)
+    })
 }
 
 /// Does something that no batch may happen beside.
@@ -90,11 +99,9 @@ struct Examination {
     found: Vec<Diagnostic>,
     /// The items, if they can be read.
     survey: Option<Survey>,
-    /// What stands where the progress file should be.
-    progress: Found,
     /// Who may work on the repository without holding the lock: the existing tool, or a batch on
-    /// another machine. For a message.
-    owner: Option<String>,
+    /// another machine.
+    owner: Option<Holder>,
 }
 
 impl Examination {
@@ -110,23 +117,23 @@ impl Examination {
             dependencies::examine(survey, &mut found);
             index::examine(tree, survey, &mut found);
         }
-        batch_progress::examine(tree, &progress, survey.as_ref(), is_quiet, &mut found);
+        batch_progress::examine(tree, progress, survey.as_ref(), is_quiet, &mut found);
         journals::examine(tree, &mut found);
         if is_quiet {
             temporary_files::examine_rest(tree, &mut found);
         }
         if is_free {
-            found.extend(orphaned_agents::examine(tree, &progress));
+            found.extend(orphaned_agents::examine(tree));
         }
-        Examination { found, survey, progress, owner }
+        Examination { found, survey, owner }
     }
 }
 
 /// The owner of a progress file that is not known to have ended.
-fn owner(tree: Tree<'_>, progress: &Found) -> Option<String> {
+fn owner(tree: Tree<'_>, progress: &Found) -> Option<Holder> {
     let Found::Valid(progress) = progress else { return None };
     let liveness = progress.liveness(tree);
     let may_work =
         liveness != Liveness::Exited && !resume::is_stale(progress.updated_at, tree.now());
-    may_work.then(|| format!("pid {} of session {}", progress.pid, progress.session_id))
+    may_work.then(|| Holder::of_progress(progress, liveness))
 }

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use super::finding::{Code, Diagnostic};
 use crate::capabilities::{Level, Worker};
 use crate::orphans;
-use crate::progress::Found;
+use crate::progress::{self, Found};
 use crate::runs;
 use crate::saved::{self, Saved};
 use crate::time::describe_span;
 use crate::tree::{Failure, Tree};
 
 /// One finding for each item whose processes a batch left. Nobody else may hold the lock.
-pub(super) fn examine(tree: Tree<'_>, progress: &Found) -> Vec<Diagnostic> {
-    let sessions = sessions(tree, progress);
+pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
+    let sessions = sessions(tree);
     let left = orphans::find(tree, &sessions.iter().collect::<Vec<_>>());
     diagnostics(tree, left)
 }
 
 /// Ends them all. Returns the findings that remain.
-pub(super) fn mend(tree: Tree<'_>, progress: &Found) -> Vec<Diagnostic> {
-    let sessions = sessions(tree, progress);
+pub(super) fn mend(tree: Tree<'_>) -> Vec<Diagnostic> {
+    let sessions = sessions(tree);
     let (_, left) = orphans::end(tree, &sessions.iter().collect::<Vec<_>>());
     diagnostics(tree, left)
 }
@@ -47,12 +47,10 @@ fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnostic> {
 }
 
 /// The sessions whose agents may be left. One that cannot be read is no reason to leave the others.
-fn sessions(tree: Tree<'_>, progress: &Found) -> Vec<Saved> {
+fn sessions(tree: Tree<'_>) -> Vec<Saved> {
     let complain = |failure: &Failure| tree.log(Level::Debug, &failure.to_string());
-    let saved = match progress {
-        Found::Valid(progress) => {
-            saved::load(tree, (**progress).clone()).inspect_err(complain).ok()
-        }
+    let saved = match progress::find(tree) {
+        Found::Valid(progress) => saved::load(tree, *progress).inspect_err(complain).ok(),
         _ => None,
     };
     let current = saved.as_ref().map(|saved| saved.progress.session_id.as_str());

@@ -1,7 +1,7 @@
 //! MISSING_PROMPTS.
 
 use super::finding::{Code, Diagnostic};
-use crate::capabilities::Kind;
+use crate::capabilities::{Capabilities, FsError, Kind};
 use crate::tree::{Failure, Tree};
 
 const DIRECTORY: &str = "prompts";
@@ -26,9 +26,10 @@ pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
         Ok(Some(found)) if matches!(found.kind, Kind::File | Kind::Other) => {
             unusable(format!("prompts is {}", found.kind.describe()))
         }
-        Ok(Some(_)) => match Tree::list(&tree, DIRECTORY) {
+        Ok(Some(_)) => match Capabilities::list(&*tree, DIRECTORY) {
             Ok(_) => Vec::new(),
-            Err(failure) => unusable(failure.to_string()),
+            Err(FsError::NotFound) => unusable("prompts is a link that leads nowhere".to_owned()),
+            Err(error) => unusable(tree.failed("list", DIRECTORY)(error).to_string()),
         },
         Err(failure) => unusable(failure.to_string()),
     }

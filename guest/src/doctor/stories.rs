@@ -63,7 +63,7 @@ pub(super) fn examine(tree: Tree<'_>, id: &str, found: &mut Vec<Diagnostic>) -> 
             "prd.json missing required 'branch_name' field",
         ));
         // Said once is enough.
-        document.insert("branch_name".to_owned(), json!(branch_name(&document)));
+        document.insert("branch_name".to_owned(), json!(""));
     }
     let outside: Vec<String> = stories(&document).filter_map(priority_outside).collect();
     if !outside.is_empty() {
@@ -101,7 +101,7 @@ pub(super) fn mend(tree: Tree<'_>, id: &str, codes: &[Code]) -> Result<Vec<u8>, 
         put(&mut document, "id", json!(id));
     }
     if codes.contains(&Code::PrdMissingBranchName) && is_blank(document.get("branch_name")) {
-        let name = branch_name(&document);
+        let name = branch_name(&document, id);
         put(&mut document, "branch_name", json!(name));
     }
     if codes.contains(&Code::PrdInvalidPriority) {
@@ -127,8 +127,9 @@ fn is_blank(value: Option<&Value>) -> bool {
     }
 }
 
-fn branch_name(document: &Map<String, Value>) -> String {
-    format!("wreckit/{}", document.get("id").and_then(Value::as_str).unwrap_or_default())
+/// That of the document's own id; if that is none, of the item's.
+fn branch_name(document: &Map<String, Value>, item: &str) -> String {
+    format!("wreckit/{}", document.get("id").and_then(Value::as_str).unwrap_or(item))
 }
 
 /// A field where it stands, or in its usual place.

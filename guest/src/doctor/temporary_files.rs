@@ -14,10 +14,15 @@ const DIRECTORIES: [&str; 2] = [".", "prompts"];
 
 /// Temporary files outside of the items. Nobody may be writing.
 pub(super) fn examine_rest(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
-    for directory in DIRECTORIES {
+    let runs = Tree::list(&tree, layout::RUNS).unwrap_or_default();
+    let runs = runs
+        .into_iter()
+        .filter(|run| run.kind == Kind::Directory)
+        .map(|run| format!("{}/{}", layout::RUNS, run.name));
+    for directory in DIRECTORIES.into_iter().map(str::to_owned).chain(runs) {
         // What cannot be read is somebody else's finding.
-        let entries = Tree::list(&tree, directory).unwrap_or_default();
-        examine(directory, None, entries.iter(), found);
+        let entries = Tree::list(&tree, &directory).unwrap_or_default();
+        examine(&directory, None, entries.iter(), found);
     }
 }
 
@@ -28,7 +33,8 @@ pub(super) fn examine<'e>(
     entries: impl Iterator<Item = &'e Entry>,
     found: &mut Vec<Diagnostic>,
 ) {
-    for entry in entries.filter(|entry| is_temporary(&entry.name)) {
+    let is_left = |entry: &&Entry| entry.kind == Kind::File && is_temporary(&entry.name);
+    for entry in entries.filter(is_left) {
         let path = match directory {
             "." => entry.name.clone(),
             directory => format!("{directory}/{}", entry.name),
@@ -38,7 +44,11 @@ pub(super) fn examine<'e>(
             layout::PREFIX,
             target(&entry.name).unwrap_or_default()
         );
-        let diagnostic = Diagnostic::new(Code::OrphanedTempFile, message).at(path);
+        let diagnostic = Diagnostic::new(Code::OrphanedTempFile, message);
+        let diagnostic = match path.contains(char::REPLACEMENT_CHARACTER) {
+            false => diagnostic.at(path),
+            true => diagnostic.by_hand("its name is not UTF-8: remove it by hand"),
+        };
         found.push(match item {
             Some(item) => diagnostic.of(item),
             None => diagnostic,

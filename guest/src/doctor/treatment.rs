@@ -7,6 +7,7 @@ use super::{Examination, batch_progress, index, items, orphaned_agents, prompts,
 use crate::backup::{Cause, Keeper};
 use crate::capabilities::{Level, Replacement};
 use crate::journal;
+use crate::runs;
 use crate::tree::{Failure, Tree};
 
 /// Mending one thing brings up another: a state that is set back makes the index stale. What is not
@@ -104,7 +105,11 @@ impl<'r, 'c> Round<'r, 'c> {
         let mut fixes = self.agents(&of(&[Code::OrphanedAgent]));
         let rest = todo.iter().copied().filter(|diagnostic| diagnostic.code != Code::OrphanedAgent);
         if let Some(owner) = &self.examination.owner {
-            let message = format!("Left alone: {owner} may still work on this repository");
+            let message = format!(
+                "Left alone: pid {} of session {} may still work on this repository",
+                owner.pid.unwrap_or_default(),
+                owner.session.as_deref().unwrap_or_default()
+            );
             fixes.extend(rest.map(|diagnostic| self.mended(diagnostic, Err(message.clone()))));
             return fixes;
         }
@@ -115,6 +120,7 @@ impl<'r, 'c> Round<'r, 'c> {
             let result = batch_progress::mend(self.keeper).map_err(|failure| failure.to_string());
             fixes.push(self.mended(diagnostic, result));
         }
+        self.settle();
         for diagnostic in of(&[Code::MissingPrompts]) {
             self.keeper.because(cause(diagnostic));
             let result = prompts::mend(self.keeper.tree()).map_err(|failure| failure.to_string());
@@ -134,11 +140,20 @@ impl<'r, 'c> Round<'r, 'c> {
         fixes
     }
 
+    /// What completed is in the items' files before anything is changed in them: a file that has changed
+    /// since takes no result.
+    fn settle(&self) {
+        self.keeper.because(Cause::new("SETTLED", None));
+        if let Err(failure) = runs::settle_others(self.keeper.tree()) {
+            self.tree.log(Level::Warning, &failure.to_string());
+        }
+    }
+
     fn agents(&self, findings: &[&Diagnostic]) -> Vec<Mended> {
         if findings.is_empty() {
             return Vec::new();
         }
-        let left = orphaned_agents::mend(self.tree, &self.examination.progress);
+        let left = orphaned_agents::mend(self.tree);
         let is_left = |finding: &Diagnostic| left.iter().any(|left| left.item == finding.item);
         findings
             .iter()

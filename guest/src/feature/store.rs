@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::json;
+
 use super::document::Document;
 use super::{Changed, FeatureError};
 use crate::backup::{Cause, FEATURE, Keeper};
@@ -99,7 +101,7 @@ pub(super) fn load(tree: Tree<'_>, id: &str) -> Result<Document, FeatureError> {
         FsError::NotFound => FeatureError::Corrupt(format!("{place} is missing")),
         error => FeatureError::Storage(tree.failed("read", &path)(error)),
     })?;
-    let document = serde_json::from_slice::<Value>(&bytes)
+    let document = json::parse(&bytes)
         .map_err(|error| FeatureError::Corrupt(format!("{place} has invalid JSON: {error}")))?;
     Document::from_json(document)
         .map_err(|problem| FeatureError::Corrupt(format!("{place} is invalid: {problem}")))
@@ -161,7 +163,7 @@ pub(super) fn lock(tree: Tree<'_>, path: &str, momentary: bool) -> Result<(), Fe
         LockOutcome::Held(note) => {
             let note: Value = serde_json::from_slice(&note).unwrap_or_default();
             Err(FeatureError::Busy(Box::new(Holder {
-                pid: note.get("pid").and_then(crate::json::integer),
+                pid: note.get("pid").and_then(json::integer),
                 since: note.get("since").and_then(Value::as_str).map(str::to_owned),
                 locked: true,
                 momentary,

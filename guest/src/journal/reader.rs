@@ -59,6 +59,13 @@ pub fn segments(tree: Tree<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
     Ok(numbers)
 }
 
+/// The number of the segment to begin next: behind everything that has such a name, whatever it is.
+pub(super) fn next_segment(tree: Tree<'_>, directory: &str) -> Result<u32, Failure> {
+    let entries = tree.list(directory)?;
+    let last = entries.iter().filter_map(|entry| layout::segment_number(&entry.name)).max();
+    Ok(last.map_or(1, |last| last.saturating_add(1)))
+}
+
 /// Gives every event later than `after` to `visit`, in order.
 ///
 /// A torn line at the end of a segment is what a crash leaves: it was never acknowledged and is
@@ -79,13 +86,22 @@ pub fn read(
         }
         let start = seek(tree, path, after)?;
         let mut lines = Lines::new(tree, path, start);
+        // Where damage begins that may be of events that are not asked for.
+        let mut damage = None;
         while let Some((offset, line)) = lines.next()? {
             let Some(event) = line::decode(&line) else {
-                if !lines.at_end()? {
-                    reading.damage.push(Damage { path: path.clone(), offset });
+                if !lines.is_torn()? {
+                    damage.get_or_insert(offset);
                 }
-                break;
+                continue;
             };
+            if damage.is_some() {
+                // What was damaged came before `after` exactly if nothing is missing behind it.
+                if event.seq > after.saturating_add(1) {
+                    break;
+                }
+                damage = None;
+            }
             if event.seq >= end {
                 break;
             }
@@ -94,6 +110,7 @@ pub fn read(
                 visit(event);
             }
         }
+        reading.damage.extend(damage.map(|offset| Damage { path: path.clone(), offset }));
     }
     Ok(reading)
 }
@@ -172,11 +189,13 @@ pub(super) struct Lines<'t> {
     buffer: Vec<u8>,
     /// What of `buffer` has been given out.
     used: usize,
+    /// True if the line that was given out last had its line break.
+    is_terminated: bool,
 }
 
 impl<'t> Lines<'t> {
     pub(super) fn new(tree: Tree<'t>, path: &'t str, offset: u64) -> Self {
-        Lines { tree, path, offset, buffer: Vec::new(), used: 0 }
+        Lines { tree, path, offset, buffer: Vec::new(), used: 0, is_terminated: false }
     }
 
     /// The next line without its line break, and its offset. The rest of a file that does not end
@@ -188,12 +207,14 @@ impl<'t> Lines<'t> {
                 let end = searched + found;
                 let line = self.take(end);
                 self.used = end + 1;
+                self.is_terminated = true;
                 return Ok(Some(line));
             }
             searched = self.buffer.len();
             let too_long = searched - self.used > LONGEST_LINE;
             if too_long || !self.fill()? {
                 let rest = searched > self.used;
+                self.is_terminated = false;
                 return Ok(rest.then(|| {
                     let line = self.take(searched);
                     self.used = searched;
@@ -204,9 +225,10 @@ impl<'t> Lines<'t> {
         }
     }
 
-    /// True if nothing stands behind the line that was given out last.
-    pub(super) fn at_end(&mut self) -> Result<bool, Failure> {
-        Ok(self.used >= self.buffer.len() && !self.fill()?)
+    /// True if the line that was given out last is what a cut leaves: it ends the file without a line
+    /// break. One that has its line break was written whole.
+    pub(super) fn is_torn(&mut self) -> Result<bool, Failure> {
+        Ok(!self.is_terminated && self.used >= self.buffer.len() && !self.fill()?)
     }
 
     fn take(&self, end: usize) -> (u64, Vec<u8>) {

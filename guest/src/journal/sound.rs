@@ -22,7 +22,7 @@ pub fn inspect(tree: Tree<'_>, path: &str) -> Result<Soundness, Failure> {
     while let Some((offset, line)) = lines.next()? {
         if line::checked(&line).is_some() {
             soundness.sound += 1;
-        } else if !lines.at_end()? {
+        } else if !lines.is_torn()? {
             soundness.damaged += 1;
             soundness.damage.get_or_insert(offset);
         }

@@ -22,8 +22,7 @@ impl Writer {
     /// `last` is the sequence number of the last event that counts.
     pub fn open(tree: Tree<'_>, directory: &str, last: u64) -> Result<Self, Failure> {
         tree.create_directory(directory)?;
-        let segment =
-            reader::segments(tree, directory)?.last().map_or(1, |last| last.saturating_add(1));
+        let segment = reader::next_segment(tree, directory)?;
         Ok(Writer { directory: directory.to_owned(), segment, last, bytes: 0, is_new: true })
     }
 

@@ -213,6 +213,19 @@ impl Error {
                 message: "there is no such backup".to_owned(),
                 hint: Some("`wreckit-host backups list` lists them".to_owned()),
             },
+            RepairError::Changed(paths) => Error::Usage {
+                message: format!(
+                    "these were changed since the backup was made: {}; nothing was restored",
+                    paths
+                        .iter()
+                        .map(|path| format!("{place}/{path}"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+                hint: Some(format!(
+                    "what the backup holds stands in the directory of that name in {place}: copy from it by hand what you want"
+                )),
+            },
             RepairError::InvalidBackup(why) => {
                 Error::Failed(format!("the backup cannot be used: {why}"))
             }

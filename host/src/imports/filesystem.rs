@@ -238,7 +238,11 @@ impl Tree {
             let mut open = self.root.open_with(&temporary, &options).map_err(error)?;
             written.push((temporary, target));
             open.write_all(&file.contents).map_err(error)?;
-            self.keep_mode(&open, &written[written.len() - 1].1)?;
+            let like = match &file.like {
+                Some(like) => checked(like)?,
+                None => written[written.len() - 1].1.as_str(),
+            };
+            self.keep_mode(&open, like)?;
             if let Some(modified) = file.modified {
                 set_modified(&open, modified)?;
             }

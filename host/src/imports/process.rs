@@ -18,6 +18,10 @@ impl Host for Imports {
         self.root.as_ref().map(Root::marked).unwrap_or_default()
     }
 
+    fn leaders(&mut self, recorded: Vec<Worker>) -> Vec<Worker> {
+        self.root.as_ref().map(|root| root.leaders(recorded)).unwrap_or_default()
+    }
+
     fn end(&mut self, leaders: Vec<Worker>) -> Vec<Worker> {
         self.root.as_ref().map(|root| root.end(&leaders)).unwrap_or_default()
     }

@@ -91,6 +91,7 @@ impl From<RepairError> for wit::RepairError {
         match error {
             RepairError::Busy(holder) => wit::RepairError::Busy((*holder).into()),
             RepairError::Backup(Unusable::Unknown) => wit::RepairError::UnknownBackup,
+            RepairError::Backup(Unusable::Changed(paths)) => wit::RepairError::Changed(paths),
             RepairError::Backup(Unusable::Invalid(why)) => wit::RepairError::InvalidBackup(why),
             RepairError::Backup(Unusable::Storage(failure)) | RepairError::Storage(failure) => {
                 wit::RepairError::Storage(failure.into())

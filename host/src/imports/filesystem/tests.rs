@@ -18,7 +18,7 @@ fn text(path: &str) -> String {
 }
 
 fn replacement(path: &str, contents: &str) -> Replacement {
-    Replacement { path: text(path), contents: contents.into(), modified: None }
+    Replacement { path: text(path), contents: contents.into(), modified: None, like: None }
 }
 
 #[test]
