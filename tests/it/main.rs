@@ -27,4 +27,5 @@ mod phases;
 mod real_repository;
 mod storage;
 mod terminal;
+mod undoing;
 mod wasm_agent;
