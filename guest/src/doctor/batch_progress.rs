@@ -98,26 +98,22 @@ fn contradictions(
         ("failed", &progress.failed),
         ("skipped", &progress.skipped),
     ];
-    for (id, lists) in by_id(results.into_iter()) {
-        if lists.len() > 1 {
-            let message = format!("{} has {id} in {}", layout::PROGRESS, lists.join(" and "));
-            found.push(Diagnostic::new(Code::DuplicateResult, message).of(id));
-        }
-    }
+    let twice = by_id(results.into_iter()).into_iter().filter(|(_, lists)| lists.len() > 1);
+    report(Code::DuplicateResult, found, twice, |id, lists| {
+        format!("{} has {id} in {}", layout::PROGRESS, lists.join(" and "))
+    });
     if let Some(survey) = survey {
         let queues = [("queued_items", &progress.queued_items), ("in_flight", &progress.in_flight)];
-        for (id, lists) in by_id(queues.into_iter().chain(results)) {
-            if !survey.has(id) {
-                let message = format!(
-                    "{} has {id} in {}, but there is no {}{}",
-                    layout::PROGRESS,
-                    lists.join(" and "),
-                    layout::PREFIX,
-                    layout::item_directory(id)
-                );
-                found.push(Diagnostic::new(Code::UnknownItem, message).of(id));
-            }
-        }
+        let all = by_id(queues.into_iter().chain(results)).into_iter();
+        report(Code::UnknownItem, found, all.filter(|(id, _)| !survey.has(id)), |id, lists| {
+            format!(
+                "{} has {id} in {}, but there is no {}{}",
+                layout::PROGRESS,
+                lists.join(" and "),
+                layout::PREFIX,
+                layout::item_directory(id)
+            )
+        });
     }
     let healed = progress.last_healing_at.as_deref().and_then(Timestamp::parse);
     let times = [
@@ -131,6 +127,26 @@ fn contradictions(
                 format!("`{key}` of {} is {time}, which is after now ({now})", layout::PROGRESS);
             found.push(Diagnostic::new(Code::FutureTimestamp, message));
         }
+    }
+}
+
+/// So many findings of a kind are told one by one: a file may name anything.
+const MOST: usize = 1000;
+
+/// One finding for each id.
+fn report<'p>(
+    code: Code,
+    found: &mut Vec<Diagnostic>,
+    mut ids: impl Iterator<Item = (&'p str, Vec<&'static str>)>,
+    message: impl Fn(&str, &[&str]) -> String,
+) {
+    for (id, lists) in ids.by_ref().take(MOST) {
+        found.push(Diagnostic::new(code, message(id, &lists)).of(id));
+    }
+    let more = ids.count();
+    if more > 0 {
+        let message = format!("{} has {more} more such ids", layout::PROGRESS);
+        found.push(Diagnostic::new(code, message));
     }
 }
 

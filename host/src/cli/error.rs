@@ -116,7 +116,7 @@ impl Error {
                 Some("nothing that was acknowledged is lost; mend the cause and run again".to_owned())
             }
             Error::Component(_) => Some(
-                "agents were ended and the saved progress is valid: the next run goes on from there".to_owned(),
+                "what was acknowledged is on disk, and agents were ended: the next run goes on from there".to_owned(),
             ),
             Error::Failed(_) => None,
         }
