@@ -291,6 +291,9 @@ impl Process {
     }
 
     fn node(&self, path: &str) -> Result<(Node, u64), FsError> {
+        if path == "." {
+            return Ok((Node::Directory, 0));
+        }
         self.machine.files.borrow().0.get(path).cloned().ok_or(FsError::NotFound)
     }
 }
@@ -351,7 +354,7 @@ impl Capabilities for Process {
         if node != Node::Directory {
             return Err(FsError::WrongKind(Kind::Other));
         }
-        let inside = format!("{path}/");
+        let inside = if path == "." { String::new() } else { format!("{path}/") };
         let files = self.machine.files.borrow();
         let entries = files.0.iter().filter_map(|(path, (node, _))| {
             let name = path.strip_prefix(&inside).filter(|name| !name.contains('/'))?;

@@ -28,7 +28,21 @@ pub(crate) fn root(start: &Path) -> io::Result<PathBuf> {
     let is_root = |directory: &&Path| {
         MARKS.iter().any(|mark| ambient::canonicalize(&directory.join(mark)).is_ok())
     };
-    Ok(start.ancestors().find(is_root).unwrap_or(&start).to_owned())
+    let root = start.ancestors().find(is_root).unwrap_or(&start);
+    Ok(of_worktree(root).unwrap_or_else(|| root.to_owned()))
+}
+
+/// The repository that a linked worktree of git belongs to: agents work in there, and its features are
+/// those of the repository. `None` for what is no linked worktree, or has features of its own.
+fn of_worktree(directory: &Path) -> Option<PathBuf> {
+    if ambient::is_dir(&directory.join(FEATURES)) {
+        return None;
+    }
+    // A file, with the path of `.git/worktrees/{name}` of the repository (gitrepository-layout(5)).
+    let link = ambient::read_to_string(&directory.join(".git")).ok()?;
+    let place = directory.join(link.trim().strip_prefix("gitdir: ")?);
+    let worktrees = place.parent().filter(|parent| parent.ends_with(".git/worktrees"))?;
+    ambient::canonicalize(worktrees.parent()?.parent()?).ok()
 }
 
 impl Features {

@@ -18,6 +18,7 @@ mod doctor_cases;
 mod durability;
 mod endings;
 mod environment;
+mod features;
 mod hostile_agents;
 mod hostile_component;
 mod interruption;

@@ -30,7 +30,9 @@ const BUSY: u64 = 20;
 /// Nothing happens by itself.
 const IDLE: u64 = 60_000;
 /// What a phase says that waits for a person.
-const WAITS: &str = "it waits for approval";
+fn waits(phase: &str) -> String {
+    format!("it waits for approval (`feature run ... --approve {phase}`)")
+}
 /// The field of a phase that says so.
 const AWAITING: &str = "awaiting_approval";
 
@@ -291,9 +293,11 @@ impl Run {
                         self.happened(event(EventKind::ItemCompleted));
                     }
                     status => {
-                        let why = format!("it is {}", status.name());
-                        self.happened(failing(EventKind::ItemFailed, &why));
-                        self.stop_by_document(tree, &hand.phase)?;
+                        let why = self.stop_by_document(tree, &hand.phase)?;
+                        self.happened(match status {
+                            PhaseStatus::Failed => failing(EventKind::ItemFailed, &why),
+                            _ => event(EventKind::ItemBlocked).with("reason", why),
+                        });
                     }
                 }
             }
@@ -374,19 +378,19 @@ impl Run {
     }
 
     /// A phase that is neither done nor in progress ends the run; the document says why.
-    fn stop_by_document(&mut self, tree: Tree<'_>, phase: &str) -> Result<(), FeatureError> {
+    fn stop_by_document(&mut self, tree: Tree<'_>, phase: &str) -> Result<String, FeatureError> {
         let document = load(tree, &self.id)?;
         let fields = document.phase(phase);
         let reason = fields.and_then(|fields| fields.get("reason")).and_then(Value::as_str);
         let status = document.phase_status(phase).unwrap_or(PhaseStatus::Failed);
         let reason = reason.map_or_else(|| format!("it is {}", status.name()), str::to_owned);
-        let result = Some((phase.to_owned(), reason));
+        let result = Some((phase.to_owned(), reason.clone()));
         match status {
             PhaseStatus::Failed => self.failed = result,
             _ => self.blocked = result,
         }
         self.is_over = true;
-        Ok(())
+        Ok(reason)
     }
 
     fn stop(&mut self, why: String) {
@@ -557,7 +561,7 @@ fn wait_for_approval(
     now: Timestamp,
 ) -> Result<String, FeatureError> {
     let details = Details {
-        reason: Some(WAITS.to_owned()),
+        reason: Some(waits(phase)),
         set: vec![(AWAITING.to_owned(), "true".to_owned())],
         ..Details::default()
     };

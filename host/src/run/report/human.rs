@@ -229,6 +229,8 @@ impl Reporter for Human {
             "item-completed" => self.completed(&of_item),
             "item-failed" => self.failed(&of_item),
             "item-retrying" => self.retried(&of_item),
+            // Told with the summary.
+            "item-blocked" => drop(self.live.remove(of_item.item)),
             "item-interrupted" => {
                 self.live.remove(of_item.item);
                 self.note(Tone::Plain, &format!("interrupted {}", of_item.item));
