@@ -115,7 +115,13 @@ fn examine_item(
         }
     };
     if is_quiet {
-        temporary_files::examine(&directory, Some(id), names.iter().flatten(), found);
+        temporary_files::examine(
+            layout::PREFIX,
+            &directory,
+            Some(id),
+            names.iter().flatten(),
+            found,
+        );
     }
     let has = |name: &str| names.as_ref().map(|names| names.iter().any(|entry| entry.name == name));
     if has("item.json") == Some(false) {

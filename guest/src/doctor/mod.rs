@@ -13,7 +13,7 @@ mod journals;
 mod orphaned_agents;
 mod prompts;
 mod stories;
-mod temporary_files;
+pub(crate) mod temporary_files;
 #[cfg(test)]
 mod tests;
 mod treatment;

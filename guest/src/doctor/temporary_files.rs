@@ -22,12 +22,13 @@ pub(super) fn examine_rest(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
     for directory in DIRECTORIES.into_iter().map(str::to_owned).chain(runs) {
         // What cannot be read is somebody else's finding.
         let entries = Tree::list(&tree, &directory).unwrap_or_default();
-        examine(&directory, None, entries.iter(), found);
+        examine(layout::PREFIX, &directory, None, entries.iter(), found);
     }
 }
 
 /// Temporary files among the entries of a directory. Nobody may be writing.
-pub(super) fn examine<'e>(
+pub(crate) fn examine<'e>(
+    prefix: &str,
     directory: &str,
     item: Option<&str>,
     entries: impl Iterator<Item = &'e Entry>,
@@ -40,8 +41,7 @@ pub(super) fn examine<'e>(
             directory => format!("{directory}/{}", entry.name),
         };
         let message = format!(
-            "{}{path} is left of a write that was cut off; {} was not changed by it",
-            layout::PREFIX,
+            "{prefix}{path} is left of a write that was cut off; {} was not changed by it",
             target(&entry.name).unwrap_or_default()
         );
         let diagnostic = Diagnostic::new(Code::OrphanedTempFile, message);

@@ -7,12 +7,18 @@ use super::document::{COMPLETE, Document, PhaseStatus, status_of, time_in};
 use super::resume::own_path;
 use super::store::{self, LIMIT, load, locked, progress_file};
 use crate::backup::{self, Cause, Keeper, Restored};
-use crate::doctor::{Code, Diagnostic, Mended, RepairError, Treatment};
+use crate::doctor::{Code, Diagnostic, Mended, RepairError, Treatment, temporary_files};
 use crate::layout;
 use crate::tree::{Failure, Tree};
 
 /// Looks at every feature, and changes nothing.
 pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
+    let is_quiet = matches!(tree.lock_holder(layout::FEATURE_LOCK), Ok(None));
+    look(tree, is_quiet)
+}
+
+/// `is_quiet`: nobody is writing.
+fn look(tree: Tree<'_>, is_quiet: bool) -> Vec<Diagnostic> {
     let ids = match store::ids(tree) {
         Ok(ids) => ids,
         Err(failure) => {
@@ -20,7 +26,17 @@ pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
             return vec![diagnostic.by_hand("make it a directory that can be read")];
         }
     };
-    ids.iter().flat_map(|id| examine(tree, id)).collect()
+    let mut found: Vec<Diagnostic> = Vec::new();
+    for id in &ids {
+        found.extend(examine(tree, id));
+        if is_quiet {
+            // What cannot be listed has been told of above.
+            let entries = tree.list(id).unwrap_or_default();
+            let prefix = tree.place().prefix;
+            temporary_files::examine(prefix, id, Some(id), entries.iter(), &mut found);
+        }
+    }
+    found
 }
 
 fn examine(tree: Tree<'_>, id: &str) -> Vec<Diagnostic> {
@@ -132,14 +148,14 @@ fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
 /// Looks, and mends what it can.
 pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
     alone(tree, || {
-        let found = diagnose(tree);
+        let found = look(tree, true);
         let keeper = Keeper::new(tree, "doctor-fix");
         let fixes: Vec<Mended> = found
             .iter()
             .filter(|diagnostic| diagnostic.fixable)
             .map(|diagnostic| mend(&keeper, diagnostic))
             .collect();
-        let left = if fixes.is_empty() { found.clone() } else { diagnose(tree) };
+        let left = if fixes.is_empty() { found.clone() } else { look(tree, true) };
         let backup = keeper.finish()?;
         Ok(Treatment { found, fixes, left, backup })
     })
@@ -149,9 +165,15 @@ fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
     let path = diagnostic.path.clone().unwrap_or_default();
     let id = diagnostic.item.as_deref().unwrap_or_default();
     keeper.because(Cause::new(diagnostic.code.name(), Some(id)));
-    let result = bring_back(keeper, id, &path);
+    let result = match diagnostic.code {
+        Code::OrphanedTempFile => {
+            keeper.tree().remove(&path).map(|()| "Moved into the backup".to_owned())
+        }
+        _ => bring_back(keeper, id, &path)
+            .map(|from| format!("Brought back progress.json from backup {from}")),
+    };
     let (fixed, message) = match result {
-        Ok(from) => (true, format!("Brought back progress.json from backup {from}")),
+        Ok(message) => (true, message),
         Err(failure) => (false, failure.to_string()),
     };
     let prefix = keeper.tree().place().prefix;
