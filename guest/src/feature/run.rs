@@ -31,7 +31,7 @@ const BUSY: u64 = 20;
 const IDLE: u64 = 60_000;
 /// What a phase says that waits for a person.
 fn waits(phase: &str) -> String {
-    format!("it waits for approval (`feature run ... --approve {phase}`)")
+    format!("it waits for approval: --approve {phase}")
 }
 /// The field of a phase that says so.
 const AWAITING: &str = "awaiting_approval";
