@@ -1,6 +1,6 @@
 //! Finding damaged, stale or contradictory state, and mending it after a backup.
 //!
-//! Each module looks at one thing and knows what mends it; [`treatment`] does the mending. Whatever
+//! Each module looks at one thing and knows what mends it; `treatment` does the mending. Whatever
 //! stands in the repository is a finding, never an end.
 
 mod batch_progress;

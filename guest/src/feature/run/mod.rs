@@ -3,20 +3,23 @@
 //! The document is the checkpoint: a phase is in progress in it before its agent starts, and what the
 //! agent came to is in it before the next one does. A run that is interrupted anywhere goes on there.
 
+mod approval;
+mod open;
+
+pub use open::open_run;
+
 use serde_json::{Value, json};
 
+use self::approval::{complete, is_awaiting, wait_for_approval, wants_approval};
 use super::document::{Document, PhaseStatus};
 use super::moves::{self, Details, Move};
-use super::store::{change, load, lock, read, unlock};
+use super::store::{change, load, unlock};
 use super::{Changed, FeatureError};
 use crate::batch::{
-    Attempt, CloseReason, Counts, Ended, Opening, Origin, Outcome, Report, SessionError, Step,
-    Summary,
+    Attempt, CloseReason, Counts, Ended, Outcome, Report, SessionError, Step, Summary,
 };
-use crate::capabilities::Level;
 use crate::journal::{Event, EventKind};
 use crate::layout;
-use crate::orphans;
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
@@ -29,13 +32,6 @@ const LONGEST_PAUSE: u64 = 60 * 60 * 1000;
 const BUSY: u64 = 20;
 /// Nothing happens by itself.
 const IDLE: u64 = 60_000;
-/// What a phase says that waits for a person.
-fn waits(phase: &str) -> String {
-    format!("it waits for approval: --approve {phase}")
-}
-/// The field of a phase that says so.
-const AWAITING: &str = "awaiting_approval";
-
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunOptions {
@@ -80,105 +76,6 @@ pub struct Run {
     is_over: bool,
     seq: u64,
     events: Vec<Event>,
-}
-
-/// Begins a run. What an earlier one left running is ended first. The id is that of the feature.
-pub fn open_run(
-    tree: Tree<'_>,
-    feature: &str,
-    options: RunOptions,
-) -> Result<(Run, Opening), FeatureError> {
-    let (id, document) = read(tree, feature)?;
-    for phase in &options.approve {
-        if document.phase(phase).is_none() {
-            let names: Vec<&str> = document.phases().map(|(name, _)| name).collect();
-            return Err(FeatureError::Invalid(format!(
-                "there is no phase {phase:?} to approve: there are {}",
-                names.join(", ")
-            )));
-        }
-    }
-    if document.is_aborted() || document.next_phase().is_none() {
-        let message = match document.is_aborted() {
-            true => "the feature was aborted",
-            false => "the feature is complete: there is nothing to run",
-        };
-        return Err(FeatureError::Illegal {
-            message: message.to_owned(),
-            legal: moves::legal(&document),
-        });
-    }
-    lock(tree, layout::RUN_LOCK, false)?;
-    match begin(tree, id, options, &document) {
-        Ok(opened) => Ok(opened),
-        Err(error) => {
-            unlock(tree, layout::RUN_LOCK)?;
-            Err(error)
-        }
-    }
-}
-
-fn begin(
-    tree: Tree<'_>,
-    id: String,
-    options: RunOptions,
-    document: &Document,
-) -> Result<(Run, Opening), FeatureError> {
-    end_orphans(tree)?;
-    tree.create_directory(&format!("{id}/logs"))?;
-    let complete = document.in_status(&PhaseStatus::Complete);
-    let is_resumed = !complete.is_empty() || document.status() != PhaseStatus::Pending;
-    let mut run = Run {
-        skipped: complete.into_iter().map(str::to_owned).collect(),
-        next_pause: options.limit_wait,
-        id,
-        options,
-        hand: None,
-        reports: Vec::new(),
-        wait: None,
-        is_paused: false,
-        tries: 0,
-        completed: Vec::new(),
-        failed: None,
-        blocked: None,
-        interrupted: false,
-        is_over: false,
-        seq: 0,
-        events: Vec::new(),
-    };
-    let queue: Value = document.phases().map(|(name, _)| name).collect();
-    let started = Event::new(EventKind::BatchStarted, tree.now())
-        .with("session_id", run.id.clone())
-        .with("queue", queue)
-        .with("skipped", json!(run.skipped));
-    run.happened(started);
-    let opening = Opening {
-        session: run.id.clone(),
-        origin: if is_resumed { Origin::Resumed } else { Origin::Fresh },
-        counts: run.counts(document),
-        events: std::mem::take(&mut run.events),
-    };
-    Ok((run, opening))
-}
-
-/// Nothing may run beside what a run that was killed left.
-fn end_orphans(tree: Tree<'_>) -> Result<(), FeatureError> {
-    let (found, left) = orphans::end(tree, &[]);
-    if !left.is_empty() {
-        return Err(FeatureError::Illegal {
-            message: format!(
-                "agents of an interrupted run still run and could not be ended: {}",
-                orphans::describe(&left)
-            ),
-            legal: Vec::new(),
-        });
-    }
-    if !found.is_empty() {
-        let words = orphans::describe(&found);
-        let text = format!("an interrupted run had left agents running; they were ended: {words}");
-        tree.log(Level::Warning, &text);
-    }
-    Ok(())
 }
 
 impl Run {
@@ -543,41 +440,6 @@ fn words(error: &FeatureError) -> String {
         | FeatureError::Illegal { message, .. } => message.clone(),
         FeatureError::Storage(failure) => failure.to_string(),
     }
-}
-
-/// A phase wants approval that has the field, and has none yet.
-fn wants_approval(document: &Document, phase: &str) -> bool {
-    document.phase(phase).and_then(|fields| fields.get("approved")) == Some(&json!(false))
-}
-
-fn is_awaiting(document: &Document, phase: &str) -> bool {
-    document.phase_status(phase) == Some(PhaseStatus::Blocked)
-        && document.phase(phase).and_then(|fields| fields.get(AWAITING)) == Some(&json!(true))
-}
-
-fn wait_for_approval(
-    document: &mut Document,
-    phase: &str,
-    now: Timestamp,
-) -> Result<String, FeatureError> {
-    let details = Details {
-        reason: Some(waits(phase)),
-        set: vec![(AWAITING.to_owned(), "true".to_owned())],
-        ..Details::default()
-    };
-    moves::apply(document, phase, Move::Block, &details, now)
-}
-
-fn complete(document: &mut Document, phase: &str, now: Timestamp) -> Result<String, FeatureError> {
-    let wanted = wants_approval(document, phase);
-    if let Some(fields) = document.phase_mut(phase) {
-        if wanted {
-            fields.insert("approved".to_owned(), json!(true));
-        }
-        fields.shift_remove(AWAITING);
-        fields.shift_remove("reason");
-    }
-    moves::apply(document, phase, Move::Complete, &Details::default(), now)
 }
 
 /// The number of the next log of a phase: none is written over.

@@ -1,0 +1,114 @@
+//! Beginning a run.
+
+use serde_json::{Value, json};
+
+use super::{Run, RunOptions};
+use crate::batch::{Opening, Origin};
+use crate::capabilities::Level;
+use crate::feature::FeatureError;
+use crate::feature::document::{Document, PhaseStatus};
+use crate::feature::moves;
+use crate::feature::store::{lock, read, unlock};
+use crate::journal::{Event, EventKind};
+use crate::layout;
+use crate::orphans;
+use crate::tree::Tree;
+
+/// Begins a run. What an earlier one left running is ended first. The id is that of the feature.
+pub fn open_run(
+    tree: Tree<'_>,
+    feature: &str,
+    options: RunOptions,
+) -> Result<(Run, Opening), FeatureError> {
+    let (id, document) = read(tree, feature)?;
+    for phase in &options.approve {
+        if document.phase(phase).is_none() {
+            let names: Vec<&str> = document.phases().map(|(name, _)| name).collect();
+            return Err(FeatureError::Invalid(format!(
+                "there is no phase {phase:?} to approve: there are {}",
+                names.join(", ")
+            )));
+        }
+    }
+    if document.is_aborted() || document.next_phase().is_none() {
+        let message = match document.is_aborted() {
+            true => "the feature was aborted",
+            false => "the feature is complete: there is nothing to run",
+        };
+        return Err(FeatureError::Illegal {
+            message: message.to_owned(),
+            legal: moves::legal(&document),
+        });
+    }
+    lock(tree, layout::RUN_LOCK, false)?;
+    match begin(tree, id, options, &document) {
+        Ok(opened) => Ok(opened),
+        Err(error) => {
+            unlock(tree, layout::RUN_LOCK)?;
+            Err(error)
+        }
+    }
+}
+
+fn begin(
+    tree: Tree<'_>,
+    id: String,
+    options: RunOptions,
+    document: &Document,
+) -> Result<(Run, Opening), FeatureError> {
+    end_orphans(tree)?;
+    tree.create_directory(&format!("{id}/logs"))?;
+    let complete = document.in_status(&PhaseStatus::Complete);
+    let is_resumed = !complete.is_empty() || document.status() != PhaseStatus::Pending;
+    let mut run = Run {
+        skipped: complete.into_iter().map(str::to_owned).collect(),
+        next_pause: options.limit_wait,
+        id,
+        options,
+        hand: None,
+        reports: Vec::new(),
+        wait: None,
+        is_paused: false,
+        tries: 0,
+        completed: Vec::new(),
+        failed: None,
+        blocked: None,
+        interrupted: false,
+        is_over: false,
+        seq: 0,
+        events: Vec::new(),
+    };
+    let queue: Value = document.phases().map(|(name, _)| name).collect();
+    let started = Event::new(EventKind::BatchStarted, tree.now())
+        .with("session_id", run.id.clone())
+        .with("queue", queue)
+        .with("skipped", json!(run.skipped));
+    run.happened(started);
+    let opening = Opening {
+        session: run.id.clone(),
+        origin: if is_resumed { Origin::Resumed } else { Origin::Fresh },
+        counts: run.counts(document),
+        events: std::mem::take(&mut run.events),
+    };
+    Ok((run, opening))
+}
+
+/// Nothing may run beside what a run that was killed left.
+fn end_orphans(tree: Tree<'_>) -> Result<(), FeatureError> {
+    let (found, left) = orphans::end(tree, &[]);
+    if !left.is_empty() {
+        return Err(FeatureError::Illegal {
+            message: format!(
+                "agents of an interrupted run still run and could not be ended: {}",
+                orphans::describe(&left)
+            ),
+            legal: Vec::new(),
+        });
+    }
+    if !found.is_empty() {
+        let words = orphans::describe(&found);
+        let text = format!("an interrupted run had left agents running; they were ended: {words}");
+        tree.log(Level::Warning, &text);
+    }
+    Ok(())
+}

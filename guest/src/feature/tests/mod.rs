@@ -1,0 +1,61 @@
+//! Features against a disk in memory.
+
+mod other_hands;
+mod running;
+mod working;
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::layout::FEATURES;
+use crate::memory::{Machine, Process};
+use crate::tree::Tree;
+
+const ID: &str = "asset-export_20260301_081500";
+const FILE: &str = "asset-export_20260301_081500/progress.json";
+
+fn tree(process: &Process) -> Tree<'_> {
+    Tree::of(process, &FEATURES)
+}
+
+/// A machine whose disk has this document.
+fn with(document: &Value) -> Rc<Machine> {
+    let machine = Machine::new();
+    machine.clock.set(1_900_000_000_000);
+    machine.put(FILE, document.to_string());
+    machine
+}
+
+fn document(machine: &Machine) -> Value {
+    serde_json::from_str(&machine.text(FILE).expect("a file")).expect("JSON")
+}
+
+/// The least that a document needs.
+fn least(phases: &[(&str, &str)]) -> Value {
+    let phases: Map<String, Value> = phases
+        .iter()
+        .map(|(name, status)| ((*name).to_owned(), json!({"status": status})))
+        .collect();
+    json!({
+        "feature_id": ID, "feature_name": "Asset Export", "created": "2026-03-01T08:15:00Z",
+        "updated": "2026-03-01T08:15:00Z", "current_phase": "planning", "status": "in_progress",
+        "phases": phases,
+    })
+}
+
+fn step(machine: &Rc<Machine>, step: Move, phase: &str) -> Result<Changed, FeatureError> {
+    make_move(tree(&machine.process(1)), ID, phase, step, &Details::default())
+}
+
+fn illegal(result: Result<Changed, FeatureError>) -> Vec<String> {
+    match result {
+        Err(FeatureError::Illegal { legal, .. }) => legal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn round(review: Verdict, test: Verdict) -> Iteration {
+    Iteration { implementation: "it".to_owned(), review, test, test_failures: Vec::new() }
+}

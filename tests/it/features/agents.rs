@@ -1,0 +1,149 @@
+//! `feature run`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::git::in_a_worktree;
+use super::*;
+use crate::environment::{crash, finish, kill, runs};
+
+#[test]
+fn a_run_calls_the_agent_for_each_phase_and_waits_for_a_person_where_one_is_wanted() {
+    let repository = repository();
+    agent(
+        &repository,
+        r#"echo "$1 $2 $3 $WRECKIT_FEATURE_ID $WRECKIT_PHASE" >> ran; echo working"#,
+    );
+    let id = new(&repository, &[]);
+    let ran = repository.run(&["feature", "run", &id]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("blocked  brainstorming: it waits for approval"), "{}", ran.stdout);
+    assert!(
+        ran.stderr.trim_end().ends_with(&format!("go on with: wreckit-host feature run {id}")),
+        "{}",
+        ran.stderr
+    );
+    let ran = repository.run(&["feature", "run", &id, "--approve", "brainstorming"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("blocked  planning"), "{}", ran.stdout);
+    let ran = repository.run(&["feature", "run", &id, "--yes"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("complete (5 of 5 phases complete)"), "{}", ran.stdout);
+    let directory = repository.path(FEATURES).join(&id).display().to_string();
+    let expected: Vec<String> =
+        ["brainstorming", "planning", "architecture", "implementation", "testing"]
+            .map(|phase| format!("{id} {phase} {directory} {id} {phase}"))
+            .into();
+    assert_eq!(repository.ran(), expected, "each once");
+    assert_eq!(repository.read(&format!("{FEATURES}/{id}/logs/testing.1.log")), "working\n");
+    assert_eq!(document(&repository, &id)["metadata"]["human_checkpoints"], 2);
+}
+
+#[test]
+fn a_failed_phase_is_named_with_its_log_and_tried_again_by_the_next_run() {
+    let repository = repository();
+    agent(&repository, "echo on $2; [ $2 != testing ] || [ -e good ] || exit 4");
+    let id = new(&repository, &["planning", "testing"]);
+    // The name of a usual phase wants no approval unless its field says so.
+    well(&repository, &["start", &id, "planning", "--set", "approved=true"]);
+    let ran = repository.run(&["feature", "run", &id]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let log = format!("{FEATURES}/{id}/logs/testing.1.log");
+    assert!(
+        ran.stderr.contains("the agent exited with code 4") && ran.stderr.contains(&log),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(document(&repository, &id)["phases"]["testing"]["status"], "failed");
+    repository.write("good", "");
+    let ran = repository.run(&["feature", "run", &id, "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let last: Value =
+        serde_json::from_str(ran.stdout.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(
+        (&last["event"], &last["completed"]),
+        (&json!("batch-finished"), &json!(["testing"]))
+    );
+    assert!(repository.exists(&format!("{FEATURES}/{id}/logs/testing.2.log")));
+}
+
+#[test]
+fn a_phase_goes_on_after_an_interruption_and_after_a_kill() {
+    let repository = repository();
+    agent(
+        &repository,
+        r#"echo "$2" >> ran; echo $$ > pid; [ -e go ] || { [ $2 = planning ] || sleep 1000; }"#,
+    );
+    let id = new(&repository, &["planning", "testing"]);
+    well(&repository, &["start", &id, "planning", "--set", "approved=true"]);
+    let run = repository.start(&["feature", "run", &id]);
+    repository.until("the second phase", |repository| repository.ran().len() == 2);
+    assert_eq!(repository.run(&["feature", "run", &id]).code, Some(3), "one at a time");
+    kill(run.id(), "INT");
+    let ran = finish(run);
+    assert_eq!(ran.code, Some(130), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains(&format!("go on with: wreckit-host feature run {id}")),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(document(&repository, &id)["phases"]["testing"]["status"], "in_progress");
+
+    let run = repository.start(&["feature", "run", &id]);
+    repository.until("the second phase again", |repository| repository.ran().len() == 3);
+    repository.until("its pid", |repository| runs(repository.read("pid").trim()));
+    let left = repository.read("pid").trim().to_owned();
+    crash(run);
+    assert!(runs(&left), "its agent goes on");
+    repository.write("go", "");
+    let ran = repository.run(&["feature", "run", &id]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("had left agents running"), "{}", ran.stderr);
+    assert!(!runs(&left));
+    assert_eq!(repository.ran(), ["planning", "testing", "testing", "testing"]);
+    assert_eq!(document(&repository, &id)["status"], "complete");
+}
+
+#[test]
+fn a_process_agent_gets_the_prompt_of_its_phase_and_proves_its_end() {
+    let repository = repository();
+    let script = "cat > prompt.$WRECKIT_PHASE; echo '<promise>COMPLETE</promise>'";
+    repository.agent(json!({"kind": "process", "command": "sh", "args": ["-c", script]}));
+    repository.write(".wreckit/prompts/testing.md", "Test {{title}} ({{phase}}) with {{design}}");
+    let id = new(&repository, &["planning", "testing"]);
+    repository.write(&format!("{FEATURES}/{id}/design.md"), "the design");
+    let ran = repository.run(&["feature", "run", &id, "--yes"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let prompt = repository.read("prompt.planning");
+    for words in ["**planning**", &id, "Asset Export", "the design", "<promise>COMPLETE</promise>"]
+    {
+        assert!(prompt.contains(words), "{words}: {prompt}");
+    }
+    assert!(!prompt.contains("{{"), "{prompt}");
+    assert_eq!(repository.read("prompt.testing"), "Test Asset Export (testing) with the design");
+    repository.agent(json!({"kind": "process", "command": "sh", "args": ["-c", "true"]}));
+    let silent = new(&repository, &["testing"]);
+    let ran = repository.run(&["feature", "run", &silent]);
+    assert!(ran.stderr.contains("without printing its completion signal"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_agent_works_in_the_worktree_and_reports_while_it_runs() {
+    let Some((repository, id, _)) = in_a_worktree() else { return };
+    let program = crate::environment::program().display().to_string();
+    fs::create_dir(repository.path(".wreckit")).expect("a directory");
+    let script = format!(
+        "pwd >> {}/ran; {program} feature record $WRECKIT_FEATURE_ID --agents 1 --tokens $WRECKIT_PHASE=10,20",
+        repository.root().display()
+    );
+    agent(&repository, &script);
+    let ran = repository.run(&["feature", "run", &id, "--yes"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let place: PathBuf = repository.path("trees/export").canonicalize().expect("a directory");
+    assert_eq!(repository.ran(), vec![place.display().to_string(); 5]);
+    let metrics = &document(&repository, &id)["metrics"];
+    assert_eq!(metrics["orchestration"]["total_agents_spawned"], 5);
+    assert_eq!(metrics["tokens"]["estimated_total_tokens"], 150, "counted, not estimated");
+}
