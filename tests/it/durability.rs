@@ -56,7 +56,7 @@ fn parse(trace: &str) -> Vec<Call> {
         let quoted = |n: usize| call.split('"').nth(2 * n + 1).unwrap_or_default().to_owned();
         let descriptor = || {
             let arguments = call.split_once('(').map_or("", |(_, rest)| rest);
-            arguments.split([',', ')']).next().unwrap_or_default().to_owned()
+            arguments.split([',', ')']).next().unwrap_or_default().trim().to_owned()
         };
         let name =
             |names: &HashMap<String, String>| names.get(&descriptor()).cloned().unwrap_or_default();
