@@ -381,3 +381,22 @@ fn without_a_terminal_a_line_is_printed_for_every_change() {
     assert_eq!(lines[0]["items"][0]["status"], "running");
     assert_eq!(lines[lines.len() - 1]["owner"], serde_json::Value::Null);
 }
+
+/// At a terminal somebody can be asked before anything is removed.
+#[test]
+fn a_cleanup_asks_before_it_removes_anything() {
+    let repository = Repository::empty();
+    std::fs::create_dir(repository.path(".claude")).expect("a directory");
+    let id = repository.run(&["feature", "new", "x"]).stdout.trim().to_owned();
+    let file = format!(".claude/.output/features/{id}/progress.json");
+    let arguments =
+        ["feature", "abort", &id, "--reason", "user_request", "--cleanup", "full_cleanup"];
+    for (answer, code) in [(b"n\n".as_slice(), 1), (b"\n", 1), (b"y\n", 0)] {
+        let mut terminal = Terminal::run(&repository, &arguments, 24, 100);
+        terminal.until("the question", |text| text.contains("Go on? [y/N]"));
+        assert!(repository.exists(&file), "nothing was done before the answer");
+        terminal.press(answer);
+        assert_eq!(terminal.end().0, code);
+        assert_eq!(repository.exists(&file), code == 1);
+    }
+}
