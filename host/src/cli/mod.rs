@@ -86,8 +86,8 @@ enum Command {
     Backups(backups::Args),
     Init(init::Args),
     Add(add::Args),
-    Component(component::Args),
     Feature(feature::Args),
+    Component(component::Args),
     Completions(completions::Args),
     #[cfg(feature = "compile")]
     RunWasmAgent(wasm_agent::Args),
