@@ -390,7 +390,7 @@ pub fn find(tree: Tree<'_>) -> Found {
             return Found::Unreadable(format!("Failed to read {}: {error}", layout::PROGRESS));
         }
     };
-    let Ok(document) = json::parse(&bytes) else {
+    let Ok(document) = json::parse_up_to(&bytes, json::MANY_VALUES) else {
         return Found::Damaged {
             problem: format!("{} has invalid JSON", layout::PROGRESS),
             session_id: None,

@@ -54,11 +54,6 @@ impl Worktree {
         }
     }
 
-    /// The commit that it stands at.
-    pub(crate) fn head(&self) -> Option<String> {
-        head(&self.path)
-    }
-
     /// What in it is not committed, in lines for a person.
     pub(crate) fn uncommitted(&self) -> Result<Vec<String>, GitError> {
         Ok(shortened(&git(&self.path, &["status", "--porcelain", "--untracked-files=all"])?))

@@ -100,7 +100,7 @@ pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
             return Err(Unusable::Invalid(format!("manifest.json cannot be read: {error}")));
         }
     };
-    let manifest = json::parse(&bytes)
+    let manifest = json::parse_up_to(&bytes, json::MANY_VALUES)
         .map_err(|error| Unusable::Invalid(format!("manifest.json has invalid JSON: {error}")))?;
     let Some(object) = manifest.as_object() else {
         return Err(Unusable::Invalid("manifest.json must be an object".to_owned()));

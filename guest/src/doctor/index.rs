@@ -33,7 +33,7 @@ pub(super) fn examine(tree: Tree<'_>, survey: &Survey, found: &mut Vec<Diagnosti
             return;
         }
     };
-    match json::parse(&bytes) {
+    match json::parse_up_to(&bytes, json::MANY_VALUES) {
         Err(error) => report(format!("{FILE} has invalid JSON: {error}")),
         Ok(document) => match entries(&document) {
             Err(problem) => report(format!("{FILE} is invalid: {problem}")),
@@ -110,7 +110,10 @@ fn differences(entries: &[Entry<'_>], items: &[Known]) -> Vec<String> {
 
 /// The index that the items make. What nobody here knows in the present one stays.
 pub(super) fn rebuild(tree: Tree<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
-    let old = tree.read(FILE, LIMIT).ok().and_then(|bytes| json::parse(&bytes).ok());
+    let old = tree
+        .read(FILE, LIMIT)
+        .ok()
+        .and_then(|bytes| json::parse_up_to(&bytes, json::MANY_VALUES).ok());
     let mut document = match old {
         Some(Value::Object(document)) => document,
         _ => Map::new(),

@@ -10,7 +10,7 @@ mod finding;
 mod index;
 mod items;
 mod journals;
-mod orphaned_agents;
+pub(crate) mod orphaned_agents;
 mod prompts;
 mod stories;
 pub(crate) mod temporary_files;

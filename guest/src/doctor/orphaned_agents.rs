@@ -25,7 +25,8 @@ pub(super) fn mend(tree: Tree<'_>) -> Vec<Diagnostic> {
     diagnostics(tree, left)
 }
 
-fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnostic> {
+/// One finding for each item of these.
+pub(crate) fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnostic> {
     let mut by_item: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
     for worker in workers {
         let since = worker.since.map(|since| {

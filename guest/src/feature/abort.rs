@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::document::{Document, PhaseStatus};
-use super::store::{change, locked, read, text};
+use super::store::{change, lock, locked, read, text, unlock};
 use super::{Changed, FeatureError};
 use crate::capabilities::Kind;
+use crate::layout;
+use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
 /// Why a feature is given up.
@@ -81,6 +83,27 @@ pub fn abort(
     commit: Option<&str>,
 ) -> Result<Changed, FeatureError> {
     let now = tree.now();
+    // What is removed is removed under no agent: the lock is given back by `cleaned`, or with the
+    // instance.
+    let is_exclusive = cleanup != Cleanup::KeepEverything;
+    if is_exclusive {
+        lock(tree, layout::RUN_LOCK, false)?;
+    }
+    let changed = record(tree, feature, reason, cleanup, commit, now);
+    if is_exclusive && changed.is_err() {
+        unlock(tree, layout::RUN_LOCK)?;
+    }
+    changed
+}
+
+fn record(
+    tree: Tree<'_>,
+    feature: &str,
+    reason: Reason,
+    cleanup: Cleanup,
+    commit: Option<&str>,
+    now: Timestamp,
+) -> Result<Changed, FeatureError> {
     change(tree, feature, |document| {
         check(document, cleanup)?;
         let is_repeated = document.is_aborted();
@@ -145,6 +168,12 @@ fn check(document: &Document, cleanup: Cleanup) -> Result<(), FeatureError> {
 /// Records that the cleanup of an abort was carried out. With `full_cleanup` the feature's directory
 /// is removed: there is nothing left to record it in.
 pub fn cleaned(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
+    let cleaned = clean(tree, feature);
+    unlock(tree, layout::RUN_LOCK)?;
+    cleaned
+}
+
+fn clean(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
     let (id, document) = read(tree, feature)?;
     let info = document.part("abort_info");
     let choice = info.and_then(|info| info.get("cleanup_choice")).and_then(Value::as_str);
@@ -173,6 +202,9 @@ pub fn cleaned(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
 /// Removes a directory. What is a link is removed, never what it leads to. The document goes last: as
 /// long as it is there, the cleanup can be repeated.
 fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
+    if tree.stat(directory)?.is_some_and(|found| found.kind == Kind::Link) {
+        return tree.remove(directory);
+    }
     let mut entries = tree.list(directory)?;
     entries.sort_by_key(|entry| entry.name == "progress.json");
     for entry in entries {

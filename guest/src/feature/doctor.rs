@@ -1,24 +1,29 @@
 //! FEATURE_PROGRESS_CORRUPT, FEATURE_ARTIFACT_MISSING and FEATURE_INCONSISTENT.
 
-use serde_json::Value;
-
 use super::FeatureError;
 use super::document::{COMPLETE, Document, PhaseStatus, status_of, time_in};
 use super::resume::own_path;
-use super::store::{self, LIMIT, load, locked, progress_file};
+use super::store::{self, LIMIT, copy_of_after, load, locked, progress_file};
 use crate::backup::{self, Cause, Keeper, Restored};
-use crate::doctor::{Code, Diagnostic, Mended, RepairError, Treatment, temporary_files};
+use crate::capabilities::{FsError, Worker};
+use crate::doctor::{
+    Code, Diagnostic, Mended, RepairError, Treatment, orphaned_agents, temporary_files,
+};
+use serde_json::json;
+
+use crate::json;
 use crate::layout;
+use crate::orphans;
 use crate::tree::{Failure, Tree};
 
 /// Looks at every feature, and changes nothing.
 pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
-    let is_quiet = matches!(tree.lock_holder(layout::FEATURE_LOCK), Ok(None));
-    look(tree, is_quiet)
+    let is_free = |lock: &str| matches!(tree.lock_holder(lock), Ok(None));
+    look(tree, is_free(layout::FEATURE_LOCK), is_free(layout::RUN_LOCK))
 }
 
-/// `is_quiet`: nobody is writing.
-fn look(tree: Tree<'_>, is_quiet: bool) -> Vec<Diagnostic> {
+/// `is_quiet`: nobody is writing. `is_idle`: nothing is run.
+fn look(tree: Tree<'_>, is_quiet: bool, is_idle: bool) -> Vec<Diagnostic> {
     let ids = match store::ids(tree) {
         Ok(ids) => ids,
         Err(failure) => {
@@ -26,7 +31,10 @@ fn look(tree: Tree<'_>, is_quiet: bool) -> Vec<Diagnostic> {
             return vec![diagnostic.by_hand("make it a directory that can be read")];
         }
     };
-    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut found: Vec<Diagnostic> = match is_idle {
+        true => orphaned_agents::diagnostics(tree, orphans::find(tree, &[])),
+        false => Vec::new(),
+    };
     for id in &ids {
         found.extend(examine(tree, id));
         if is_quiet {
@@ -64,13 +72,19 @@ fn corrupt(tree: Tree<'_>, id: &str, problem: String) -> Diagnostic {
 /// The content of the newest backup of a feature's file that is sound.
 fn newest_good(tree: Tree<'_>, id: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
     let path = progress_file(id);
+    let is_sound = |bytes: &[u8]| {
+        let document = json::parse(bytes).ok();
+        document.is_some_and(|document| Document::from_json(document).is_ok())
+    };
     for backup in backup::all(tree)? {
         for file in backup.files.iter().filter(|file| file.path == path) {
-            let stored = format!("{}/{}/{}", tree.place().backups, backup.id, file.stored);
-            let Ok(bytes) = tree.read(&stored, LIMIT) else { continue };
-            let document = serde_json::from_slice::<Value>(&bytes).ok();
-            if document.is_some_and(|document| Document::from_json(document).is_ok()) {
-                return Ok(Some((backup.id, bytes)));
+            // What a change left is newer than what it found.
+            let before = format!("{}/{}/{}", tree.place().backups, backup.id, file.stored);
+            for copy in [copy_of_after(tree, &backup.id, id), before] {
+                match tree.read(&copy, LIMIT) {
+                    Ok(bytes) if is_sound(&bytes) => return Ok(Some((backup.id, bytes))),
+                    _ => {}
+                }
             }
         }
     }
@@ -106,7 +120,8 @@ fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
     let open: Vec<&str> = document
         .phases()
         .filter(|(_, phase)| {
-            matches!(status_of(phase), PhaseStatus::Pending | PhaseStatus::InProgress)
+            // What other hands call otherwise may be as good as complete.
+            !matches!(status_of(phase), PhaseStatus::Complete | PhaseStatus::Other(_))
         })
         .map(|(name, _)| name)
         .collect();
@@ -130,6 +145,19 @@ fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
     if status == PhaseStatus::Complete && !open.is_empty() {
         say(format!("`status` is complete, but {} is not", open.join(", ")));
     }
+    if document.next_phase().is_none() && status != PhaseStatus::Complete {
+        say(format!("every phase is complete, but `status` is {}", status.name()));
+    }
+    let begun = document.phases().any(|(_, phase)| status_of(phase) != PhaseStatus::Pending);
+    if !begun && !matches!(status, PhaseStatus::Pending | PhaseStatus::Aborted) {
+        say(format!("no phase was started, but `status` is {}", status.name()));
+    }
+    if document.text("feature_id") != id {
+        say(format!(
+            "its directory is {id}, but `feature_id` is {:?}",
+            document.text("feature_id")
+        ));
+    }
     for (name, phase) in document.phases() {
         let (started, completed) = (time_in(phase, "started_at"), time_in(phase, "completed_at"));
         if started.zip(completed).is_some_and(|(started, completed)| completed < started) {
@@ -139,8 +167,21 @@ fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
             say(format!("{name} is pending, but has a `completed_at`"));
         }
     }
-    if document.is_aborted() && status != PhaseStatus::Aborted {
-        say(format!("`abort_info.aborted` is true, but `status` is {}", status.name()));
+    if document.is_aborted() != (status == PhaseStatus::Aborted) {
+        say(format!(
+            "`abort_info.aborted` is {}, but `status` is {}",
+            document.is_aborted(),
+            status.name()
+        ));
+    }
+    let info = document.part("abort_info");
+    let is_cleaned = info.and_then(|info| info.get("cleanup_performed")) != Some(&json!(false));
+    if document.is_aborted() && !is_cleaned {
+        say("it was aborted, and its cleanup has not been carried out: the same `abort` tries again"
+            .to_owned());
+    }
+    for problem in document.wrong_parts() {
+        say(problem);
     }
     found
 }
@@ -148,14 +189,14 @@ fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
 /// Looks, and mends what it can.
 pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
     alone(tree, || {
-        let found = look(tree, true);
+        let found = look(tree, true, true);
         let keeper = Keeper::new(tree, "doctor-fix");
         let fixes: Vec<Mended> = found
             .iter()
             .filter(|diagnostic| diagnostic.fixable)
             .map(|diagnostic| mend(&keeper, diagnostic))
             .collect();
-        let left = if fixes.is_empty() { found.clone() } else { look(tree, true) };
+        let left = if fixes.is_empty() { found.clone() } else { look(tree, true, true) };
         let backup = keeper.finish()?;
         Ok(Treatment { found, fixes, left, backup })
     })
@@ -166,6 +207,7 @@ fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
     let id = diagnostic.item.as_deref().unwrap_or_default();
     keeper.because(Cause::new(diagnostic.code.name(), Some(id)));
     let result = match diagnostic.code {
+        Code::OrphanedAgent => end(keeper.tree(), diagnostic),
         Code::OrphanedTempFile => {
             keeper.tree().remove(&path).map(|()| "Moved into the backup".to_owned())
         }
@@ -182,9 +224,20 @@ fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
     Mended { diagnostic: diagnostic.clone(), fixed, message, backup }
 }
 
+fn end(tree: Tree<'_>, diagnostic: &Diagnostic) -> Result<String, Failure> {
+    let (_, left) = orphans::end(tree, &[]);
+    let is_left = |worker: &Worker| worker.item == diagnostic.item;
+    match left.iter().any(is_left) {
+        false => Ok("Ended the process".to_owned()),
+        true => Err(tree.failed("end", &orphans::describe(&left))(FsError::Failed(
+            "SIGKILL had no effect".to_owned(),
+        ))),
+    }
+}
+
 fn bring_back(keeper: &Keeper<'_>, id: &str, path: &str) -> Result<String, Failure> {
     let tree = keeper.tree();
-    let missing = || tree.failed("bring back", path)(crate::capabilities::FsError::NotFound);
+    let missing = || tree.failed("bring back", path)(FsError::NotFound);
     let (from, contents) = newest_good(tree, id)?.ok_or_else(missing)?;
     // What cannot be read cannot be copied: it is moved into the backup.
     if tree.stat(path)?.is_some() && tree.read(path, LIMIT).is_err() {

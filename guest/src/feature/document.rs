@@ -52,6 +52,31 @@ impl PhaseStatus {
     }
 }
 
+/// Parts that commands add to.
+const OBJECTS: [&str; 8] = [
+    "metrics/orchestration",
+    "metrics/validation_loops",
+    "metrics/escalations",
+    "metrics/conflicts",
+    "metrics/tokens",
+    "metrics/tokens/by_phase",
+    "metrics/cost",
+    "metrics/cost/model_breakdown",
+];
+const LISTS: [&str; 3] =
+    ["feedback_loop/iterations", "metrics/escalations/reasons", "metrics/tokens/estimated_phases"];
+const NUMBERS: [&str; 9] = [
+    "metadata/total_duration_minutes",
+    "metadata/agents_spawned",
+    "metadata/human_checkpoints",
+    "feedback_loop/current_iteration",
+    "feedback_loop/max_iterations",
+    "feedback_loop/consecutive_review_failures",
+    "feedback_loop/consecutive_test_failures",
+    "metrics/tokens/estimated_total_tokens",
+    "metrics/cost/estimated_cost_usd",
+];
+
 /// A valid document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document(pub(super) Map<String, Value>);
@@ -82,6 +107,28 @@ impl Document {
             Some(problems) => Err(problems),
             None => Ok(Document(object)),
         }
+    }
+
+    /// What is wrong in the optional parts: commands that are about it are refused.
+    pub(super) fn wrong_parts(&self) -> Vec<String> {
+        let must = [
+            ("object", OBJECTS.as_slice(), Value::is_object as fn(&Value) -> bool),
+            ("list", LISTS.as_slice(), Value::is_array),
+            ("number", NUMBERS.as_slice(), Value::is_number),
+        ];
+        let mut wrong = Vec::new();
+        for (kind, pointers, is_kind) in must {
+            for pointer in pointers {
+                let mut value = self.0.get(pointer.split('/').next().unwrap_or_default());
+                for key in pointer.split('/').skip(1) {
+                    value = value.and_then(|value| value.get(key));
+                }
+                if value.is_some_and(|value| !value.is_null() && !is_kind(value)) {
+                    wrong.push(format!("`{}` must be a {kind}", pointer.replace('/', ".")));
+                }
+            }
+        }
+        wrong
     }
 
     /// As it is written.
@@ -189,6 +236,8 @@ pub(super) fn time_in(object: &Map<String, Value>, key: &str) -> Option<Timestam
 }
 
 fn parse_time(text: &str) -> Option<Timestamp> {
+    // RFC 3339 allows for small letters, and for a space (section 5.6).
+    let text = &text.to_ascii_uppercase().replacen(' ', "T", 1);
     if let Some(time) = Timestamp::parse(text) {
         return Some(time);
     }
@@ -217,6 +266,8 @@ mod tests {
             "2026-03-01T08:30:00+00:00",
             "2026-03-01T10:30:00+02:00",
             "2026-03-01T03:00:00.000000-05:30",
+            "2026-03-01t08:30:00z",
+            "2026-03-01 08:30:00Z",
         ] {
             assert_eq!(parse_time(text), utc, "{text}");
         }

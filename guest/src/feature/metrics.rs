@@ -141,6 +141,13 @@ pub fn record(
     })
 }
 
+/// One more agent was started, behind those before it.
+pub(super) fn count_agent(document: &mut Document) -> Result<(), FeatureError> {
+    let orchestration = object_in(document.part_mut("metrics")?, "orchestration")?;
+    number::count(orchestration, "total_agents_spawned", 1)?;
+    number::count(orchestration, "sequential_executions", 1)
+}
+
 /// Tokens may be of a phase of the feature, or of a usual one that it does not name.
 fn check_phase(document: &Document, phase: &str) -> Result<(), FeatureError> {
     let is_usual = ESTIMATES.iter().any(|(name, _)| *name == phase);
@@ -225,8 +232,13 @@ fn spend(
 /// The price of a model: of the names that it begins with, the longest one's; what is given goes
 /// before what is known here.
 fn price(model: &str, given: &[Price]) -> Option<Price> {
+    // `Claude Opus 4` is the same model as `claude-opus-4`.
+    let plain = model.to_lowercase().replace(' ', "-");
+    let model = plain.as_str();
     let longest = |prices: Vec<Price>| {
-        let fitting = prices.into_iter().filter(|price| model.starts_with(&price.model));
+        let fitting = prices
+            .into_iter()
+            .filter(|price| model.starts_with(&price.model.to_lowercase().replace(' ', "-")));
         fitting.max_by_key(|price| price.model.len())
     };
     let known =

@@ -17,6 +17,7 @@ mod store;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod unique;
 
 pub use abort::{Cleanup, Reason, abort, cleaned};
 pub use create::{New, Worktree, create};

@@ -66,12 +66,16 @@ pub(super) fn apply(
     };
     check(document, phase, &status, step)?;
     note(document, phase, details)?;
-    match step {
+    let done = match step {
         Move::Start => start(document, phase, now),
         Move::Complete => complete(document, phase, now),
         Move::Block => stop(document, phase, &PhaseStatus::Blocked, details, now),
         Move::Fail => stop(document, phase, &PhaseStatus::Failed, details, now),
+    }?;
+    if let (Some(reason), Some(fields)) = (&details.reason, document.phase_mut(phase)) {
+        fields.insert("reason".to_owned(), json!(reason));
     }
+    Ok(done)
 }
 
 /// What can be done with the phases of a feature now, as words of the command line.
@@ -242,9 +246,6 @@ fn stop(
             let minutes = time_in(fields, "started_at")
                 .map_or(0.0, |started| now.since(started) as f64 / 60_000.0);
             fields.insert("duration_minutes".to_owned(), number::of(minutes, number::MINUTES));
-        }
-        if let Some(reason) = &details.reason {
-            fields.insert("reason".to_owned(), json!(reason));
         }
     }
     document.set("current_phase", phase);

@@ -69,8 +69,8 @@ fn next(document: &Document) -> Result<Value, FeatureError> {
 fn shortened(feedback: &Map<String, Value>) -> Value {
     let mut feedback = feedback.clone();
     let last = feedback.get("iterations").and_then(Value::as_array).and_then(|all| all.last());
-    let last = last.cloned().unwrap_or_default();
-    feedback.insert("iterations".to_owned(), json!([last]));
+    let last: Vec<Value> = last.cloned().into_iter().collect();
+    feedback.insert("iterations".to_owned(), json!(last));
     Value::Object(feedback)
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::json;
 
 use super::document::Document;
-use super::{Changed, FeatureError};
+use super::{Changed, FeatureError, unique};
 use crate::backup::{Cause, FEATURE, Keeper};
 use crate::capabilities::{FsError, Kind, LockOutcome};
 use crate::layout;
@@ -51,8 +51,9 @@ pub fn list(tree: Tree<'_>) -> Result<Vec<Entry>, Failure> {
 /// The directories that may be a feature's.
 pub(super) fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
     let entries = tree.list(".")?;
-    let directories =
-        entries.into_iter().filter(|entry| entry.kind == Kind::Directory && is_id(&entry.name));
+    let directories = entries
+        .into_iter()
+        .filter(|entry| matches!(entry.kind, Kind::Directory | Kind::Link) && is_id(&entry.name));
     Ok(directories.map(|entry| entry.name).collect())
 }
 
@@ -102,6 +103,7 @@ pub(super) fn load(tree: Tree<'_>, id: &str) -> Result<Document, FeatureError> {
         error => FeatureError::Storage(tree.failed("read", &path)(error)),
     })?;
     let document = json::parse(&bytes)
+        .and_then(|document| unique::check(&bytes).map(|()| document))
         .map_err(|error| FeatureError::Corrupt(format!("{place} has invalid JSON: {error}")))?;
     Document::from_json(document)
         .map_err(|problem| FeatureError::Corrupt(format!("{place} is invalid: {problem}")))
@@ -133,12 +135,26 @@ pub(super) fn change(
     })
 }
 
-/// Writes a feature's file; the one before is in a backup.
+/// Writes a feature's file. The one before is in a backup, and so is a copy of this one: if other hands
+/// damage it, nothing is lost.
 fn save(tree: Tree<'_>, id: &str, document: &Document) -> Result<(), Failure> {
     let keeper = Keeper::new(tree, FEATURE);
-    keeper.because(Cause::new("FEATURE_CHANGED", Some(id)));
-    keeper.tree().write(&progress_file(id), document.to_bytes())?;
+    let path = progress_file(id);
+    keeper.keep(&[(path.clone(), Cause::new("FEATURE_CHANGED", Some(id)))])?;
+    if let Some(backup) = keeper.id() {
+        let copy = copy_of_after(tree, &backup, id);
+        if let Some((directory, _)) = copy.rsplit_once('/') {
+            tree.create_directory(directory)?;
+        }
+        tree.write(&copy, document.to_bytes())?;
+    }
+    keeper.tree().write(&path, document.to_bytes())?;
     keeper.finish().map(drop)
+}
+
+/// Where a backup has a feature's file as it was after the change.
+pub(super) fn copy_of_after(tree: Tree<'_>, backup: &str, id: &str) -> String {
+    format!("{}/{backup}/after/{}", tree.place().backups, progress_file(id))
 }
 
 /// Does something while nobody else changes a feature. The lock is never waited for here: the caller

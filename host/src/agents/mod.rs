@@ -117,6 +117,19 @@ impl Agent {
         Ok(Agent { kind, limits: config.limit_patterns.clone() })
     }
 
+    /// What it is called: its program.
+    pub(crate) fn name(&self) -> String {
+        let file_name = |path: &Path| {
+            path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+        };
+        match &self.kind {
+            Kind::Command { program, .. } | Kind::Process { program, .. } => file_name(program),
+            #[cfg(feature = "compile")]
+            Kind::Wasm { component, .. } => file_name(component),
+            Kind::Mock { .. } => "mock".to_owned(),
+        }
+    }
+
     /// True if nothing is done.
     pub(crate) fn is_mock(&self) -> bool {
         matches!(self.kind, Kind::Mock { .. })

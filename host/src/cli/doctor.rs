@@ -155,11 +155,15 @@ fn print(report: &Report, fix: bool, context: &Context) {
         output.result(&line(word, &finding.code, finding, &mended.message));
     }
     output.result(&summary(report));
-    for backup in &report.backups {
-        output.line(
-            Tone::Hint,
-            &format!("`wreckit-host backups restore {backup}` undoes all of this"),
-        );
+    let commands: Vec<String> = report
+        .backups
+        .iter()
+        .map(|backup| format!("`wreckit-host backups restore {backup}`"))
+        .collect();
+    match commands.len() {
+        0 => {}
+        1 => output.line(Tone::Hint, &format!("{} undoes all of this", commands.join(""))),
+        _ => output.line(Tone::Hint, &format!("{} undo all of this", commands.join(" and "))),
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Error {
     Config(ConfigError),
     Agent(AgentError),
     Busy(Box<Holder>),
+    /// Another run of a feature, a repair or a change.
+    FeatureBusy(Box<Holder>),
     /// Agents of an interrupted batch could not be ended.
     Orphaned(Vec<Worker>),
     /// In this directory of the repository.
@@ -55,7 +57,7 @@ impl Error {
             Error::Usage { .. } | Error::Repository(_) | Error::Config(_) | Error::Agent(_) => {
                 ExitCode::Usage
             }
-            Error::Busy(_) => ExitCode::Busy,
+            Error::Busy(_) | Error::FeatureBusy(_) => ExitCode::Busy,
             Error::Orphaned(_)
             | Error::Storage(..)
             | Error::Failed(_)
@@ -74,6 +76,12 @@ impl Error {
             Error::Config(error) => error.to_string(),
             Error::Agent(error) => error.to_string(),
             Error::Busy(holder) => busy(holder),
+            Error::FeatureBusy(holder) => {
+                format!(
+                    "a feature of this repository is being run, mended or changed{}",
+                    who(holder)
+                )
+            }
             Error::Orphaned(workers) => orphaned(workers),
             Error::Storage(place, failure) => describe(place, failure),
             Error::Illegal { message, .. } => message.clone(),
@@ -101,6 +109,9 @@ impl Error {
             Error::Orphaned(_) => Some(
                 "end them (`kill -9 PID`; what hangs in the kernel ends with the machine), then run again".to_owned(),
             ),
+            Error::FeatureBusy(_) => Some(
+                "wait until it has ended; `wreckit-host feature list` shows where they are".to_owned(),
+            ),
             Error::Busy(holder) if holder.locked => {
                 Some("wait until it has ended; `wreckit-host status` shows how far it is".to_owned())
             }
@@ -124,12 +135,16 @@ impl Error {
 }
 
 /// Who else works here, as far as it is known.
-fn busy(holder: &Holder) -> String {
+fn who(holder: &Holder) -> String {
     let session = holder.session.as_ref().map(|session| format!("session {session}"));
     let pid = holder.pid.map(|pid| format!("pid {pid}"));
     let since = holder.since.as_ref().map(|since| format!("started {since}"));
     let parts: Vec<String> = [session, pid, since].into_iter().flatten().collect();
-    let who = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
+fn busy(holder: &Holder) -> String {
+    let who = who(holder);
     match (holder.locked, holder.liveness) {
         (true, _) => format!("another batch, fix or `next` is running on this repository{who}"),
         (false, Some(Liveness::Running)) => {
@@ -208,6 +223,7 @@ impl Error {
     /// Of a repair in this directory of the repository.
     pub(super) fn of_repair(error: RepairError, place: &'static str) -> Self {
         match error {
+            RepairError::Busy(holder) if place == FEATURES => Error::FeatureBusy(Box::new(holder)),
             RepairError::Busy(holder) => Error::Busy(Box::new(holder)),
             RepairError::UnknownBackup => Error::Usage {
                 message: "there is no such backup".to_owned(),
@@ -237,7 +253,7 @@ impl Error {
 impl From<FeatureError> for Error {
     fn from(error: FeatureError) -> Self {
         match error {
-            FeatureError::Busy(holder) => Error::Busy(Box::new(holder)),
+            FeatureError::Busy(holder) => Error::FeatureBusy(Box::new(holder)),
             FeatureError::UnknownFeature(words) => Error::Usage {
                 message: format!("there is no feature {:?}", words.given),
                 hint: Some(match words.candidates.is_empty() {

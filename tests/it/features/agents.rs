@@ -144,6 +144,81 @@ fn an_agent_works_in_the_worktree_and_reports_while_it_runs() {
     let place: PathBuf = repository.path("trees/export").canonicalize().expect("a directory");
     assert_eq!(repository.ran(), vec![place.display().to_string(); 5]);
     let metrics = &document(&repository, &id)["metrics"];
-    assert_eq!(metrics["orchestration"]["total_agents_spawned"], 5);
+    // Five by the run, and one more by each of them.
+    assert_eq!(metrics["orchestration"]["total_agents_spawned"], 10);
+    assert_eq!(metrics["orchestration"]["sequential_executions"], 5);
+    assert_eq!(document(&repository, &id)["metadata"]["agents_spawned"], 5);
     assert_eq!(metrics["tokens"]["estimated_total_tokens"], 150, "counted, not estimated");
+}
+
+/// What an agent says of its own phase stands, however it ends then.
+#[test]
+fn an_agent_that_moves_its_phase_and_fails_has_moved_it() {
+    let repository = repository();
+    let program = crate::environment::program().display().to_string();
+    let run = |moves: &str| {
+        agent(&repository, &format!("echo x >> ran; {program} feature {moves}; exit 1"));
+        let id = new(&repository, &["planning", "testing"]);
+        let ran = repository.run(&["feature", "run", &id, "--yes", "--retries", "2"]);
+        (id, ran)
+    };
+    let (id, ran) = run("complete $1 $2");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(document(&repository, &id)["status"], "complete");
+    let again = repository.run(&["feature", "run", &id]);
+    assert_eq!(again.code, Some(0), "there is nothing left to do: {}", again.stderr);
+    let before = repository.ran().len();
+    let (id, ran) = run("block $1 $2 --reason needkey");
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("blocked  planning: needkey"), "{}", ran.stdout);
+    assert_eq!(document(&repository, &id)["phases"]["planning"]["status"], "blocked");
+    let (_, ran) = run("fail $1 $2 --reason broken");
+    assert!(ran.stdout.contains("failed   planning: broken"), "{}", ran.stdout);
+    assert_eq!(repository.ran().len(), before + 2, "neither is tried again");
+}
+
+#[test]
+fn nothing_is_cleaned_up_under_an_agent_and_an_abort_ends_a_run() {
+    let repository = repository();
+    agent(&repository, "echo x >> ran; until [ -e go ]; do sleep 0.02; done");
+    let id = new(&repository, &["planning", "testing"]);
+    let run = repository.start(&["feature", "run", &id, "--yes"]);
+    repository.until("the agent", |repository| repository.ran().len() == 1);
+    let arguments = ["feature", "abort", &id, "--reason", "user_request", "--yes", "--cleanup"];
+    let refused = repository.run(&[&arguments[..], &["full_cleanup"]].concat());
+    assert_eq!(refused.code, Some(3), "{}", refused.stdout);
+    assert!(
+        refused.stderr.contains("a feature of this repository is being run"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(document(&repository, &id)["status"], "in_progress");
+    let kept = repository.run(&[&arguments[..], &["keep_everything"]].concat());
+    assert_eq!(kept.code, Some(0), "{}", kept.stderr);
+    repository.write("go", "");
+    let ran = finish(run);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("go on with"), "{}", ran.stderr);
+    assert_eq!(document(&repository, &id)["status"], "aborted");
+    assert_eq!(repository.ran().len(), 1, "nothing more was started");
+}
+
+#[test]
+fn doctor_finds_and_ends_what_a_killed_run_left() {
+    let repository = repository();
+    agent(&repository, "echo $$ > pid; sleep 1000");
+    let id = new(&repository, &["planning"]);
+    let run = repository.start(&["feature", "run", &id]);
+    repository.until("the agent", |repository| runs(repository.read("pid").trim()));
+    assert!(
+        !repository.run(&["doctor"]).stdout.contains("ORPHANED_AGENT"),
+        "it is nobody's orphan"
+    );
+    crash(run);
+    let left = repository.read("pid").trim().to_owned();
+    let found = repository.run(&["doctor"]).stdout;
+    assert!(found.contains("ORPHANED_AGENT planning:") && found.contains(&left), "{found}");
+    assert_eq!(repository.run(&["doctor", "--fix"]).code, Some(0));
+    assert!(!runs(&left));
+    assert_eq!(repository.run(&["doctor"]).stdout, "nothing found\n");
 }

@@ -227,8 +227,8 @@ fn doctor_and_backups_cover_features() {
     let repository = repository();
     let id = new(&repository, &["planning", "testing"]);
     well(&repository, &["start", &id, "planning"]);
-    let good = document(&repository, &id);
     well(&repository, &["complete", &id, "planning"]);
+    let good = document(&repository, &id);
     assert_eq!(repository.run(&["doctor"]).stdout, "nothing found\n", "without a .wreckit");
     let path = format!("{FEATURES}/{id}/progress.json");
     repository.write(&path, "half of a docu");

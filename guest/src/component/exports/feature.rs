@@ -131,6 +131,7 @@ impl wit::Guest for Component {
         options: wit::RunOptions,
     ) -> Result<batch_wit::Opening, wit::FeatureError> {
         let options = RunOptions {
+            agent: options.agent,
             approve: options.approve,
             approve_all: options.approve_all,
             limit_wait: options.limit_wait,

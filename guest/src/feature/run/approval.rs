@@ -40,12 +40,16 @@ pub(super) fn wait_for_approval(
 pub(super) fn complete(
     document: &mut Document,
     phase: &str,
+    agent: &str,
     now: Timestamp,
 ) -> Result<String, FeatureError> {
     let wanted = wants_approval(document, phase);
     if let Some(fields) = document.phase_mut(phase) {
         if wanted {
             fields.insert("approved".to_owned(), json!(true));
+        }
+        if !fields.contains_key("agent_used") && !fields.contains_key("agents_used") {
+            fields.insert("agent_used".to_owned(), json!(agent));
         }
         fields.shift_remove(AWAITING);
         fields.shift_remove("reason");

@@ -14,7 +14,7 @@ use self::approval::{complete, is_awaiting, wait_for_approval, wants_approval};
 use super::document::{Document, PhaseStatus};
 use super::moves::{self, Details, Move};
 use super::store::{change, load, unlock};
-use super::{Changed, FeatureError};
+use super::{FeatureError, metrics};
 use crate::batch::{
     Attempt, CloseReason, Counts, Ended, Outcome, Report, SessionError, Step, Summary,
 };
@@ -35,6 +35,8 @@ const IDLE: u64 = 60_000;
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunOptions {
+    /// What the agent is called: a phase that does not say which agents it used gets it.
+    pub agent: String,
     /// Phases that a person has approved.
     pub approve: Vec<String>,
     /// All of them.
@@ -179,25 +181,31 @@ impl Run {
                 .with_some("log", ended.output.as_ref().map(|_| hand.log.clone()))
                 .with_some("output", ended.output.clone())
         };
-        match &ended.outcome {
-            Outcome::Completed => {
-                let status = self.conclude(tree, &hand.phase)?;
-                match status {
-                    PhaseStatus::Complete => {
-                        self.completed.push(hand.phase.clone());
-                        self.tries = 0;
-                        self.next_pause = self.options.limit_wait;
-                        self.happened(event(EventKind::ItemCompleted));
-                    }
-                    status => {
-                        let why = self.stop_by_document(tree, &hand.phase)?;
-                        self.happened(match status {
-                            PhaseStatus::Failed => failing(EventKind::ItemFailed, &why),
-                            _ => event(EventKind::ItemBlocked).with("reason", why),
-                        });
-                    }
-                }
+        if ended.outcome == Outcome::Completed {
+            self.conclude(tree, &hand.phase)?;
+        }
+        // What the agent has said of its phase stands, however it ended.
+        match load(tree, &self.id)?.phase_status(&hand.phase) {
+            Some(PhaseStatus::InProgress) => {}
+            Some(PhaseStatus::Complete) => {
+                self.completed.push(hand.phase.clone());
+                self.tries = 0;
+                self.next_pause = self.options.limit_wait;
+                self.happened(event(EventKind::ItemCompleted));
+                self.is_over |= ended.outcome == Outcome::Interrupted;
+                return Ok(());
             }
+            status => {
+                let why = self.stop_by_document(tree, &hand.phase)?;
+                self.happened(match status {
+                    Some(PhaseStatus::Failed) => failing(EventKind::ItemFailed, &why),
+                    _ => event(EventKind::ItemBlocked).with("reason", why),
+                });
+                return Ok(());
+            }
+        }
+        match &ended.outcome {
+            Outcome::Completed => {}
             Outcome::Failed(error) => self.try_again_or_fail(tree, hand, error, &failing)?,
             Outcome::TimedOut(seconds) => {
                 let error = format!("timed out after {seconds} s");
@@ -222,7 +230,7 @@ impl Run {
 
     /// What the document says of a phase whose agent did what it should: the agent may have moved it
     /// itself, and one that wants approval waits for a person.
-    fn conclude(&self, tree: Tree<'_>, phase: &str) -> Result<PhaseStatus, FeatureError> {
+    fn conclude(&self, tree: Tree<'_>, phase: &str) -> Result<(), FeatureError> {
         let now = tree.now();
         change(tree, &self.id, |document| {
             if document.phase_status(phase) != Some(PhaseStatus::InProgress) {
@@ -230,11 +238,10 @@ impl Run {
             }
             match wants_approval(document, phase) && !self.is_approved(phase) {
                 true => wait_for_approval(document, phase, now),
-                false => complete(document, phase, now),
+                false => complete(document, phase, &self.options.agent, now),
             }
-        })?;
-        let document = load(tree, &self.id)?;
-        Ok(document.phase_status(phase).unwrap_or(PhaseStatus::Failed))
+        })
+        .map(drop)
     }
 
     fn is_approved(&self, phase: &str) -> bool {
@@ -260,13 +267,7 @@ impl Run {
         let now = tree.now();
         let details = Details { reason: Some(error.to_owned()), ..Details::default() };
         change(tree, &self.id, |document| {
-            match document.phase_status(&hand.phase) {
-                Some(PhaseStatus::InProgress) => {
-                    moves::apply(document, &hand.phase, Move::Fail, &details, now)
-                }
-                // The agent has said itself what became of it.
-                _ => Ok(String::new()),
-            }
+            moves::apply(document, &hand.phase, Move::Fail, &details, now)
         })?;
         self.happened(failing(EventKind::ItemFailed, error));
         self.failed = Some((hand.phase.clone(), error.to_owned()));
@@ -301,7 +302,8 @@ impl Run {
     fn next(&mut self, tree: Tree<'_>) -> Result<Option<Attempt>, FeatureError> {
         let document = load(tree, &self.id)?;
         if document.is_aborted() {
-            self.stop("the feature was aborted".to_owned());
+            self.blocked = Some((self.id.clone(), "the feature was aborted".to_owned()));
+            self.is_over = true;
             return Ok(None);
         }
         let working = document.in_status(&PhaseStatus::InProgress);
@@ -314,11 +316,13 @@ impl Run {
             return self.approve(tree, &phase);
         }
         let now = tree.now();
-        let Changed { .. } =
-            change(tree, &self.id, |document| match document.phase_status(&phase) {
-                Some(PhaseStatus::InProgress) => Ok(String::new()),
-                _ => moves::apply(document, &phase, Move::Start, &Details::default(), now),
-            })?;
+        change(tree, &self.id, |document| {
+            if document.phase_status(&phase) != Some(PhaseStatus::InProgress) {
+                moves::apply(document, &phase, Move::Start, &Details::default(), now)?;
+            }
+            metrics::count_agent(document)?;
+            Ok(String::new())
+        })?;
         let number = next_log(tree, &self.id, &phase)?;
         let log = format!("{}/logs/{phase}.{number}.log", self.id);
         self.happened(Event::of(EventKind::ItemStarted, now, &phase).attempt(number));
@@ -350,7 +354,7 @@ impl Run {
             if let Some(fields) = document.phase_mut(phase) {
                 fields.insert("status".to_owned(), json!(PhaseStatus::InProgress.name()));
             }
-            complete(document, phase, now)
+            complete(document, phase, &self.options.agent, now)
         })?;
         self.completed.push(phase.to_owned());
         self.happened(Event::of(EventKind::ItemCompleted, now, phase).with("reason", "approved"));
@@ -360,6 +364,7 @@ impl Run {
     /// Ends the run.
     pub fn close(&mut self, tree: Tree<'_>, reason: CloseReason) -> Result<Summary, SessionError> {
         let document = load(tree, &self.id).ok();
+        let is_aborted = document.as_ref().is_none_or(Document::is_aborted);
         let left: Vec<String> = document
             .iter()
             .flat_map(Document::phases)
@@ -387,7 +392,7 @@ impl Run {
         Ok(Summary {
             session: self.id.clone(),
             completed: self.completed.clone(),
-            resumable: failed.is_empty() && !remaining.is_empty(),
+            resumable: failed.is_empty() && !remaining.is_empty() && !is_aborted,
             failed,
             skipped: self.skipped.clone(),
             remaining,

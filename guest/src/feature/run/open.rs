@@ -30,13 +30,9 @@ pub fn open_run(
             )));
         }
     }
-    if document.is_aborted() || document.next_phase().is_none() {
-        let message = match document.is_aborted() {
-            true => "the feature was aborted",
-            false => "the feature is complete: there is nothing to run",
-        };
+    if document.is_aborted() {
         return Err(FeatureError::Illegal {
-            message: message.to_owned(),
+            message: "the feature was aborted".to_owned(),
             legal: moves::legal(&document),
         });
     }

@@ -67,10 +67,8 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         context.output.line(Tone::Plain, "nothing was changed");
         return Ok(ExitCode::Failure);
     }
-    let commit = match &work.worktree {
-        Some(worktree) => worktree.head(),
-        None => git::head(&features.root),
-    };
+    let place = document["worktree"]["path"].as_str().map(|path| features.root.join(path));
+    let commit = place.and_then(|place| git::head(&place)).or_else(|| git::head(&features.root));
     let (reason, cleanup) = (args.reason.into(), args.cleanup.into());
     let changed = patiently(&mut instance, context, |instance| {
         instance.feature_abort(&read.id, reason, cleanup, commit.as_deref())
@@ -148,8 +146,12 @@ impl Work {
             (Choice::Rollback, None, Some(_)) => {
                 plan.push("there is no worktree to roll back".to_owned());
             }
-            // The component says why that is not possible.
-            (Choice::Rollback, _, None) => {}
+            (Choice::Rollback, _, None) => {
+                return Err(Error::Illegal {
+                    message: "there is nothing to roll back to: the feature has no worktree with a `pre_feature_commit`".to_owned(),
+                    legal: Vec::new(),
+                });
+            }
             (Choice::KeepArtifacts | Choice::FullCleanup, Some(worktree), _) => {
                 let changes = worktree.uncommitted().map_err(usable)?;
                 list(format!("{place} loses what is not committed:"), changes);

@@ -46,6 +46,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let configured = args.agent.of_feature(&features.root, state.as_ref(), &phases, context)?;
     let screen = args.agent.screen(context)?;
     let options = RunOptions {
+        agent: configured.agent.name(),
         approve: args.approve.clone(),
         approve_all: args.yes,
         limit_wait: configured.limit_wait.saturating_mul(1000),
