@@ -116,16 +116,16 @@ pub fn settle_others(tree: Tree<'_>) -> Result<(), Failure> {
     unsettled(tree, current.as_deref())?.into_iter().try_for_each(|saved| leave(tree, saved))
 }
 
-/// Brings every result that is recorded into its item's file.
-pub fn settle_all(tree: Tree<'_>) -> Result<(), Failure> {
-    settle_others(tree)?;
-    if let Found::Valid(progress) = progress::find(tree) {
-        let mut saved = saved::load(tree, *progress)?;
-        if !saved.unsynced.is_empty() {
-            sync(tree, &mut saved)?;
-        }
-    }
-    Ok(())
+/// Every session that was never closed, that of the progress file included.
+pub fn open_sessions(tree: Tree<'_>) -> Result<Vec<Saved>, Failure> {
+    let saved = match progress::find(tree) {
+        Found::Valid(progress) => Some(saved::load(tree, *progress)?),
+        _ => None,
+    };
+    let current = saved.as_ref().map(|saved| saved.progress.session_id.as_str());
+    let mut sessions = unsettled(tree, current)?;
+    sessions.extend(saved);
+    Ok(sessions)
 }
 
 /// Every session but `current` that was never closed: that of a progress file which somebody

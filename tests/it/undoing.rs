@@ -108,9 +108,9 @@ fn a_state_that_was_mended_and_then_done_is_not_restored() {
     let restored = repository.run(&["backups", "restore", &id]);
     assert_eq!(restored.code, Some(2), "{}", restored.stdout);
     assert!(restored.stderr.contains(path), "{}", restored.stderr);
-    assert_eq!(repository.state("001-a"), "done");
     repository.write("stop", "nothing");
     assert_eq!(repository.run(&["run"]).code, Some(0));
+    assert_eq!(repository.state("001-a"), "done");
     assert_eq!(repository.run(&["run"]).code, Some(0));
     ran_once_but_for(&repository, &["002-b"]);
 }

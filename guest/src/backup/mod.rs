@@ -83,6 +83,11 @@ pub fn all(tree: Tree<'_>) -> Result<Vec<Backup>, Failure> {
     Ok(backups)
 }
 
+/// A backup.
+pub fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
+    manifest::read(tree, id)
+}
+
 /// Whether there is a backup of this name that can be used.
 pub fn check(tree: Tree<'_>, id: &str) -> Result<(), Unusable> {
     manifest::read(tree, id).map(drop)

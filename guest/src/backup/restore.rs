@@ -49,15 +49,19 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
     keeper.announce_removals(&moved)?;
     keeper.keep(&copied)?;
 
+    // What a repair has recorded goes first: a journal must not say that results are in their files
+    // when those are as they were before.
+    let mut removed = Vec::new();
+    for path in plan.made {
+        if remove_made(&keeper, &path)? {
+            removed.push(path);
+        }
+    }
     for file in &plan.back {
         put_back(&keeper, &stored(tree, &backup, file), file)?;
     }
     let mut files: Vec<String> = plan.back.into_iter().map(|file| file.path.clone()).collect();
-    for path in plan.made {
-        if remove_made(&keeper, &path)? {
-            files.push(path);
-        }
-    }
+    files.append(&mut removed);
     let before = keeper.finish_beside(&[id])?;
     Ok(Restored { files, backup: before })
 }

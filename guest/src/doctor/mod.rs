@@ -22,8 +22,9 @@ pub use finding::{Code, Diagnostic, Severity};
 pub use treatment::{Mended, Treatment};
 
 use self::items::Survey;
-use crate::backup::{self, Restored};
+use crate::backup::{self, Backup, Restored};
 use crate::capabilities::Liveness;
+use crate::layout;
 use crate::lock::{self, Holder, Work};
 use crate::progress::{self, Found};
 use crate::resume;
@@ -71,10 +72,33 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
         if let Some(holder) = owner(tree, &progress::find(tree)) {
             return Err(RepairError::Busy(Box::new(holder)));
         }
-        // What completed in the meantime is in its item's file, and seen to have changed.
-        runs::settle_all(tree)?;
+        let backup = backup::read(tree, id).map_err(RepairError::Backup)?;
+        let changed = unwritten_results(tree, &backup)?;
+        if !changed.is_empty() {
+            return Err(RepairError::Backup(backup::Unusable::Changed(changed)));
+        }
         backup::restore(tree, id).map_err(RepairError::Backup)
     })
+}
+
+/// The items' files of a backup whose items have completed or failed since, without that being in the
+/// file yet: they have changed, though it cannot be seen. What a repair settled itself is part of the
+/// backup and does not count.
+fn unwritten_results(tree: Tree<'_>, backup: &Backup) -> Result<Vec<String>, Failure> {
+    let paths = || backup.files.iter().map(|file| &file.path).chain(&backup.created);
+    let is_of_backup = |directory: &str| {
+        let inside = format!("{directory}/");
+        paths().any(|path| path.starts_with(&inside))
+    };
+    let mut changed = Vec::new();
+    for saved in runs::open_sessions(tree)? {
+        if is_of_backup(&saved.directory) {
+            continue;
+        }
+        let files = saved.unsynced.iter().map(|outcome| layout::item_file(&outcome.item));
+        changed.extend(files.filter(|file| paths().any(|path| path == file)));
+    }
+    Ok(changed)
 }
 
 /// Does something that no batch may happen beside.

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use super::finding::{Code, Diagnostic};
 use crate::capabilities::{Level, Worker};
 use crate::orphans;
-use crate::progress::{self, Found};
 use crate::runs;
-use crate::saved::{self, Saved};
+use crate::saved::Saved;
 use crate::time::describe_span;
-use crate::tree::{Failure, Tree};
+use crate::tree::Tree;
 
 /// One finding for each item whose processes a batch left. Nobody else may hold the lock.
 pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
@@ -47,15 +46,10 @@ pub(crate) fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnosti
     by_item.into_iter().map(diagnostic).collect()
 }
 
-/// The sessions whose agents may be left. One that cannot be read is no reason to leave the others.
+/// The sessions whose agents may be left. If they cannot be read, the marked processes are left.
 fn sessions(tree: Tree<'_>) -> Vec<Saved> {
-    let complain = |failure: &Failure| tree.log(Level::Debug, &failure.to_string());
-    let saved = match progress::find(tree) {
-        Found::Valid(progress) => saved::load(tree, *progress).inspect_err(complain).ok(),
-        _ => None,
-    };
-    let current = saved.as_ref().map(|saved| saved.progress.session_id.as_str());
-    let mut sessions = runs::unsettled(tree, current).inspect_err(complain).unwrap_or_default();
-    sessions.extend(saved);
-    sessions
+    runs::open_sessions(tree).unwrap_or_else(|failure| {
+        tree.log(Level::Debug, &failure.to_string());
+        Vec::new()
+    })
 }

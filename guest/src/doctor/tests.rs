@@ -139,6 +139,42 @@ fn a_repair_that_is_undone_forgets_no_completion() {
     assert_eq!(ran, ["001-a", "002-b", "003-c"]);
 }
 
+/// The power fails at every moment of a restoration: what completed stays completed, whether the
+/// restoration is repeated or not.
+#[test]
+fn a_restoration_that_is_cut_off_anywhere_forgets_no_completion() {
+    let mended = || {
+        let (machine, ran) = killed();
+        let process = machine.process(2);
+        let backup = fix(tree(&process)).unwrap().backup.unwrap();
+        machine.kill(2);
+        // From here on the power may fail.
+        let machine = machine.power_loss(|| 0);
+        (machine, ran, backup)
+    };
+    let (whole, _, backup) = mended();
+    restore(tree(&whole.process(3)), &backup).unwrap();
+    let total = whole.operations().len();
+    assert!(total > 8, "{total}");
+    for until in 0..=total {
+        for is_repeated in [false, true] {
+            let (machine, mut ran, backup) = mended();
+            machine.power_until.set(until);
+            let _ = restore(tree(&machine.process(3)), &backup);
+            let machine = machine.power_loss(|| until);
+            if is_repeated {
+                restore(tree(&machine.process(4)), &backup).unwrap();
+                machine.kill(4);
+            }
+            for pid in [5, 6] {
+                assert!(run(&machine.process(pid), &mut ran, 9).is_some());
+                machine.kill(pid);
+            }
+            assert_eq!(ran, ["001-a", "002-b", "003-c"], "after {until} of {total}, {is_repeated}");
+        }
+    }
+}
+
 /// The existing tool knows nothing of the lock; its progress file names it.
 #[test]
 fn nothing_is_mended_beside_an_owner_that_may_live() {
