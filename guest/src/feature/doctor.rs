@@ -1,5 +1,7 @@
 //! FEATURE_PROGRESS_CORRUPT, FEATURE_ARTIFACT_MISSING and FEATURE_INCONSISTENT.
 
+use serde_json::json;
+
 use super::FeatureError;
 use super::document::{COMPLETE, Document, PhaseStatus, status_of, time_in};
 use super::resume::own_path;
@@ -9,8 +11,6 @@ use crate::capabilities::{FsError, Worker};
 use crate::doctor::{
     Code, Diagnostic, Mended, RepairError, Treatment, orphaned_agents, temporary_files,
 };
-use serde_json::json;
-
 use crate::json;
 use crate::layout;
 use crate::orphans;

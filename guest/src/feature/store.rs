@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::json;
-
 use super::document::Document;
 use super::{Changed, FeatureError, unique};
 use crate::backup::{Cause, FEATURE, Keeper};
 use crate::capabilities::{FsError, Kind, LockOutcome};
+use crate::json;
 use crate::layout;
 use crate::lock::Holder;
 use crate::select::Unresolved;

@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use cap_std::fs::Dir;
 use clap::value_parser;
 
 use super::Context;
 use super::error::Error;
-use cap_std::fs::Dir;
-
 use crate::agents::{Agent, PromptError, Prompts};
 use crate::ambient;
 use crate::config::{Config, ConfigError, LIMIT_WAIT_SECONDS};

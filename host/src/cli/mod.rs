@@ -20,12 +20,11 @@ mod wasm_agent;
 use std::path::PathBuf;
 use std::process::ExitCode as ProcessExitCode;
 
+use cap_std::fs::Dir;
 use clap::{Parser, Subcommand};
 
 use self::error::Error;
 use self::exit_code::ExitCode;
-use cap_std::fs::Dir;
-
 use crate::ambient;
 use crate::engine::{Component, Instance, Limits};
 use crate::features::{FEATURES, Features};

@@ -8,9 +8,8 @@ use std::fs::{File as StdFile, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::time::SystemTime;
 
-use rustix::fs::{Timespec, Timestamps};
-
 use cap_std::fs::{Dir, File, FileType, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
+use rustix::fs::{Timespec, Timestamps};
 
 use super::Imports;
 use super::random;

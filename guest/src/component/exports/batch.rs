@@ -10,18 +10,9 @@ impl wit::Guest for Component {
             if slot.is_some() {
                 return Err(wit::OpenError::AlreadyOpen);
             }
-            let (session, opening) = batch::open(tree(), &options.into())?;
+            let (session, opened) = batch::open(tree(), &options.into())?;
             *slot = Some(session);
-            Ok(wit::Opening {
-                session: opening.session,
-                origin: match opening.origin {
-                    Origin::Fresh => wit::Origin::Fresh,
-                    Origin::Resumed => wit::Origin::Resumed,
-                    Origin::Rebuilt => wit::Origin::Rebuilt,
-                },
-                counts: opening.counts.into(),
-                events: lines(&opening.events),
-            })
+            Ok(opening(opened))
         })
     }
 
@@ -82,6 +73,19 @@ impl wit::Guest for Component {
     }
 }
 
+pub(super) fn opening(opening: batch::Opening) -> wit::Opening {
+    wit::Opening {
+        session: opening.session,
+        origin: match opening.origin {
+            Origin::Fresh => wit::Origin::Fresh,
+            Origin::Resumed => wit::Origin::Resumed,
+            Origin::Rebuilt => wit::Origin::Rebuilt,
+        },
+        counts: opening.counts.into(),
+        events: lines(&opening.events),
+    }
+}
+
 pub(super) fn step(step: batch::Step) -> wit::Step {
     wit::Step {
         start: step.start.into_iter().map(Into::into).collect(),
@@ -107,7 +111,7 @@ pub(super) fn summary(summary: batch::Summary) -> wit::Summary {
     }
 }
 
-pub(super) fn lines(events: &[Event]) -> Vec<wit::Json> {
+fn lines(events: &[Event]) -> Vec<wit::Json> {
     events.iter().filter_map(|event| serde_json::to_string(event).ok()).collect()
 }
 

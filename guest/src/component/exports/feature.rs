@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::super::bindings::exports::wreckit::batch::doctor as doctor_wit;
 use super::super::bindings::exports::wreckit::batch::feature as wit;
-use super::batch::{lines, step, summary};
+use super::batch::{opening, step, summary};
 use super::{Component, features as tree, wit as batch_wit};
 use crate::backup;
-use crate::batch::{CloseReason, Origin, Report};
+use crate::batch::{CloseReason, Report};
 use crate::feature::{
     self, Cleanup, Details, FeatureError, Iteration, Measurements, Move, New, Price, Reason, Run,
     RunOptions, Validation, Verdict, Worktree,
@@ -143,18 +143,9 @@ impl wit::Guest for Component {
                     "the run before this one was not closed".to_owned(),
                 ));
             }
-            let (run, opening) = feature::open_run(tree(), &id, options)?;
+            let (run, opened) = feature::open_run(tree(), &id, options)?;
             *slot = Some(run);
-            Ok(batch_wit::Opening {
-                session: opening.session,
-                origin: match opening.origin {
-                    Origin::Fresh => batch_wit::Origin::Fresh,
-                    Origin::Resumed => batch_wit::Origin::Resumed,
-                    Origin::Rebuilt => batch_wit::Origin::Rebuilt,
-                },
-                counts: opening.counts.into(),
-                events: lines(&opening.events),
-            })
+            Ok(opening(opened))
         })
     }
 
