@@ -43,7 +43,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
 /// An instance over each directory that has backups, and how it restores one.
 fn places(context: &Context) -> Result<Vec<(Instance, Restore, &'static str)>, Error> {
     let mut places: Vec<(Instance, Restore, &'static str)> = Vec::new();
-    let features = context.features()?;
+    let features = context.features_if_usable();
     match context.repository() {
         Ok(repository) => places.push((context.instance(&repository)?, Instance::restore, STATE)),
         Err(Error::Repository(RepositoryError::NotFound(_))) if features.is_some() => {}

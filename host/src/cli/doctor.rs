@@ -38,7 +38,7 @@ struct Report {
 
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     // Features may be all that there is.
-    let features = context.features()?;
+    let features = context.features_if_usable();
     let repository = match (context.repository(), &features) {
         (Err(Error::Repository(RepositoryError::NotFound(_))), Some(_)) => None,
         (repository, _) => Some(repository?),

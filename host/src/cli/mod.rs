@@ -125,6 +125,14 @@ impl Context {
             .map_err(|error| Error::Failed(format!("cannot open {FEATURES}: {error}")))
     }
 
+    /// The same, for who has other things to look at as well: what cannot be opened is only told.
+    fn features_if_usable(&self) -> Option<Features> {
+        self.features().unwrap_or_else(|error| {
+            self.output.line(Tone::Warning, &error.message());
+            None
+        })
+    }
+
     /// An instance of the component over a repository's `.wreckit`.
     fn instance(&self, repository: &Repository) -> Result<Instance, Error> {
         self.instance_over(&repository.state)

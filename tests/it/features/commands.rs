@@ -256,3 +256,16 @@ fn doctor_and_backups_cover_features() {
     assert_eq!(repository.run(&["backups", "restore", backup]).code, Some(0));
     assert_eq!(repository.read(&path), "half of a docu");
 }
+
+/// Something else where the features should be is no reason not to look at the rest.
+#[test]
+fn doctor_looks_at_a_batch_beside_features_that_cannot_be_opened() {
+    let repository = Repository::new("true", &["001-a"]);
+    repository.write(FEATURES, "a file");
+    let ran = repository.run(&["doctor"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "nothing found\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("cannot open {FEATURES}")), "{}", ran.stderr);
+    let failed = repository.run(&["feature", "new", "x"]);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(failed.stderr.contains(&format!("cannot make {FEATURES}")), "{}", failed.stderr);
+}
