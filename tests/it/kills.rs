@@ -99,7 +99,9 @@ fn ends_before_a_kill(repository: &Repository, random: &mut Random, killed: &mut
 
 /// Notes which events completed which items.
 fn collect(repository: &Repository, completed: &mut HashMap<String, HashSet<(String, u64)>>) {
-    for run in fs::read_dir(repository.path(".wreckit/runs")).expect("runs").flatten() {
+    // There are none as long as every kill came before a session began.
+    let runs = fs::read_dir(repository.path(".wreckit/runs")).into_iter().flatten();
+    for run in runs.flatten() {
         let session = run.file_name().to_string_lossy().into_owned();
         for file in fs::read_dir(run.path()).expect("a run").flatten() {
             let name = file.file_name().to_string_lossy().into_owned();

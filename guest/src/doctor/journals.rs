@@ -10,7 +10,7 @@ const BY_HAND: &str = "what it says cannot be counted: make it readable";
 
 /// A segment is mended in memory, which holds some of this size.
 const LARGEST: u64 = 24 << 20;
-const TOO_LARGE: &str = "it is too large to be mended here; what stands before the damage counts, and so does the snapshot";
+const TOO_LARGE: &str = "it is too large to be mended here; its sound lines count all the same";
 
 /// Looks at every line of every journal.
 pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
@@ -39,7 +39,7 @@ pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
             Ok(journal::Soundness { damage: None, .. }) => {}
             Ok(journal::Soundness { damage: Some(offset), sound, damaged }) => {
                 let message = format!(
-                    "{}{path} is damaged at byte {offset}: what stands behind that in this file is not counted ({damaged} of its lines are damaged, {sound} are sound)",
+                    "{}{path} is damaged at byte {offset}: {damaged} of its lines are not as they were written and do not count, {sound} are sound",
                     layout::PREFIX,
                 );
                 let diagnostic = Diagnostic::new(Code::JournalDamaged, message);

@@ -7,6 +7,7 @@ use super::{Examination, batch_progress, index, items, orphaned_agents, prompts,
 use crate::backup::{Cause, Keeper};
 use crate::capabilities::{Level, Replacement};
 use crate::journal;
+use crate::progress::{self, Found};
 use crate::runs;
 use crate::tree::{Failure, Tree};
 
@@ -120,7 +121,7 @@ impl<'r, 'c> Round<'r, 'c> {
             let result = batch_progress::mend(self.keeper).map_err(|failure| failure.to_string());
             fixes.push(self.mended(diagnostic, result));
         }
-        self.settle();
+        let settled = self.settle();
         for diagnostic in of(&[Code::MissingPrompts]) {
             self.keeper.because(cause(diagnostic));
             let result = prompts::mend(self.keeper.tree()).map_err(|failure| failure.to_string());
@@ -130,9 +131,16 @@ impl<'r, 'c> Round<'r, 'c> {
             Code::PrdMissingId,
             Code::PrdMissingBranchName,
             Code::PrdInvalidPriority,
-            Code::StateFileMismatch,
             Code::OrphanedTempFile,
         ])));
+        let states = of(&[Code::StateFileMismatch]);
+        fixes.extend(match settled {
+            Ok(()) => self.files(&states),
+            Err(problem) => {
+                let refused = |finding: &&Diagnostic| self.mended(finding, Err(problem.clone()));
+                states.iter().map(refused).collect()
+            }
+        });
         // It repeats what the items say: those come first, and it in a round of its own.
         if fixes.is_empty() {
             fixes.extend(self.files(&of(&[Code::IndexStale])));
@@ -142,11 +150,17 @@ impl<'r, 'c> Round<'r, 'c> {
 
     /// What completed is in the items' files before anything is changed in them: a file that has changed
     /// since takes no result.
-    fn settle(&self) {
+    fn settle(&self) -> Result<(), String> {
         self.keeper.because(Cause::new("SETTLED", None));
-        if let Err(failure) = runs::settle_others(self.keeper.tree()) {
-            self.tree.log(Level::Warning, &failure.to_string());
-        }
+        let tree = self.keeper.tree();
+        let settled = runs::settle_others(tree).map_err(|failure| failure.to_string());
+        settled.and_then(|()| match progress::find(tree) {
+            Found::Missing | Found::Valid(_) => Ok(()),
+            Found::Damaged { problem, .. } | Found::Unreadable(problem) => Err(problem),
+        })
+        .map_err(|problem| {
+            format!("Left alone: results of an interrupted session are not in the items yet ({problem})")
+        })
     }
 
     fn agents(&self, findings: &[&Diagnostic]) -> Vec<Mended> {

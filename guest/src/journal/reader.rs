@@ -22,7 +22,7 @@ const NEAR: u64 = 64 << 10;
 pub struct Damage {
     /// The segment's file.
     pub path: String,
-    /// The offset of the damaged line in bytes.
+    /// The offset of the first damaged line in bytes.
     pub offset: u64,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}{} is damaged at byte {}: what stands behind that in this file is not counted",
+            "{}{} is damaged at byte {}: lines that are not as they were written do not count",
             layout::PREFIX,
             self.path,
             self.offset
@@ -43,7 +43,7 @@ impl fmt::Display for Damage {
 pub struct Reading {
     /// The sequence number of the last event that counts.
     pub last: u64,
-    /// Damaged places.
+    /// Damaged segments.
     pub damage: Vec<Damage>,
 }
 
@@ -69,8 +69,9 @@ pub(super) fn next_segment(tree: Tree<'_>, directory: &str) -> Result<u32, Failu
 /// Gives every event later than `after` to `visit`, in order.
 ///
 /// A torn line at the end of a segment is what a crash leaves: it was never acknowledged and is
-/// passed over. Other damage ends the reading of its segment and is reported. Events that the next
-/// segment numbers anew belong to a failed append, which was never acknowledged either.
+/// passed over. Other damage is reported, and sound lines around it count: each has its own checksum,
+/// and what was acknowledged stays so. Events that the next segment numbers anew belong to a failed
+/// append, which was never acknowledged either.
 pub fn read(
     tree: Tree<'_>,
     directory: &str,
@@ -86,21 +87,20 @@ pub fn read(
         }
         let start = seek(tree, path, after)?;
         let mut lines = Lines::new(tree, path, start);
-        // Where damage begins that may be of events that are not asked for.
         let mut damage = None;
+        // Damage that may be of events that are not asked for.
+        let mut earlier = None;
         while let Some((offset, line)) = lines.next()? {
             let Some(event) = line::decode(&line) else {
                 if !lines.is_torn()? {
-                    damage.get_or_insert(offset);
+                    earlier.get_or_insert(offset);
                 }
                 continue;
             };
-            if damage.is_some() {
-                // What was damaged came before `after` exactly if nothing is missing behind it.
-                if event.seq > after.saturating_add(1) {
-                    break;
-                }
-                damage = None;
+            // It is, if nothing of what is asked for is missing behind it.
+            let is_asked_for = event.seq > after.saturating_add(1);
+            if let Some(offset) = earlier.take().filter(|_| is_asked_for) {
+                damage.get_or_insert(offset);
             }
             if event.seq >= end {
                 break;
@@ -110,7 +110,9 @@ pub fn read(
                 visit(event);
             }
         }
-        reading.damage.extend(damage.map(|offset| Damage { path: path.clone(), offset }));
+        reading
+            .damage
+            .extend(damage.or(earlier).map(|offset| Damage { path: path.clone(), offset }));
     }
     Ok(reading)
 }

@@ -101,7 +101,7 @@ fn what_a_failed_append_left_does_not_count_once_it_was_written_anew() {
 }
 
 #[test]
-fn damage_inside_ends_its_segment_and_later_ones_count() {
+fn damage_is_reported_and_every_sound_line_around_it_counts() {
     let machine = Machine::new();
     let process = machine.process(1);
     let tree = Tree::new(&process);
@@ -114,7 +114,8 @@ fn damage_inside_ends_its_segment_and_later_ones_count() {
     let text = machine.text(&segment(1)).unwrap();
     machine.put(&segment(1), text.replacen("{\"seq\":2,", "{\"seq\":2;", 1));
     let (found, reading) = numbers(&process, 0);
-    assert_eq!(found, [1, 4]);
+    assert_eq!(found, [1, 3, 4]);
+    assert_eq!(numbers(&process, 2), (vec![3, 4], Reading { last: 4, damage: Vec::new() }));
     let offset = text.find('\n').unwrap() as u64 + 1;
     assert_eq!(reading.damage, [Damage { path: segment(1), offset }]);
 }
