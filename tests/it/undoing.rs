@@ -68,12 +68,54 @@ fn a_restoration_is_refused_once_the_session_has_gone_on() {
     let again = repository.run(&["backups", "restore", &id]);
     assert_eq!(again.code, Some(2), "{}", again.stdout);
     assert!(
-        again.stderr.contains("changed since the backup was made: .wreckit/"),
+        again.stderr.contains("changed since the backup was made, or nobody can tell: .wreckit/"),
         "{}",
         again.stderr
     );
     to_the_end(&repository);
     ran_once_but_for(&repository, &["003-c", "005-e"]);
+}
+
+/// Damage in a journal hides nothing that is sound, whoever works on it before it is mended.
+#[test]
+fn what_stands_behind_damage_in_a_journal_never_runs_again() {
+    let repository = Repository::new(SCRIPT, &SIX);
+    killed_at(&repository, "003-c");
+    let runs = fs::read_dir(repository.path(".wreckit/runs")).expect("runs");
+    let run = runs.last().expect("a run").expect("a run").path();
+    let journal = run.join("events.1.jsonl");
+    let text = fs::read_to_string(&journal).expect("a journal");
+    fs::write(
+        &journal,
+        text.replacen("\"event\":\"item-started\"", "\"event\";\"item-started\"", 1),
+    )
+    .expect("written");
+    // The snapshot does not know of them.
+    fs::remove_file(repository.path(PROGRESS)).expect("it is there");
+    fs::write(repository.path(PROGRESS), "{").expect("written");
+    killed_at(&repository, "004-d");
+    fix(&repository);
+    to_the_end(&repository);
+    ran_once_but_for(&repository, &["003-c", "004-d"]);
+}
+
+/// What a run set aside can be brought back, also while another session has taken its place.
+#[test]
+fn what_a_run_set_aside_comes_back_over_what_took_its_place() {
+    let repository = Repository::new(SCRIPT, &SIX);
+    killed_at(&repository, "002-b");
+    let before = repository.read(PROGRESS);
+    repository.write("stop", "003-c");
+    let batch = repository.start(&["run", "--no-resume"]);
+    repository.until("the item that hangs", |it| it.ran().last().is_some_and(|id| id == "003-c"));
+    crash(batch);
+    let listed = repository.run(&["backups", "list"]).stdout;
+    let id = listed.split(' ').next().expect("an id");
+    let restored = repository.run(&["backups", "restore", id]);
+    assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+    assert_eq!(repository.read(PROGRESS), before);
+    to_the_end(&repository);
+    ran_once_but_for(&repository, &["002-b", "003-c"]);
 }
 
 #[test]

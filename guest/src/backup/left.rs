@@ -10,15 +10,17 @@ use super::manifest;
 use crate::capabilities::FsError;
 use crate::tree::{Failure, Tree};
 
+/// The name of the file.
+pub(super) const NAME: &str = "left.jsonl";
 /// Lines of a hundred thousand files have about 10 MiB.
-const LIMIT: u64 = 32 << 20;
+const LIMIT: u64 = 96 << 20;
 
 /// What was left, by path: any of these checksums.
 pub(super) type Left = HashMap<String, HashSet<String>>;
 
 /// The file of a backup.
 pub(super) fn file(tree: Tree<'_>, id: &str) -> String {
-    format!("{}/left.jsonl", manifest::directory(tree, id))
+    format!("{}/{NAME}", manifest::directory(tree, id))
 }
 
 /// A line of it.

@@ -135,7 +135,7 @@ fn file(tree: Tree<'_>, value: &Value) -> Option<File> {
     Some(File {
         path: own_path(tree, text("original_path")?)?,
         stored: text("backup_path")
-            .filter(|path| !["manifest.json", "left.jsonl"].contains(path))?
+            .filter(|path| !["manifest.json", super::left::NAME].contains(path))?
             .to_owned(),
         operation: match text("operation")? {
             "modified" => Operation::Modified,

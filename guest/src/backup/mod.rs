@@ -22,6 +22,8 @@ use crate::tree::{Failure, Tree};
 const KEPT: usize = 10;
 /// The reason of a backup that is made before a feature is changed.
 pub const FEATURE: &str = "feature";
+/// The reason of a backup of what a run sets aside.
+pub const RUN: &str = "run";
 /// The reason of a backup of what a restoration replaced.
 const RESTORE: &str = "restore";
 /// A larger file cannot be copied; it can still be moved.
@@ -118,13 +120,14 @@ enum Group {
     Other,
 }
 
-/// Removes the oldest backups beyond those that are kept. What is in use stays, whatever its name
-/// says of its age, and so does what is no backup.
+/// Removes the oldest backups beyond those that are kept, and what was cut off before it became one.
+/// What is in use stays, whatever its name says of its age, and so does what is no backup.
 ///
 /// What is kept of a feature before each of its changes is counted for each feature by itself, and so
 /// is what restorations keep: who goes back through the backups does not lose those that come next.
 fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
     let backups = all(tree)?;
+    let unfinished = unfinished(tree, &backups)?;
     let group = |backup: &Backup| {
         let path = || backup.files.first().map(|file| file.path.clone());
         match backup.reason.as_str() {
@@ -140,10 +143,34 @@ fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
         .filter(|id| !in_use.contains(&id.as_str()))
         .skip(KEPT.saturating_sub(in_use.len()))
         .collect();
-    for id in old {
+    for id in old.into_iter().chain(unfinished) {
         remove_all(tree, &manifest::directory(tree, &id))?;
     }
     Ok(())
+}
+
+/// Directories of backups that were cut off before they had a manifest: nothing was changed then.
+fn unfinished(tree: Tree<'_>, backups: &[Backup]) -> Result<Vec<String>, Failure> {
+    let is_time = |name: &str| {
+        name.len() == "2026-11-20T21-02-22-735Z".len()
+            && name.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'T' | b'-' | b'Z'))
+    };
+    let is_beginning = |name: &str| {
+        name == left::NAME || (name.starts_with("manifest.json.") && name.ends_with(".tmp"))
+    };
+    let mut unfinished = Vec::new();
+    for id in names(tree)? {
+        if is_time(&id)
+            && !backups.iter().any(|backup| backup.id == id)
+            && tree
+                .list(&manifest::directory(tree, &id))?
+                .iter()
+                .all(|entry| is_beginning(&entry.name))
+        {
+            unfinished.push(id);
+        }
+    }
+    Ok(unfinished)
 }
 
 fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {

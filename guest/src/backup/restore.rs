@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::keeper::{Cause, Keeper};
 use super::left::{self, Left};
 use super::manifest::{self, Backup, File, Operation};
-use super::{FILE_LIMIT, RESTORE, Unusable};
+use super::{FEATURE, FILE_LIMIT, RESTORE, RUN, Unusable};
 use crate::capabilities::{Kind, Replacement};
 use crate::journal;
 use crate::layout;
@@ -14,8 +14,10 @@ use crate::tree::{Failure, Tree};
 /// What a restoration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// What was put back, or removed because it was not there before.
+    /// What was put back.
     pub files: Vec<String>,
+    /// What was removed, because it was not there before.
+    pub removed: Vec<String>,
     /// The backup of what stood there; `None` if nothing did.
     pub backup: Option<String>,
 }
@@ -23,8 +25,9 @@ pub struct Restored {
 /// Puts every file of a backup back and removes what was not there before. What stands in their
 /// place goes into a backup of its own first.
 ///
-/// Nothing is touched if somebody has changed one of the files since: a batch that went on, for
-/// instance, whose results would be undone.
+/// Nothing is touched if somebody has changed one of the files since a repair: a batch that went on,
+/// for instance, whose results would be undone. What a run set aside and what a feature was before a
+/// change is there to be gone back to, whatever came after it.
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
     let backup = manifest::read(tree, id)?;
     let plan = Plan::new(tree, &backup)?;
@@ -60,10 +63,9 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
     for file in &plan.back {
         put_back(&keeper, &stored(tree, &backup, file), file)?;
     }
-    let mut files: Vec<String> = plan.back.into_iter().map(|file| file.path.clone()).collect();
-    files.append(&mut removed);
+    let files = plan.back.into_iter().map(|file| file.path.clone()).collect();
     let before = keeper.finish_beside(&[id])?;
-    Ok(Restored { files, backup: before })
+    Ok(Restored { files, removed, backup: before })
 }
 
 /// Where a file stands in a backup.
@@ -81,7 +83,8 @@ struct Plan<'b> {
 
 impl<'b> Plan<'b> {
     fn new(tree: Tree<'_>, backup: &'b Backup) -> Result<Self, Unusable> {
-        let left = left::read(tree, &backup.id)?;
+        let is_of_repair = ![RUN, FEATURE].contains(&backup.reason.as_str());
+        let left = if is_of_repair { left::read(tree, &backup.id)? } else { None };
         let mut plan = Plan { back: Vec::new(), made: Vec::new() };
         let mut changed = Vec::new();
         for file in &backup.files {
@@ -129,31 +132,26 @@ fn look_at_kept(
         // The backup was cut off before this file came into it, and was changed.
         return Ok(Standing::Nothing);
     };
+    let there = match now {
+        Some(_) => tree.read(&file.path, FILE_LIMIT).ok(),
+        None => None,
+    };
+    if there.is_some() && there == tree.read(&stored, FILE_LIMIT).ok() {
+        // It was not changed after all, or was brought back before.
+        return Ok(Standing::Nothing);
+    }
     let Some(left) = left else {
-        // Nobody knows what was left; a directory at least is not replaced by a file.
+        // What was left is not asked for, or not known; a directory at least is not replaced by a file.
         return Ok(match (now, kept) {
             (Some(Kind::Directory), Kind::File) => Standing::Changed,
             _ => Standing::AsLeft,
         });
     };
-    let read = |path: &str| tree.read(path, FILE_LIMIT).ok();
-    Ok(match (file.operation, now) {
-        (Operation::Deleted, None) => Standing::AsLeft,
-        // It was brought back before.
-        (_, Some(_)) if read(&file.path).is_some() && read(&file.path) == read(&stored) => {
-            Standing::Nothing
-        }
-        (Operation::Deleted, Some(_)) => match left.get(&file.path) {
-            // Moved away, and something else put in its place.
-            Some(sums) if is_one_of(sums, read(&file.path)) => Standing::AsLeft,
-            _ => Standing::Changed,
-        },
-        (Operation::Modified, _) => match left.get(&file.path) {
-            Some(sums) if is_one_of(sums, read(&file.path)) => Standing::AsLeft,
-            Some(_) => Standing::Changed,
-            // It was kept, and then not changed.
-            None => Standing::Nothing,
-        },
+    Ok(match (file.operation, now, left.get(&file.path)) {
+        (Operation::Deleted, None, _) => Standing::AsLeft,
+        // What was moved away may have something else in its place.
+        (_, _, Some(sums)) if is_one_of(sums, there) => Standing::AsLeft,
+        _ => Standing::Changed,
     })
 }
 

@@ -14,17 +14,20 @@ fn the_last_ten_are_kept_and_the_new_one_whatever_the_clock_says() {
     let process = machine.process(1);
     for number in 0..12 {
         machine.put("batch-progress.json", format!("{number}"));
-        set_aside(tree(&process), "run", "batch-progress.json", "CODE").unwrap();
+        set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap();
     }
     assert_eq!(all(tree(&process)).unwrap().len(), 10);
     machine.put("backups/9000-not-a-backup/notes.txt", "mine");
+    // Cut off before it had a manifest.
+    machine.put("backups/2026-11-20T21-02-22-735Z/left.jsonl", "");
     machine.clock.set(1_000_000);
     machine.put("batch-progress.json", "precious");
-    let id = set_aside(tree(&process), "run", "batch-progress.json", "CODE").unwrap();
+    let id = set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap();
     assert_eq!(restore(tree(&process), &id).unwrap().files, ["batch-progress.json"]);
     assert_eq!(machine.text("batch-progress.json").as_deref(), Some("precious"));
     assert_eq!(all(tree(&process)).unwrap().len(), 11, "what a restoration keeps counts by itself");
     assert!(machine.text("backups/9000-not-a-backup/notes.txt").is_some());
+    assert_eq!(machine.text("backups/2026-11-20T21-02-22-735Z/left.jsonl"), None);
 }
 
 /// Whatever is done through a keeper, a restoration undoes it, and restoring what that kept does it
@@ -60,18 +63,8 @@ fn every_change_is_undone_and_done_again() {
 
     let restored = restore(tree(&process), &id).unwrap();
     assert_eq!(state(), before);
-    assert_eq!(
-        restored.files,
-        [
-            "items/changed",
-            "items/appended",
-            "items/removed",
-            "items/fifo",
-            "made/deep/file",
-            "made/deep",
-            "made",
-        ]
-    );
+    assert_eq!(restored.files, ["items/changed", "items/appended", "items/removed", "items/fifo"]);
+    assert_eq!(restored.removed, ["made/deep/file", "made/deep", "made"]);
     let modified = process.stat("items/changed").unwrap().modified;
     assert_eq!(modified.as_millis(), 1_234_567, "results are settled by this time");
 
@@ -80,6 +73,41 @@ fn every_change_is_undone_and_done_again() {
         state.into_iter().filter(|(text, _)| text.is_some()).collect::<Vec<_>>()
     };
     assert_eq!(without_directories(state()), without_directories(after));
+}
+
+/// What a run set aside comes back over what came after it, which is kept in turn; what a repair
+/// changed does not, and not either if it is not known what the repair left.
+#[test]
+fn what_was_changed_since_is_only_restored_over_where_that_is_the_purpose() {
+    let machine = Machine::new();
+    let process = machine.process(1);
+    let text = || machine.text("file").unwrap();
+    machine.put("file", "damaged");
+    let id = copy(tree(&process), RUN, "file", "CODE").unwrap();
+    machine.put("file", "rebuilt");
+    let restored = restore(tree(&process), &id).unwrap();
+    assert_eq!(
+        (text(), restored.files.as_slice()),
+        ("damaged".to_owned(), &["file".to_owned()][..])
+    );
+    let back = restored.backup.unwrap();
+    assert_eq!(restore(tree(&process), &back).unwrap().files, ["file"]);
+    assert_eq!(text(), "rebuilt");
+
+    let keeper = Keeper::new(tree(&process), "doctor-fix");
+    keeper.tree().write("file", b"mended".to_vec()).unwrap();
+    let id = keeper.finish().unwrap().unwrap();
+    let left = format!("backups/{id}/left.jsonl");
+    let lines = machine.text(&left).unwrap();
+    machine.put(&left, "");
+    let refused = Err(Unusable::Changed(vec!["file".to_owned()]));
+    assert_eq!(restore(tree(&process), &id), refused, "nobody can tell");
+    machine.put(&left, lines);
+    machine.put("file", "changed");
+    assert_eq!(restore(tree(&process), &id), refused);
+    machine.put("file", "mended");
+    assert_eq!(restore(tree(&process), &id).unwrap().files, ["file"]);
+    assert_eq!(text(), "rebuilt");
 }
 
 #[test]

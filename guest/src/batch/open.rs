@@ -265,8 +265,8 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
             let code = "BATCH_PROGRESS_CORRUPT";
             let id = match found {
                 // It stays until the new one takes its place: a crash in between changes nothing.
-                Found::Damaged { .. } => backup::copy(tree, "run", layout::PROGRESS, code)?,
-                _ => backup::set_aside(tree, "run", layout::PROGRESS, code)?,
+                Found::Damaged { .. } => backup::copy(tree, backup::RUN, layout::PROGRESS, code)?,
+                _ => backup::set_aside(tree, backup::RUN, layout::PROGRESS, code)?,
             };
             let what = saved.as_ref().map(Saved::describe).unwrap_or_default();
             tree.log(
@@ -289,7 +289,7 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
                 ),
                 Reason::Asked => ("NO_RESUME", "the saved session is left".to_owned()),
             };
-            let id = backup::set_aside(tree, "run", layout::PROGRESS, code)?;
+            let id = backup::set_aside(tree, backup::RUN, layout::PROGRESS, code)?;
             let level = if reason == Reason::Asked { Level::Info } else { Level::Warning };
             tree.log(
                 level,
