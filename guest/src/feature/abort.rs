@@ -187,7 +187,7 @@ fn clean(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
         return locked(tree, || {
             remove_all(tree, &id)?;
             Ok(Changed {
-                message: format!("removed {id}"),
+                message: "removed, with every document".to_owned(),
                 document: text(&document),
                 id: id.clone(),
             })

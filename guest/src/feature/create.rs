@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::Document;
 use super::store::{locked, progress_file, text};
-use super::{Changed, FeatureError};
+use super::{Changed, FeatureError, approval};
 use crate::time::Timestamp;
 use crate::tree::Tree;
 
@@ -12,7 +12,7 @@ use crate::tree::Tree;
 const PHASES: [&str; 5] =
     ["brainstorming", "planning", "architecture", "implementation", "testing"];
 /// What these leave behind is looked at by a person before the next phase begins.
-const APPROVED: [&str; 2] = ["brainstorming", "planning"];
+const WITH_APPROVAL: [&str; 2] = ["brainstorming", "planning"];
 /// A longer slug helps nobody: with the time behind it, it is the name of a directory.
 const LONGEST_SLUG: usize = 50;
 /// How often an implementation is tried, reviewed and tested before a person has to help.
@@ -77,10 +77,13 @@ fn check_phases(phases: &[String]) -> Result<(), FeatureError> {
                 "{phase:?} is no name for a phase: letters, digits, `_` and `-`, at most {LONGEST_SLUG}"
             )));
         }
-        if phase == super::document::COMPLETE || phases[..index].contains(phase) {
+        if phase == super::document::COMPLETE {
             return Err(FeatureError::Invalid(format!(
-                "a phase cannot be named {phase:?}: that is taken"
+                "a phase cannot be named {phase:?}: a feature says so that has no phase left"
             )));
+        }
+        if phases[..index].contains(phase) {
+            return Err(FeatureError::Invalid(format!("the phase {phase:?} is named twice")));
         }
     }
     Ok(())
@@ -93,8 +96,8 @@ fn document(tree: Tree<'_>, id: &str, name: &str, new: &New, now: Timestamp) -> 
     };
     let phase = |name: &&str| {
         let mut phase = json!({"status": "pending"});
-        if APPROVED.contains(name) {
-            phase["approved"] = json!(false);
+        if WITH_APPROVAL.contains(name) {
+            phase[approval::APPROVED] = json!(false);
         }
         ((*name).to_owned(), phase)
     };

@@ -170,6 +170,15 @@ impl Document {
         Some(status_of(self.phase(name)?))
     }
 
+    /// Somebody named a phase that there is not.
+    pub(super) fn no_phase(&self, phase: &str) -> FeatureError {
+        let names: Vec<&str> = self.phases().map(|(name, _)| name).collect();
+        FeatureError::Invalid(format!(
+            "there is no phase {phase:?}: there are {}",
+            names.join(", ")
+        ))
+    }
+
     /// The phases with this status, in their order.
     pub fn in_status(&self, status: &PhaseStatus) -> Vec<&str> {
         self.phases()

@@ -125,7 +125,7 @@ fn next(feedback: &Map<String, Value>) -> Result<(u64, u64), FeatureError> {
     let most = integer("max_iterations", MOST)?;
     match number > most {
         true => illegal(format!(
-            "{most} iterations are the most there may be (`feedback_loop.max_iterations`): a person has to look at it"
+            "{most} iterations are the most there may be: a person has to look at it, and may raise `feedback_loop.max_iterations` in progress.json"
         )),
         false => Ok((number, most)),
     }

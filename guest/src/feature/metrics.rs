@@ -132,7 +132,11 @@ pub fn record(
         }
         count(document, measurements)?;
         let unpriced = spend(document, measurements)?;
+        let has_no_model = !measurements.tokens.is_empty() && measurements.model.is_none();
         Ok(match unpriced {
+            None if has_no_model => {
+                "recorded; without a model, so what the tokens cost is not".to_owned()
+            }
             None => "recorded".to_owned(),
             Some(model) => format!(
                 "recorded; the price of {model} is not known, so its cost is not: set it under `pricing` in config.json"
@@ -153,7 +157,7 @@ fn check_phase(document: &Document, phase: &str) -> Result<(), FeatureError> {
     let is_usual = ESTIMATES.iter().any(|(name, _)| *name == phase);
     match is_usual || document.phase(phase).is_some() {
         true => Ok(()),
-        false => Err(FeatureError::Invalid(format!("there is no phase {phase:?}"))),
+        false => Err(document.no_phase(phase)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! about: everything else stays as it is, in its order.
 
 mod abort;
+mod approval;
 mod create;
 pub mod doctor;
 mod document;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{COMPLETE, Document, PhaseStatus, list_in, status_of, time_in};
 use super::store::change;
-use super::{Changed, FeatureError, metrics, number};
+use super::{Changed, FeatureError, approval, metrics, number};
 use crate::time::Timestamp;
 use crate::tree::Tree;
 
@@ -58,13 +58,9 @@ pub(super) fn apply(
     now: Timestamp,
 ) -> Result<String, FeatureError> {
     let Some(status) = document.phase_status(phase) else {
-        let names: Vec<&str> = document.phases().map(|(name, _)| name).collect();
-        return Err(FeatureError::Illegal {
-            message: format!("there is no phase {phase:?}: there are {}", names.join(", ")),
-            legal: legal(document),
-        });
+        return Err(document.no_phase(phase));
     };
-    check(document, phase, &status, step)?;
+    check(document, phase, &status, step, details)?;
     note(document, phase, details)?;
     let done = match step {
         Move::Start => start(document, phase, now),
@@ -87,10 +83,14 @@ pub(super) fn legal(document: &Document) -> Vec<String> {
         };
     }
     let working = document.in_status(&PhaseStatus::InProgress);
-    let mut legal: Vec<String> = working
-        .iter()
-        .flat_map(|phase| ["complete", "block", "fail"].map(|step| format!("{step} {phase}")))
-        .collect();
+    let awaited = document.phases().filter(|(_, phase)| approval::is_awaited(phase));
+    let mut legal: Vec<String> =
+        awaited.map(|(name, _)| format!("complete {name} --set approved=true")).collect();
+    legal.extend(
+        working
+            .iter()
+            .flat_map(|phase| ["complete", "block", "fail"].map(|step| format!("{step} {phase}"))),
+    );
     if working.is_empty() {
         let startable = document.phases().filter(|(_, phase)| may_start(&status_of(phase)));
         legal.extend(startable.map(|(name, _)| format!("start {name}")));
@@ -107,6 +107,7 @@ fn check(
     phase: &str,
     status: &PhaseStatus,
     step: Move,
+    details: &Details,
 ) -> Result<(), FeatureError> {
     let illegal = |message: String| Err(FeatureError::Illegal { message, legal: legal(document) });
     if document.is_aborted() {
@@ -118,7 +119,8 @@ fn check(
             (_, None) => illegal("the feature was aborted and cannot go on".to_owned()),
         };
     }
-    let is = |what: &str| format!("{phase} is {}: it cannot be {what}", status.name());
+    let is = |what: &str| format!("{phase} {}: it cannot be {what}", in_words(status));
+    let awaits = document.phase(phase).is_some_and(approval::is_awaited);
     match (step, status) {
         (Move::Start, status) if may_start(status) => {
             match document.in_status(&PhaseStatus::InProgress).first() {
@@ -131,12 +133,24 @@ fn check(
         (Move::Start, _) => illegal(is("started")),
         (Move::Complete | Move::Block | Move::Fail, PhaseStatus::InProgress)
         | (Move::Fail, PhaseStatus::Blocked) => Ok(()),
+        (Move::Complete, _) if awaits => match approval::is_said(details) {
+            true => Ok(()),
+            false => illegal(format!("{phase} waits for the approval of a person")),
+        },
         (Move::Complete, PhaseStatus::Pending) => {
             illegal(format!("{phase} was never started: it cannot be completed"))
         }
         (Move::Complete, _) => illegal(is("completed")),
         (Move::Block, _) => illegal(is("blocked")),
         (Move::Fail, _) => illegal(is("failed")),
+    }
+}
+
+/// `is blocked`, `has failed`.
+fn in_words(status: &PhaseStatus) -> String {
+    match status {
+        PhaseStatus::Failed => "has failed".to_owned(),
+        status => format!("is {}", status.name()),
     }
 }
 
@@ -149,11 +163,14 @@ fn note(document: &mut Document, phase: &str, details: &Details) -> Result<(), F
                 "`{key}` is set by the moves themselves; other fields can be set"
             )));
         }
-        let value = serde_json::from_str(text).map_err(|error| {
+        let value: Value = serde_json::from_str(text).map_err(|_| {
             FeatureError::Invalid(format!(
-                "the value of {key} is no JSON: {error} (a text needs quotes: {key}='\"…\"')"
+                "{key}={text} is no JSON: true, 8, [\"a\"], or a text in quotes: '{key}=\"…\"'"
             ))
         })?;
+        if key == approval::APPROVED && !value.is_boolean() {
+            return Err(FeatureError::Invalid(format!("`{key}` is true or false, not {value}")));
+        }
         values.push((key, value));
     }
     if let Some(fields) = document.phase_mut(phase) {
@@ -184,6 +201,7 @@ fn start(document: &mut Document, phase: &str, now: Timestamp) -> Result<String,
         fields.insert("status".to_owned(), json!(PhaseStatus::InProgress.name()));
         fields.insert("started_at".to_owned(), json!(now.to_string()));
         // What an earlier try left: this one has not ended.
+        approval::settle(fields);
         for key in ["completed_at", "duration_minutes", "reason"] {
             fields.shift_remove(key);
         }
@@ -204,8 +222,10 @@ fn complete(document: &mut Document, phase: &str, now: Timestamp) -> Result<Stri
     fields.insert("status".to_owned(), json!(PhaseStatus::Complete.name()));
     fields.insert("completed_at".to_owned(), json!(now.to_string()));
     fields.insert("duration_minutes".to_owned(), duration.clone());
+    approval::settle(fields);
     let agents = agents(fields);
-    let is_approved = fields.get("approved").and_then(Value::as_bool) == Some(true);
+    let is_approved = approval::is_given(fields);
+    let unapproved = if approval::is_wanted(fields) { ", not approved" } else { "" };
 
     let metadata = document.part_mut("metadata")?;
     let minutes = duration.as_f64().unwrap_or(0.0);
@@ -219,8 +239,8 @@ fn complete(document: &mut Document, phase: &str, now: Timestamp) -> Result<Stri
     document.set("current_phase", next.as_deref().unwrap_or(COMPLETE));
     document.set("status", status);
     Ok(match next {
-        Some(next) => format!("completed {phase} ({duration} min); next is {next}"),
-        None => format!("completed {phase} ({duration} min); the feature is complete"),
+        Some(next) => format!("completed {phase} ({duration} min){unapproved}; next is {next}"),
+        None => format!("completed {phase} ({duration} min){unapproved}; the feature is complete"),
     })
 }
 
@@ -241,6 +261,7 @@ fn stop(
     now: Timestamp,
 ) -> Result<String, FeatureError> {
     if let Some(fields) = document.phase_mut(phase) {
+        approval::settle(fields);
         fields.insert("status".to_owned(), json!(status.name()));
         if *status == PhaseStatus::Failed {
             let minutes = time_in(fields, "started_at")
@@ -251,5 +272,5 @@ fn stop(
     document.set("current_phase", phase);
     document.set("status", status.name());
     let why = details.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    Ok(format!("{phase} is {}{why}", status.name()))
+    Ok(format!("{phase} {}{why}", in_words(status)))
 }

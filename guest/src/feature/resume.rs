@@ -4,27 +4,43 @@ use serde_json::{Map, Value, json};
 
 use super::document::{COMPLETE, Document, PhaseStatus, status_of};
 use super::store::read;
-use super::{FeatureError, abort, moves};
+use super::{FeatureError, abort, approval, moves};
 use crate::capabilities::FsError;
 use crate::tree::Tree;
 
 /// More of a document is not told: what is longer is named.
 const LONGEST: u64 = 256 << 10;
+/// What phases leave; `architecture*.md` beside them.
+const DOCUMENTS: [&str; 4] =
+    ["design.md", "frontend-discovery.md", "backend-discovery.md", "plan.md"];
 
 /// Tells how to go on, as JSON: `feature_id`, `feature_name`, `current_phase`, `status`,
-/// `last_completed_phase`, `artifacts`, `todo`, `next`, `worktree`, `feedback_loop`.
+/// `last_completed_phase`, `done`, `artifacts`, `todo`, `next`, `worktree`, `feedback_loop`.
 pub fn resume(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
     let (id, document) = read(tree, feature)?;
     let next = next(&document)?;
-    let last = document.phases().filter(|(_, phase)| status_of(phase) == PhaseStatus::Complete);
+    let is_complete = |phase: &Map<String, Value>| status_of(phase) == PhaseStatus::Complete;
+    let done: Vec<Value> = document
+        .phases()
+        .filter(|(_, phase)| is_complete(phase))
+        .map(|(name, phase)| {
+            json!({
+                "phase": name,
+                "completed_at": phase.get("completed_at"),
+                "duration_minutes": phase.get("duration_minutes"),
+                "decisions": phase.get("decisions"),
+            })
+        })
+        .collect();
     let todo: Vec<Value> = document
         .phases()
-        .filter(|(_, phase)| status_of(phase) != PhaseStatus::Complete)
+        .filter(|(_, phase)| !is_complete(phase))
         .map(|(name, phase)| {
             json!({
                 "phase": name,
                 "status": phase.get("status"),
                 "reason": phase.get("reason"),
+                "decisions": phase.get("decisions"),
             })
         })
         .collect();
@@ -33,8 +49,9 @@ pub fn resume(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
         "feature_name": document.text("feature_name"),
         "current_phase": document.text("current_phase"),
         "status": document.text("status"),
-        "last_completed_phase": last.last().map(|(name, _)| name),
-        "artifacts": artifacts(tree, &document),
+        "last_completed_phase": done.last().map(|phase| &phase["phase"]),
+        "done": done,
+        "artifacts": artifacts(tree, &id, &document),
         "todo": todo,
         "next": next,
         "worktree": document.part("worktree"),
@@ -42,7 +59,8 @@ pub fn resume(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
     }))
 }
 
-/// What to do now: the phase, and the move that begins or ends it.
+/// What to do now: the phase, and the move that begins or ends it, or `approve` where a person has to
+/// look first.
 fn next(document: &Document) -> Result<Value, FeatureError> {
     let illegal = |message: &str| FeatureError::Illegal {
         message: message.to_owned(),
@@ -59,9 +77,13 @@ fn next(document: &Document) -> Result<Value, FeatureError> {
     let current = document.text("current_phase");
     let is_open = document.phase_status(current).is_some_and(|it| it != PhaseStatus::Complete);
     let phase = Some(current).filter(|_| is_open).or_else(|| document.next_phase());
+    let awaits = |phase: &&str| document.phase(phase).is_some_and(approval::is_awaited);
     match phase {
+        Some(phase) if awaits(&phase) => Ok(json!({"phase": phase, "move": "approve"})),
         Some(phase) => Ok(json!({"phase": phase, "move": "start"})),
-        None => Err(illegal(&format!("the feature is {COMPLETE}: there is nothing to go on with"))),
+        None => Err(illegal(&format!(
+            "the feature is {COMPLETE}: there is nothing to go on with; `feature summary` tells what it took"
+        ))),
     }
 }
 
@@ -74,10 +96,30 @@ fn shortened(feedback: &Map<String, Value>) -> Value {
     Value::Object(feedback)
 }
 
-/// Every artifact with its content, or with why there is none.
-fn artifacts(tree: Tree<'_>, document: &Document) -> Vec<Value> {
-    let artifacts = document.part("artifacts").into_iter().flatten();
-    artifacts
+/// Every artifact with its content, or with why there is none; also documents that stand where they
+/// should and that nobody has named.
+fn artifacts(tree: Tree<'_>, id: &str, document: &Document) -> Vec<Value> {
+    let named: Vec<(String, Value)> = document
+        .part("artifacts")
+        .into_iter()
+        .flatten()
+        .map(|(name, path)| (name.clone(), path.clone()))
+        .collect();
+    let is_named = |path: &str| {
+        let mut paths = named.iter().filter_map(|(_, named)| named.as_str());
+        paths.any(|named| own_path(tree, named) == Some(path))
+    };
+    let unnamed: Vec<(String, Value)> = documents(tree, id)
+        .into_iter()
+        .filter(|file| !is_named(&format!("{id}/{file}")))
+        .map(|file| {
+            let name = file.trim_end_matches(".md").to_owned();
+            (name, json!(format!("{}{id}/{file}", tree.place().prefix)))
+        })
+        .collect();
+    named
+        .iter()
+        .chain(&unnamed)
         .map(|(name, path)| {
             let (state, content) = match path.as_str() {
                 None => ("invalid", None),
@@ -90,6 +132,15 @@ fn artifacts(tree: Tree<'_>, document: &Document) -> Vec<Value> {
             artifact
         })
         .collect()
+}
+
+/// The documents of a feature by their usual names: `design.md`, …
+fn documents(tree: Tree<'_>, id: &str) -> Vec<String> {
+    let entries = Tree::list(&tree, id).unwrap_or_default();
+    let is_usual = |name: &str| {
+        DOCUMENTS.contains(&name) || (name.starts_with("architecture") && name.ends_with(".md"))
+    };
+    entries.into_iter().map(|entry| entry.name).filter(|name| is_usual(name)).collect()
 }
 
 /// One outside of the features' directory is named, not read.

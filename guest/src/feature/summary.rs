@@ -21,6 +21,9 @@ pub fn summary(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
     let estimated = tokens.get("estimated_phases").and_then(Value::as_array);
     let is_estimated =
         |name: &str| estimated.is_some_and(|names| names.iter().any(|other| other == name));
+    let guessed = by_phase.iter().filter(|(name, _)| is_estimated(name));
+    let guessed = guessed.filter_map(|(_, tokens)| tokens.as_f64()).sum::<f64>();
+    let rounds = document.part("feedback_loop").and_then(|it| it.get("current_iteration"));
     let retries = loops.values().filter_map(Value::as_f64).sum::<f64>();
 
     let minutes = |phase: &Map<String, Value>| {
@@ -75,6 +78,7 @@ pub fn summary(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
             "parallel_executions": value(orchestration, "parallel_executions"),
             "sequential_executions": value(orchestration, "sequential_executions"),
         },
+        "iterations": rounds.cloned().unwrap_or(json!(0)),
         "validation_retries": number::of(retries, 0),
         "validation_loops": loops,
         "escalations": part("escalations"),
@@ -83,6 +87,7 @@ pub fn summary(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
             "input": value(tokens, "estimated_input_tokens"),
             "output": value(tokens, "estimated_output_tokens"),
             "total": value(tokens, "estimated_total_tokens"),
+            "estimated_for_phases": number::of(guessed, 0),
         },
         "cost_usd": value(cost, "estimated_cost_usd"),
         "cost_by_model": cost.get("model_breakdown").cloned().unwrap_or(json!({})),

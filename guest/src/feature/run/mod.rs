@@ -3,18 +3,16 @@
 //! The document is the checkpoint: a phase is in progress in it before its agent starts, and what the
 //! agent came to is in it before the next one does. A run that is interrupted anywhere goes on there.
 
-mod approval;
 mod open;
 
 pub use open::open_run;
 
 use serde_json::{Value, json};
 
-use self::approval::{complete, is_awaiting, wait_for_approval, wants_approval};
 use super::document::{Document, PhaseStatus};
 use super::moves::{self, Details, Move};
 use super::store::{change, load, unlock};
-use super::{FeatureError, metrics};
+use super::{FeatureError, approval, metrics};
 use crate::batch::{
     Attempt, CloseReason, Counts, Ended, Outcome, Report, SessionError, Step, Summary,
 };
@@ -236,8 +234,9 @@ impl Run {
             if document.phase_status(phase) != Some(PhaseStatus::InProgress) {
                 return Ok(String::new());
             }
-            match wants_approval(document, phase) && !self.is_approved(phase) {
-                true => wait_for_approval(document, phase, now),
+            let is_wanted = document.phase(phase).is_some_and(approval::is_wanted);
+            match is_wanted && !self.is_approved(phase) {
+                true => approval::await_it(document, phase, now),
                 false => complete(document, phase, &self.options.agent, now),
             }
         })
@@ -306,15 +305,15 @@ impl Run {
             self.is_over = true;
             return Ok(None);
         }
+        if let Some(phase) = approval::missing(&document) {
+            return self.approve(tree, phase);
+        }
         let working = document.in_status(&PhaseStatus::InProgress);
         let Some(phase) = working.first().copied().or_else(|| document.next_phase()) else {
             self.is_over = true;
             return Ok(None);
         };
         let phase = phase.to_owned();
-        if is_awaiting(&document, &phase) {
-            return self.approve(tree, &phase);
-        }
         let now = tree.now();
         change(tree, &self.id, |document| {
             if document.phase_status(&phase) != Some(PhaseStatus::InProgress) {
@@ -342,21 +341,22 @@ impl Run {
         }))
     }
 
-    /// A phase whose agent is done waits for a person: it completes if that person is there, or ends
-    /// the run.
+    /// A phase whose agent is done waits for a person: it goes on if that person is there, or ends the
+    /// run.
     fn approve(&mut self, tree: Tree<'_>, phase: &str) -> Result<Option<Attempt>, FeatureError> {
         let now = tree.now();
         if !self.is_approved(phase) {
-            self.stop_by_document(tree, phase)?;
+            self.blocked = Some((phase.to_owned(), approval::waits(phase)));
+            self.is_over = true;
             return Ok(None);
         }
-        change(tree, &self.id, |document| {
-            if let Some(fields) = document.phase_mut(phase) {
-                fields.insert("status".to_owned(), json!(PhaseStatus::InProgress.name()));
-            }
-            complete(document, phase, &self.options.agent, now)
+        change(tree, &self.id, |document| match document.phase_status(phase) {
+            Some(PhaseStatus::Complete) => approval::give(document, phase),
+            _ => complete(document, phase, &self.options.agent, now),
         })?;
-        self.completed.push(phase.to_owned());
+        if !self.skipped.iter().chain(&self.completed).any(|name| name == phase) {
+            self.completed.push(phase.to_owned());
+        }
         self.happened(Event::of(EventKind::ItemCompleted, now, phase).with("reason", "approved"));
         self.next(tree)
     }
@@ -398,6 +398,7 @@ impl Run {
             remaining,
             blocked: self.blocked.clone().into_iter().collect(),
             invalid: Vec::new(),
+            awaits: document.as_ref().and_then(approval::missing).map(str::to_owned),
             events: std::mem::take(&mut self.events),
         })
     }
@@ -445,6 +446,25 @@ fn words(error: &FeatureError) -> String {
         | FeatureError::Illegal { message, .. } => message.clone(),
         FeatureError::Storage(failure) => failure.to_string(),
     }
+}
+
+/// A phase whose agent did what it should is done, and approved if that was wanted.
+fn complete(
+    document: &mut Document,
+    phase: &str,
+    agent: &str,
+    now: Timestamp,
+) -> Result<String, FeatureError> {
+    if let Some(fields) = document.phase_mut(phase)
+        && !fields.contains_key("agent_used")
+        && !fields.contains_key("agents_used")
+    {
+        fields.insert("agent_used".to_owned(), json!(agent));
+    }
+    let is_wanted = document.phase(phase).is_some_and(approval::is_wanted);
+    let approved = is_wanted.then(|| (approval::APPROVED.to_owned(), "true".to_owned()));
+    let details = Details { set: approved.into_iter().collect(), ..Details::default() };
+    moves::apply(document, phase, Move::Complete, &details, now)
 }
 
 /// The number of the next log of a phase: none is written over.

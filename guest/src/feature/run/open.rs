@@ -23,16 +23,12 @@ pub fn open_run(
     let (id, document) = read(tree, feature)?;
     for phase in &options.approve {
         if document.phase(phase).is_none() {
-            let names: Vec<&str> = document.phases().map(|(name, _)| name).collect();
-            return Err(FeatureError::Invalid(format!(
-                "there is no phase {phase:?} to approve: there are {}",
-                names.join(", ")
-            )));
+            return Err(document.no_phase(phase));
         }
     }
     if document.is_aborted() {
         return Err(FeatureError::Illegal {
-            message: "the feature was aborted".to_owned(),
+            message: "the feature was aborted: it has to be started again first".to_owned(),
             legal: moves::legal(&document),
         });
     }

@@ -95,6 +95,7 @@ fn a_phase_that_wants_approval_waits_for_a_person_and_is_not_called_again() {
         let summary = go(RunOptions::default());
         assert_eq!(summary.blocked.len(), 1);
         assert!(summary.blocked[0].1.contains("--approve planning"), "{:?}", summary.blocked);
+        assert_eq!(summary.awaits.as_deref(), Some("planning"));
         assert!(summary.resumable);
     }
     let approved = RunOptions { approve: vec!["planning".to_owned()], ..RunOptions::default() };
@@ -111,6 +112,59 @@ fn a_phase_that_wants_approval_waits_for_a_person_and_is_not_called_again() {
     let unknown = RunOptions { approve: vec!["nonsense".to_owned()], ..RunOptions::default() };
     let result = open_run(tree(&with(&waiting).process(1)), ID, unknown);
     assert!(matches!(result, Err(FeatureError::Invalid(_))));
+}
+
+/// By whatever hands it was completed, or is: nothing runs behind a phase that wants approval and has none.
+#[test]
+fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
+    let mut pending = least(&[("planning", "pending"), ("testing", "pending")]);
+    pending["phases"]["planning"]["approved"] = json!(false);
+    let wait = |machine: &Rc<Machine>| {
+        let summary = run(machine, RunOptions::default(), |_, _| Outcome::Completed);
+        assert_eq!(summary.awaits.as_deref(), Some("planning"));
+    };
+    let by_hand = |machine: &Rc<Machine>, step: Move, set: &[(&str, &str)]| {
+        let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let details = Details { set: set.collect(), ..Details::default() };
+        make_move(tree(&machine.process(1)), ID, "planning", step, &details)
+    };
+
+    // A person approves what an agent has done, by hand.
+    let machine = with(&pending);
+    wait(&machine);
+    assert!(
+        illegal(by_hand(&machine, Move::Complete, &[]))
+            .contains(&"complete planning --set approved=true".to_owned())
+    );
+    by_hand(&machine, Move::Complete, &[("approved", "true")]).unwrap();
+    let planning = document(&machine)["phases"]["planning"].clone();
+    assert_eq!((planning.get("awaiting_approval"), planning.get("reason")), (None, None));
+    assert_eq!(
+        run(&machine, RunOptions::default(), |_, _| Outcome::Completed).completed,
+        ["testing"]
+    );
+
+    // Its agent completes it itself.
+    let machine = with(&pending);
+    by_hand(&machine, Move::Start, &[]).unwrap();
+    assert!(by_hand(&machine, Move::Complete, &[]).unwrap().message.contains("not approved"));
+    wait(&machine);
+    let approved = RunOptions { approve: vec!["planning".to_owned()], ..RunOptions::default() };
+    assert_eq!(run(&machine, approved, |_, _| Outcome::Completed).completed, ["testing"]);
+    let after = document(&machine);
+    assert_eq!(
+        (&after["phases"]["planning"]["approved"], &after["status"]),
+        (&json!(true), &json!("complete"))
+    );
+
+    // Started again instead, and blocked by something else: it waits for no approval any more.
+    let machine = with(&pending);
+    wait(&machine);
+    by_hand(&machine, Move::Start, &[]).unwrap();
+    by_hand(&machine, Move::Block, &[]).unwrap();
+    assert_eq!(resume(tree(&machine.process(1)), ID).unwrap()["next"]["move"], "start");
+    let nonsense = by_hand(&machine, Move::Start, &[("approved", "\"yes\"")]);
+    assert!(matches!(nonsense, Err(FeatureError::Invalid(_))), "{nonsense:?}");
 }
 
 #[test]

@@ -16,7 +16,8 @@ fn illegal_moves_name_the_legal_ones() {
     for other in [Move::Block, Move::Fail] {
         illegal(step(&machine, other, "planning"));
     }
-    illegal(step(&machine, Move::Start, "nonsense"));
+    let nonsense = step(&machine, Move::Start, "nonsense");
+    assert!(matches!(nonsense, Err(FeatureError::Invalid(_))), "{nonsense:?}");
     step(&machine, Move::Start, "planning").unwrap();
     let working = ["complete planning", "block planning", "fail planning"];
     assert_eq!(illegal(step(&machine, Move::Start, "testing")), working);
@@ -227,6 +228,7 @@ fn ids_names_and_two_in_one_second() {
 fn a_resume_tells_everything_and_reads_nothing_outside() {
     let mut document =
         least(&[("brainstorming", "complete"), ("planning", "blocked"), ("testing", "pending")]);
+    document["phases"]["brainstorming"]["decisions"] = json!(["Stream rows"]);
     document["phases"]["planning"]["reason"] = json!("no access");
     document["artifacts"] = json!({
         "design": format!("{}{ID}/design.md", FEATURES.prefix),
@@ -238,6 +240,9 @@ fn a_resume_tells_everything_and_reads_nothing_outside() {
     });
     let machine = with(&document);
     machine.put(&format!("{ID}/design.md"), "# Design");
+    // Nobody has named these.
+    machine.put(&format!("{ID}/architecture-v2.md"), "# Architecture");
+    machine.put(&format!("{ID}/notes.md"), "none of the usual names");
     let told = resume(tree(&machine.process(1)), ID).unwrap();
     let state = |name: &str| {
         let artifacts = told["artifacts"].as_array().unwrap();
@@ -248,13 +253,20 @@ fn a_resume_tells_everything_and_reads_nothing_outside() {
         ["present", "missing", "outside", "outside", "present", "invalid"].map(Value::from)
     );
     assert_eq!(told["artifacts"][0]["content"], "# Design");
+    let last = told["artifacts"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["name"], &last["content"]),
+        (&json!("architecture-v2"), &json!("# Architecture"))
+    );
+    assert_eq!(told["artifacts"].as_array().unwrap().len(), 7);
+    assert_eq!(told["done"][0]["decisions"], json!(["Stream rows"]));
     assert_eq!(told["last_completed_phase"], "brainstorming");
     assert_eq!(told["next"], json!({"phase": "planning", "move": "start"}));
     assert_eq!(
         told["todo"],
         json!([
-            {"phase": "planning", "status": "blocked", "reason": "no access"},
-            {"phase": "testing", "status": "pending", "reason": null},
+            {"phase": "planning", "status": "blocked", "reason": "no access", "decisions": null},
+            {"phase": "testing", "status": "pending", "reason": null, "decisions": null},
         ])
     );
 }
