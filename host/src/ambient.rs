@@ -46,6 +46,11 @@ pub fn is_dir(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
+/// True if something is there.
+pub fn exists(path: &Path) -> bool {
+    fs::metadata(path).is_ok()
+}
+
 /// Where a link of the system leads.
 pub fn read_link(path: &Path) -> io::Result<PathBuf> {
     fs::read_link(path)

@@ -371,6 +371,23 @@ fn a_run_says_in_a_line_what_stands_in_its_way() {
     assert!(!ran.stderr.contains("doctor"), "{}", ran.stderr);
 }
 
+/// What only shows when something else is mended is told, and so is what a repair made.
+#[test]
+fn what_comes_up_on_the_way_is_told() {
+    let repository = Repository::new("true", &["001-a"]);
+    repository
+        .write(".wreckit/items/001-a/prd.json", r#"{"schema_version": 1, "user_stories": [{}]}"#);
+    fs::remove_dir(repository.path(".wreckit/prompts")).expect("it is there");
+    let ran = repository.run(&["doctor", "--fix"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("\nerror    INVALID_PRD 001-a: "), "{}", ran.stdout);
+    let listed = repository.run(&["backups", "list"]).stdout;
+    assert!(listed.contains("(made) .wreckit/prompts/plan.md"), "{listed}");
+    let id = listed.split(' ').next().expect("an id");
+    let restored = repository.run(&["backups", "restore", id]).stdout;
+    assert!(restored.contains("\nremoved .wreckit/prompts/plan.md\n"), "{restored}");
+}
+
 #[test]
 fn what_cannot_be_mended_at_all_is_still_shown() {
     let repository = Repository::new("true", &["001-a"]);

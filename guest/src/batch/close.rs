@@ -39,6 +39,8 @@ pub struct Summary {
     pub invalid: Vec<(String, String)>,
     /// True if the next `open` goes on with this session.
     pub resumable: bool,
+    /// The phase of a feature that a person has to approve before anything goes on.
+    pub awaits: Option<String>,
     /// What was recorded; `batch-finished` is the last.
     pub events: Vec<Event>,
 }
@@ -106,6 +108,7 @@ impl Session {
             blocked,
             invalid: self.invalid.clone(),
             resumable,
+            awaits: None,
             events: self.tell(),
         };
         summary.complete_last_event();

@@ -130,6 +130,13 @@ impl Agent {
         }
     }
 
+    /// False if its arguments tell it what it works on, and not in which phase.
+    pub(crate) fn is_told_its_phase(&self) -> bool {
+        let Kind::Command { args, .. } = &self.kind else { return true };
+        let names = |name: &str| args.iter().any(|arg| arg.contains(name));
+        names("{phase}") || !["{id}", "{title}", "{dir}"].into_iter().any(names)
+    }
+
     /// True if nothing is done.
     pub(crate) fn is_mock(&self) -> bool {
         matches!(self.kind, Kind::Mock { .. })

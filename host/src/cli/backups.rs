@@ -72,7 +72,8 @@ fn list(
     // They are named after their times.
     backups.sort_by(|a, b| b.id.cmp(&a.id));
     for backup in &backups {
-        let files = backup.files.join(", ");
+        let created = backup.created.iter().map(|path| format!("(made) {path}"));
+        let files = backup.files.iter().cloned().chain(created).collect::<Vec<_>>().join(", ");
         context.output.result(&format!("{}  {:<10}  {files}", backup.id, backup.reason));
     }
     if backups.is_empty() {
@@ -95,8 +96,14 @@ fn restore(
             Err(RepairError::UnknownBackup) => {}
             Err(error) => return Err(Error::of_repair(error, place)),
             Ok(restored) => {
-                for file in restored.files {
+                for file in &restored.files {
                     context.output.result(&format!("restored {file}"));
+                }
+                for file in &restored.removed {
+                    context.output.result(&format!("removed {file}"));
+                }
+                if restored.files.is_empty() && restored.removed.is_empty() {
+                    context.output.result("nothing to restore: everything is as in the backup");
                 }
                 if let Some(backup) = restored.backup {
                     let text = format!(

@@ -1,5 +1,7 @@
 //! `wreckit-host doctor`
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::Context;
@@ -154,7 +156,10 @@ fn print(report: &Report, fix: bool, context: &Context) {
         let finding = &mended.diagnostic;
         output.result(&line(word, &finding.code, finding, &mended.message));
     }
-    output.result(&summary(report));
+    for finding in came_up(report) {
+        output.result(&line(word(finding.severity), &finding.code, finding, &finding.message));
+    }
+    output.result(&summary(report, fix));
     let commands: Vec<String> = report
         .backups
         .iter()
@@ -167,6 +172,15 @@ fn print(report: &Report, fix: bool, context: &Context) {
     }
 }
 
+/// What is left and was not found before something else was mended.
+fn came_up(report: &Report) -> impl Iterator<Item = &Diagnostic> {
+    fn key(it: &Diagnostic) -> (&str, &Option<String>, &str) {
+        (&it.code, &it.item_id, &it.message)
+    }
+    let found: HashSet<_> = report.found.iter().map(key).collect();
+    report.left.iter().filter(move |finding| !found.contains(&key(finding)))
+}
+
 /// `warning  INDEX_STALE 001-a: …`, on one line whatever is in it.
 fn line(word: &str, code: &str, finding: &Diagnostic, message: &str) -> String {
     let item = finding.item_id.as_ref().map(|item| format!("{item}: ")).unwrap_or_default();
@@ -174,7 +188,7 @@ fn line(word: &str, code: &str, finding: &Diagnostic, message: &str) -> String {
 }
 
 /// `2 errors and 1 warning found; 1 mended, 2 left`.
-fn summary(report: &Report) -> String {
+fn summary(report: &Report, fix: bool) -> String {
     let count = |list: &[Diagnostic], severity, name: &str| {
         let count = list.iter().filter(|finding| finding.severity == severity).count();
         (count > 0).then(|| output::counted(count, name))
@@ -192,6 +206,7 @@ fn summary(report: &Report) -> String {
         let fixable = report.left.iter().filter(|finding| finding.fixable).count();
         return match fixable {
             0 => format!("{found}: to be mended by hand"),
+            _ if fix => format!("{found}: nothing was mended"),
             fixable => {
                 format!(
                     "{found}: `wreckit-host doctor --fix` mends {fixable} of them, after a backup"

@@ -231,7 +231,7 @@ impl Error {
             },
             RepairError::Changed(paths) => Error::Usage {
                 message: format!(
-                    "these were changed since the backup was made: {}; nothing was restored",
+                    "these were changed since the backup was made, or nobody can tell: {}; nothing was restored",
                     paths
                         .iter()
                         .map(|path| format!("{place}/{path}"))
@@ -239,7 +239,8 @@ impl Error {
                         .join(", ")
                 ),
                 hint: Some(format!(
-                    "what the backup holds stands in the directory of that name in {place}: copy from it by hand what you want"
+                    "what the backup holds stands in the directory of its name in {place}/{}: copy from it by hand what you want",
+                    if place == FEATURES { ".backups" } else { "backups" }
                 )),
             },
             RepairError::InvalidBackup(why) => {

@@ -20,11 +20,10 @@ fn a_run_calls_the_agent_for_each_phase_and_waits_for_a_person_where_one_is_want
     let ran = repository.run(&["feature", "run", &id]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stdout.contains("blocked  brainstorming: it waits for approval"), "{}", ran.stdout);
-    assert!(
-        ran.stderr.trim_end().ends_with(&format!("go on with: wreckit-host feature run {id}")),
-        "{}",
-        ran.stderr
-    );
+    let go_on = format!("shows, go on with: wreckit-host feature run {id} --approve brainstorming");
+    assert!(ran.stderr.trim_end().ends_with(&go_on), "{}", ran.stderr);
+    let told = well(&repository, &["resume", &id]).stdout;
+    assert!(told.contains(&format!("feature run {id} --approve brainstorming")), "{told}");
     let ran = repository.run(&["feature", "run", &id, "--approve", "brainstorming"]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stdout.contains("blocked  planning"), "{}", ran.stdout);
@@ -39,6 +38,19 @@ fn a_run_calls_the_agent_for_each_phase_and_waits_for_a_person_where_one_is_want
     assert_eq!(repository.ran(), expected, "each once");
     assert_eq!(repository.read(&format!("{FEATURES}/{id}/logs/testing.1.log")), "working\n");
     assert_eq!(document(&repository, &id)["metadata"]["human_checkpoints"], 2);
+}
+
+/// What `init` writes is for items: an agent of a feature has to be told its phase.
+#[test]
+fn an_agent_that_is_not_told_its_phase_is_warned_of() {
+    let repository = repository();
+    repository.agent(json!({"kind": "command", "command": "true", "args": ["work on {id}"]}));
+    let id = new(&repository, &["testing"]);
+    let ran = well(&repository, &["run", &id]);
+    assert!(ran.stderr.contains("put {phase} into agent.args"), "{}", ran.stderr);
+    agent(&repository, "true");
+    let id = new(&repository, &["testing"]);
+    assert!(!well(&repository, &["run", &id]).stderr.contains("{phase}"));
 }
 
 #[test]

@@ -68,7 +68,18 @@ fn a_fresh_session_is_told_everything() {
     let plan = format!("plan={FEATURES}/{id}/plan.md");
     let gone = format!("design={FEATURES}/{id}/gone.md");
     let artifacts = ["--artifact", &plan, "--artifact", &gone, "--artifact", "code=src/main.rs"];
-    well(&repository, &[&["complete", &id, "planning"][..], &artifacts[..]].concat());
+    let decision = ["--decision", "Stream rows"];
+    repository.write("src/main.rs", "");
+    let completed = well(
+        &repository,
+        &[&["complete", &id, "planning"][..], &artifacts[..], &decision[..]].concat(),
+    );
+    assert_eq!(completed.stderr.matches("there is no").count(), 1, "{}", completed.stderr);
+    assert!(completed.stderr.contains("gone.md in "), "{}", completed.stderr);
+    repository.write(&format!("{FEATURES}/{id}/architecture.md"), "nobody has named it");
+    let round = ["--implementation", "x", "--review", "PASS", "--test", "FAIL"];
+    let failure = ["--test-failure", "csv.test.ts:45"];
+    well(&repository, &[&["iterate", &id][..], &round[..], &failure[..]].concat());
     let told = well(&repository, &["resume", &id]).stdout;
     for words in [
         "Current phase: testing. Last completed phase: planning.",
@@ -76,7 +87,10 @@ fn a_fresh_session_is_told_everything() {
         &format!("Go on with: wreckit-host feature start {id} testing"),
         "# The plan\nwith \\u{1b}[31mcolour",
         "gone.md): missing",
-        "## code (src/main.rs): outside",
+        "## code (src/main.rs): not in the directory of the features, so not shown",
+        "## Done\n- planning\n  - decided: Stream rows",
+        "1 of 5: in_progress; last: review PASS, test FAIL (csv.test.ts:45)",
+        "nobody has named it",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }
@@ -102,8 +116,8 @@ fn mistakes_are_told_with_what_is_right() {
     fails(&["show", "asset"], 2, "fits more than one feature");
     fails(&["complete", &id, "planning"], 1, "was never started");
     fails(&["complete", &id, "planning"], 1, "what can be done now: start planning, start testing");
-    fails(&["start", &id, "nonsense"], 1, "there are planning, testing");
-    fails(&["start", &id, "planning", "--set", "x"], 2, "a name, `=` and a value");
+    fails(&["start", &id, "nonsense"], 2, "there are planning, testing");
+    fails(&["start", &id, "planning", "--set", "x"], 2, "write NAME=VALUE");
     fails(&["start", &id, "planning", "--set", "x=y"], 2, "is no JSON");
     fails(&["start", &id, "planning", "--set", "status=1"], 2, "set by the moves themselves");
     fails(&["record", &id], 2, "nothing to record");
@@ -255,6 +269,30 @@ fn doctor_and_backups_cover_features() {
     assert!(repository.run(&["backups", "list"]).stdout.contains(backup));
     assert_eq!(repository.run(&["backups", "restore", backup]).code, Some(0));
     assert_eq!(repository.read(&path), "half of a docu");
+}
+
+/// Every change of a feature is in a backup, and any of them can be gone back to.
+#[test]
+fn a_feature_goes_back_to_before_any_of_its_changes() {
+    let repository = repository();
+    let id = new(&repository, &["planning", "testing"]);
+    let mut before = Vec::new();
+    for step in ["start", "complete"] {
+        before.push(document(&repository, &id));
+        well(&repository, &[step, &id, "planning"]);
+    }
+    before.push(document(&repository, &id));
+    let listed = repository.run(&["backups", "list"]).stdout;
+    let oldest = listed.lines().last().and_then(|line| line.split(' ').next()).expect("a backup");
+    let restored = repository.run(&["backups", "restore", oldest]);
+    assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+    assert_eq!(document(&repository, &id), before[0]);
+    let again = repository.run(&["backups", "restore", oldest]);
+    assert_eq!(again.stdout, "nothing to restore: everything is as in the backup\n");
+    let back = restored.stderr.split('`').nth(1).expect("a command").replace("wreckit-host ", "");
+    let back = repository.run(&back.split(' ').collect::<Vec<_>>());
+    assert_eq!(back.code, Some(0), "{}", back.stderr);
+    assert_eq!(document(&repository, &id), before[2]);
 }
 
 /// Something else where the features should be is no reason not to look at the rest.

@@ -90,9 +90,15 @@ fn a_rollback_brings_the_worktree_back_and_touches_nothing_else() {
 #[test]
 fn a_full_cleanup_removes_the_worktree_and_the_directory() {
     let Some((repository, id, _)) = in_a_worktree() else { return };
-    let other = well(&repository, &["new", "Another"]).stdout.trim().to_owned();
+    let made = well(&repository, &["new", "Another", "--worktree", "trees/export"]);
+    assert_eq!(made.stderr, "");
+    let other = made.stdout.trim().to_owned();
     let done = abort(&repository, &id, "full_cleanup", &["--yes"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let shared = format!("this is also the worktree of {other}");
+    assert!(done.stderr.contains(&shared), "{}", done.stderr);
+    let made = well(&repository, &["new", "A third", "--worktree", "trees/export"]);
+    assert!(made.stderr.contains("there is no worktree at "), "{}", made.stderr);
     assert!(!repository.exists("trees/export") && !repository.exists(&format!("{FEATURES}/{id}")));
     assert!(
         repository.exists(&format!("{FEATURES}/{other}/progress.json"))

@@ -107,6 +107,7 @@ pub(super) fn summary(summary: batch::Summary) -> wit::Summary {
         blocked: blocked(summary.blocked),
         invalid: failures(summary.invalid),
         resumable: summary.resumable,
+        awaits: summary.awaits,
         events: lines(&summary.events),
     }
 }

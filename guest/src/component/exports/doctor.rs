@@ -31,7 +31,11 @@ fn from_root(paths: impl IntoIterator<Item = String>, prefix: &str) -> Vec<Strin
 }
 
 pub(super) fn restoration(restored: Restored, prefix: &str) -> wit::Restoration {
-    wit::Restoration { files: from_root(restored.files, prefix), backup: restored.backup }
+    wit::Restoration {
+        files: from_root(restored.files, prefix),
+        removed: from_root(restored.removed, prefix),
+        backup: restored.backup,
+    }
 }
 
 pub(super) fn backup(backup: Backup, prefix: &str) -> wit::Backup {
@@ -40,6 +44,7 @@ pub(super) fn backup(backup: Backup, prefix: &str) -> wit::Backup {
         created_at: backup.created_at,
         reason: backup.reason,
         files: from_root(backup.files.into_iter().map(|file| file.path), prefix),
+        created: from_root(backup.created, prefix),
     }
 }
 

@@ -9,6 +9,7 @@ use super::{open, parse, patiently, tell};
 use crate::cli::Context;
 use crate::cli::error::Error;
 use crate::cli::exit_code::ExitCode;
+use crate::engine::Instance;
 use crate::engine::feature::{AbortReason, Cleanup};
 use crate::features::FEATURES;
 use crate::git::{self, GitError, Worktree};
@@ -62,7 +63,10 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let read = context.call(&mut instance, |instance| instance.feature_read(&args.id))??;
     let document = parse(&read.document)?;
     // Everything that can be wrong before anything is recorded.
-    let work = Work::new(args.cleanup, &features.root, &read.id, &document)?;
+    let mut work = Work::new(args.cleanup, &features.root, &read.id, &document)?;
+    if work.worktree.is_some() {
+        work.plan.extend(shared_with(&read.id, &document, &mut instance, context)?);
+    }
     if args.cleanup != Choice::KeepEverything && !agreed(args, &work, context)? {
         context.output.line(Tone::Plain, "nothing was changed");
         return Ok(ExitCode::Failure);
@@ -87,6 +91,24 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     Ok(ExitCode::Success)
 }
 
+/// Other features that are built in the same worktree, in lines for a person.
+fn shared_with(
+    id: &str,
+    document: &Value,
+    instance: &mut Instance,
+    context: &Context,
+) -> Result<Vec<String>, Error> {
+    let listed = context.call(instance, Instance::feature_list)?;
+    let mut lines = Vec::new();
+    for entry in listed.map_err(|failure| Error::Storage(FEATURES, failure))? {
+        let Some(other) = entry.document.as_deref().filter(|_| entry.id != id) else { continue };
+        if parse(other)?["worktree"]["path"] == document["worktree"]["path"] {
+            lines.push(format!("this is also the worktree of {}", entry.id));
+        }
+    }
+    Ok(lines)
+}
+
 /// Shows what will be removed, and asks where somebody can answer.
 fn agreed(args: &Args, work: &Work, context: &Context) -> Result<bool, Error> {
     for line in &work.plan {
@@ -97,7 +119,7 @@ fn agreed(args: &Args, work: &Work, context: &Context) -> Result<bool, Error> {
     }
     if !io::stdin().is_terminal() || Stream::Err.terminal().is_none() {
         return Err(Error::Usage {
-            message: "this removes things, and nobody can be asked here".to_owned(),
+            message: "this cannot be undone, and nobody can be asked here".to_owned(),
             hint: Some("say `--yes` if that is meant".to_owned()),
         });
     }
@@ -160,6 +182,9 @@ impl Work {
             (Choice::KeepArtifacts | Choice::FullCleanup, None, _) => {
                 plan.push("there is no worktree to remove".to_owned());
             }
+        }
+        if choice != Choice::KeepEverything {
+            plan.push("the feature cannot be reopened after this".to_owned());
         }
         if choice == Choice::FullCleanup {
             plan.push(format!("{FEATURES}/{id} is removed, with every document in it"));

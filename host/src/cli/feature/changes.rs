@@ -2,27 +2,28 @@
 
 use std::path::PathBuf;
 
-use super::{open, patiently, tell};
+use super::{open, patiently, tell, warn_of_no_worktree};
 use crate::cli::Context;
 use crate::cli::error::Error;
 use crate::cli::exit_code::ExitCode;
-use crate::config;
 use crate::engine::feature::{
     Details, Field, Iteration, Measurements, NewFeature, PhaseMove, Tokens, Validation, Verdict,
     Worktree,
 };
 use crate::features::{FEATURES, Features};
 use crate::git;
+use crate::output::Tone;
+use crate::{ambient, config};
 
 /// Begin a feature; prints its id
 #[derive(Debug, clap::Args)]
 pub(super) struct New {
     /// What it is called
     name: String,
-    /// Its phases, in their order (default: brainstorming, planning, architecture, implementation, testing)
+    /// One of its phases, in their order; repeat it (default: brainstorming, planning, architecture, implementation, testing)
     #[arg(long = "phase", value_name = "P")]
     phases: Vec<String>,
-    /// The git worktree that it is built in
+    /// The git worktree that it is built in; it is noted, not made
     #[arg(long, value_name = "PATH")]
     worktree: Option<PathBuf>,
     /// Print the document instead
@@ -42,6 +43,12 @@ pub(super) fn new(args: &New, context: &Context) -> Result<ExitCode, Error> {
             commit: git::head(&place).or_else(|| git::head(&features.root)),
         }
     });
+    if let Some(worktree) = &worktree {
+        let place = features.root.join(&worktree.path);
+        if !ambient::is_dir(&place) {
+            warn_of_no_worktree(&place, context);
+        }
+    }
     let new = NewFeature { name: args.name.clone(), phases: args.phases.clone(), worktree };
     let changed = patiently(&mut instance, context, |instance| instance.feature_create(&new))?;
     match args.json {
@@ -58,13 +65,13 @@ pub(super) struct Move {
     id: String,
     /// The phase
     phase: String,
-    /// Set a field of the phase to a JSON value: approved=true, task_count=8, agent_used='"x"'
+    /// Set a field of the phase to a JSON value: approved=true, task_count=8, 'agent_used="x"'; can be repeated
     #[arg(long, value_name = "KEY=JSON", value_parser = field)]
     set: Vec<Field>,
-    /// Name an artifact, by its path from the repository's root
+    /// Name an artifact, by its path from the repository's root; can be repeated
     #[arg(long = "artifact", value_name = "NAME=PATH", value_parser = field)]
     artifacts: Vec<Field>,
-    /// Add a decision to those of the phase
+    /// Add a decision to those of the phase; can be repeated
     #[arg(long = "decision", value_name = "TEXT")]
     decisions: Vec<String>,
     /// Why
@@ -92,7 +99,7 @@ pub(super) fn fail(args: &Move, context: &Context) -> Result<ExitCode, Error> {
 }
 
 fn make(args: &Move, step: PhaseMove, context: &Context) -> Result<ExitCode, Error> {
-    let (_, mut instance) = open(context)?;
+    let (features, mut instance) = open(context)?;
     let details = Details {
         set: args.set.clone(),
         artifacts: args.artifacts.clone(),
@@ -102,6 +109,16 @@ fn make(args: &Move, step: PhaseMove, context: &Context) -> Result<ExitCode, Err
     let changed = patiently(&mut instance, context, |instance| {
         instance.feature_move(&args.id, &args.phase, step, &details)
     })?;
+    for Field { name, value: path } in &args.artifacts {
+        if !ambient::exists(&features.root.join(path)) {
+            let text = format!(
+                "there is no {path} in {}: paths of artifacts count from there ({name}={FEATURES}/{}/…)",
+                features.root.display(),
+                changed.id
+            );
+            context.output.line(Tone::Warning, &text);
+        }
+    }
     tell(&changed, args.json, context);
     Ok(ExitCode::Success)
 }
@@ -132,7 +149,7 @@ pub(super) struct Iterate {
         hide_possible_values = true
     )]
     test: Outcome,
-    /// A test that failed
+    /// A test that failed; can be repeated
     #[arg(long = "test-failure", value_name = "TEXT")]
     test_failures: Vec<String>,
     /// Print the document instead of a line
@@ -177,28 +194,28 @@ pub(super) fn iterate(args: &Iterate, context: &Context) -> Result<ExitCode, Err
 pub(super) struct Record {
     /// The feature: its id, or an unambiguous beginning of it
     id: String,
-    /// So many agents were started
+    /// Add agents that were started
     #[arg(long, value_name = "N", default_value_t = 0)]
     agents: u32,
-    /// So many executions beside others
+    /// Add executions of agents beside others
     #[arg(long, value_name = "N", default_value_t = 0)]
     parallel: u32,
-    /// So many executions one after the other
+    /// Add executions of agents one after the other
     #[arg(long, value_name = "N", default_value_t = 0)]
     sequential: u32,
-    /// The user was asked; why
+    /// The user was asked; why; can be repeated
     #[arg(long = "escalation", value_name = "REASON")]
     escalations: Vec<String>,
-    /// A conflict was detected or resolved
+    /// One more conflict was detected or resolved
     #[arg(long = "conflict", value_enum, value_name = "WHICH")]
     conflicts: Vec<Conflict>,
-    /// A validation was repeated
+    /// One more validation was made
     #[arg(long = "validation", value_enum, value_name = "KIND")]
     validations: Vec<Kind>,
-    /// A person has looked at it
+    /// One more time a person has looked at the feature
     #[arg(long)]
     checkpoint: bool,
-    /// Tokens of a phase, in and out
+    /// Add tokens of a phase, in and out; can be repeated
     #[arg(long, value_name = "PHASE=IN,OUT", value_parser = tokens)]
     tokens: Vec<Tokens>,
     /// Whose tokens these are: claude-sonnet-4, …
@@ -234,7 +251,7 @@ pub(super) fn record(args: &Record, context: &Context) -> Result<ExitCode, Error
             // What was measured is not lost over prices.
             Err(error) => {
                 let text = format!("{error}; known prices are used");
-                context.output.line(crate::output::Tone::Warning, &text);
+                context.output.line(Tone::Warning, &text);
                 Vec::new()
             }
             Ok(prices) => prices,
@@ -274,7 +291,7 @@ fn field(text: &str) -> Result<Field, &'static str> {
         Some((name, value)) if !name.is_empty() => {
             Ok(Field { name: name.to_owned(), value: value.to_owned() })
         }
-        _ => Err("a name, `=` and a value"),
+        _ => Err("write NAME=VALUE, as in approved=true"),
     }
 }
 
@@ -286,5 +303,5 @@ fn tokens(text: &str) -> Result<Tokens, &'static str> {
         let phase = (!phase.is_empty()).then(|| phase.to_owned())?;
         Some(Tokens { phase, input: count(input)?, output: count(output)? })
     };
-    parse().ok_or("a phase, `=`, tokens in, `,` and tokens out: planning=9000,3000")
+    parse().ok_or("write PHASE=IN,OUT, as in planning=9000,3000")
 }

@@ -5,6 +5,7 @@ mod changes;
 mod run;
 mod show;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
@@ -16,6 +17,7 @@ use super::exit_code::ExitCode;
 use crate::engine::feature::{Changed, FeatureError};
 use crate::engine::{ComponentError, Instance};
 use crate::features::Features;
+use crate::output::Tone;
 
 /// While somebody else changes a feature, it is tried again for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,6 +105,14 @@ fn tell(changed: &Changed, json: bool, context: &Context) {
         true => context.output.json(changed.document.trim_end()),
         false => context.output.result(&format!("{}: {}", changed.id, changed.message)),
     }
+}
+
+fn warn_of_no_worktree(path: &Path, context: &Context) {
+    let text = format!(
+        "there is no worktree at {}: until there is one, agents work in the repository's root",
+        path.display()
+    );
+    context.output.line(Tone::Warning, &text);
 }
 
 /// JSON text that the component gave.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{open, parse, show};
+use super::{open, parse, show, warn_of_no_worktree};
 use crate::agents::{Feature, Place};
 use crate::cli::Context;
 use crate::cli::agent_args::AgentArgs;
@@ -11,6 +11,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::run::to_its_end;
 use crate::engine::feature::RunOptions;
 use crate::features::FEATURES;
+use crate::output::Tone;
 use crate::run::{Batch, Human, Json, Reporter, Session, Signals};
 use crate::{ambient, marker, output};
 
@@ -19,10 +20,10 @@ use crate::{ambient, marker, output};
 pub(super) struct Args {
     /// The feature: its id, or an unambiguous beginning of it
     id: String,
-    /// A phase whose outcome a person has approved
+    /// Approve what a phase left, or will leave; can be repeated
     #[arg(long, value_name = "PHASE")]
     approve: Vec<String>,
-    /// Approve every phase
+    /// Approve what every phase leaves
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -56,8 +57,15 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let feature = Feature {
         id: read.id.clone(),
         // One that is not there yet is the first agent's to make.
-        worktree: worktree.filter(|path| ambient::is_dir(path)),
+        worktree: worktree.clone().filter(|path| ambient::is_dir(path)),
     };
+    if let Some(path) = worktree.filter(|_| feature.worktree.is_none()) {
+        warn_of_no_worktree(&path, context);
+    }
+    if !configured.agent.is_told_its_phase() {
+        let text = "the agent is not told in which phase it works: put {phase} into agent.args of .wreckit/config.json (it is in WRECKIT_PHASE, too)";
+        context.output.line(Tone::Warning, text);
+    }
     let marker = marker::of_root(&features.directory).map_err(|error| Error::failed(&error))?;
     let mut resume = format!("{} feature run {}", context.program(), read.id);
     if args.yes {

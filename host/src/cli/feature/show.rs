@@ -131,19 +131,31 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<ExitCode, Error> {
     for (name, path) in document["artifacts"].as_object().into_iter().flatten() {
         output.result(&format!("{:<12} {name}: {}", "artifact", path.as_str().unwrap_or_default()));
     }
-    if let Some(feedback) = document["feedback_loop"].as_object() {
-        let number = |key: &str| feedback.get(key).and_then(Value::as_u64).unwrap_or(0);
-        if number("current_iteration") > 0 {
-            output.result(&format!(
-                "{:<12} {} of {}: {}",
-                "iteration",
-                number("current_iteration"),
-                number("max_iterations"),
-                feedback.get("status").and_then(Value::as_str).unwrap_or_default()
-            ));
-        }
+    if let Some(rounds) = rounds(&document["feedback_loop"]) {
+        output.result(&format!("{:<12} {rounds}", "iteration"));
     }
     Ok(ExitCode::Success)
+}
+
+/// `2 of 5: in_progress; last: review PASS, test FAIL (csv.test.ts:45)`; `None` before the first one.
+fn rounds(feedback: &Value) -> Option<String> {
+    let number = feedback["current_iteration"].as_u64().filter(|number| *number > 0)?;
+    let most = feedback["max_iterations"].as_u64().unwrap_or_default();
+    let mut rounds = format!("{number} of {most}: {}", text(feedback, "status"));
+    if let Some(last) = feedback["iterations"].as_array().and_then(|all| all.last()) {
+        let (review, test) = (text(last, "review_result"), text(last, "test_result"));
+        rounds.push_str(&format!("; last: review {review}, test {test}"));
+        let failures: Vec<&str> = last["test_failures"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if !failures.is_empty() {
+            rounds.push_str(&format!(" ({})", failures.join(", ")));
+        }
+    }
+    Some(rounds)
 }
 
 pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error> {
@@ -167,6 +179,19 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error
     if let Some(path) = told["worktree"]["path"].as_str() {
         output.result(&format!("Worktree: {path}"));
     }
+    let decisions = |phase: &Value| {
+        for decision in phase["decisions"].as_array().into_iter().flatten() {
+            output.result(&format!("  - decided: {}", decision.as_str().unwrap_or_default()));
+        }
+    };
+    let done = told["done"].as_array().filter(|done| !done.is_empty());
+    if let Some(done) = done {
+        output.result("\n## Done");
+        for phase in done {
+            output.result(&format!("- {}", text(phase, "phase")));
+            decisions(phase);
+        }
+    }
     output.result("\n## To do");
     for todo in told["todo"].as_array().into_iter().flatten() {
         let reason = match todo["reason"].as_str() {
@@ -174,13 +199,19 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error
             None => String::new(),
         };
         output.result(&format!("- {} ({}{reason})", text(todo, "phase"), text(todo, "status")));
+        decisions(todo);
+    }
+    if let Some(rounds) = rounds(&told["feedback_loop"]) {
+        output.result(&format!("\n## Feedback loop\n{rounds}"));
     }
     let next = &told["next"];
-    output.result(&format!(
-        "\nGo on with: wreckit-host feature {} {id} {}",
-        text(next, "move"),
-        text(next, "phase")
-    ));
+    let phase = text(next, "phase");
+    output.result(&match text(next, "move") {
+        "approve" => format!(
+            "\nGo on with, when a person has approved what {phase} left: wreckit-host feature run {id} --approve {phase}"
+        ),
+        step => format!("\nGo on with: wreckit-host feature {step} {id} {phase}"),
+    });
     for artifact in told["artifacts"].as_array().into_iter().flatten() {
         let (name, path) = (text(artifact, "name"), text(artifact, "path"));
         match (text(artifact, "state"), artifact["content"].as_str()) {
@@ -189,6 +220,10 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error
             }
             ("present", None) if name == "progress" => {}
             ("present", None) => output.result(&format!("\n## {name} ({path}): too long to show")),
+            ("outside", _) => {
+                let why = "not in the directory of the features, so not shown";
+                output.result(&format!("\n## {name} ({path}): {why}"));
+            }
             (state, _) => output.result(&format!("\n## {name} ({path}): {state}")),
         }
     }
@@ -227,6 +262,7 @@ pub(super) fn print_summary(told: &Value, context: &Context) {
             agents["total"], agents["parallel_executions"], agents["sequential_executions"]
         ),
     );
+    line("iterations", told["iterations"].to_string());
     line("validation retries", told["validation_retries"].to_string());
     let escalations = told["escalations"]["to_user"].as_u64().unwrap_or(0);
     line("escalations", escalations.to_string());
@@ -234,9 +270,19 @@ pub(super) fn print_summary(told: &Value, context: &Context) {
     let tokens = &told["tokens"];
     line(
         "tokens",
-        format!("{} ({} in, {} out)", tokens["total"], tokens["input"], tokens["output"]),
+        format!(
+            "{} ({} in, {} out, {} estimated)",
+            tokens["total"], tokens["input"], tokens["output"], tokens["estimated_for_phases"]
+        ),
     );
-    line("cost", format!("${}", told["cost_usd"]));
+    let is_counted = told["cost_by_model"].as_object().is_some_and(|models| !models.is_empty());
+    line(
+        "cost",
+        match is_counted || told["cost_usd"].as_f64().is_some_and(|cost| cost > 0.0) {
+            true => format!("${}", told["cost_usd"]),
+            false => "not counted (`feature record --tokens … --model NAME` counts it)".to_owned(),
+        },
+    );
     for (model, cost) in told["cost_by_model"].as_object().into_iter().flatten() {
         let dollars = match &cost["cost_usd"] {
             Value::Number(dollars) => format!("${dollars}"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::screen::{Live, Screen, View};
 use super::words::{from_now, length};
-use super::{Reporter, print_message};
+use super::{Reporter, print_message, to_go_on};
 use crate::engine::batch::{Counts, Json as JsonText, Opening, Origin, Summary};
 use crate::imports::Level;
 use crate::output::{Output, Tone};
@@ -301,7 +301,7 @@ impl Reporter for Human {
             if !summary.failed.is_empty() {
                 self.output.line(Tone::Hint, "with --retry-failed, what failed runs again");
             }
-            self.output.line(Tone::Hint, &format!("go on with: {}", self.resume));
+            self.output.line(Tone::Hint, &to_go_on(summary, &self.resume));
         } else if !summary.failed.is_empty() {
             let text = format!("try what failed again with: {}", self.resume);
             self.output.line(Tone::Hint, &text);

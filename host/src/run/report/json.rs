@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Reporter, print_message};
+use super::{Reporter, print_message, to_go_on};
 use crate::engine::batch::{Counts, Json as JsonText, Opening, Summary};
 use crate::imports::Level;
 use crate::output::{Output, Tone};
@@ -46,7 +46,7 @@ impl Reporter for Json {
 
     fn closed(&mut self, summary: &Summary) {
         if summary.resumable {
-            self.output.line(Tone::Hint, &format!("go on with: {}", self.resume));
+            self.output.line(Tone::Hint, &to_go_on(summary, &self.resume));
         }
     }
 

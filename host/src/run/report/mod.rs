@@ -42,6 +42,17 @@ pub(crate) trait Reporter {
     fn resumed(&mut self, after: Duration);
 }
 
+/// The command that goes on with a session, and what has to happen before.
+fn to_go_on(summary: &Summary, resume: &str) -> String {
+    match &summary.awaits {
+        None => format!("go on with: {resume}"),
+        Some(phase) => format!(
+            "when a person has approved what `wreckit-host feature resume {}` shows, go on with: {resume} --approve {phase}",
+            summary.session
+        ),
+    }
+}
+
 /// Passes a message of the component on.
 pub(crate) fn print_message(output: Output, level: Level, text: &str) {
     match level {
