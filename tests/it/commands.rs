@@ -211,6 +211,17 @@ fn the_status_of_a_repository_without_a_session() {
     assert_eq!(items, ["ready", "blocked", "invalid"]);
 }
 
+/// The morning after: a session that has ended leaves no file, and what failed is still told.
+#[test]
+fn the_status_after_a_session_tells_what_failed() {
+    let repository = Repository::new(r#"[ "$1" != 002-b ] || exit 3"#, &["001-a", "002-b"]);
+    assert_eq!(repository.run(&["run"]).code, Some(1));
+    let status = repository.run(&["status"]).stdout;
+    assert!(status.contains("ready     002-b  "), "{status}");
+    assert!(status.contains("(failed last: the agent exited with code 3)"), "{status}");
+    assert_eq!(status.matches("failed last").count(), 1, "{status}");
+}
+
 #[test]
 fn a_repository_full_of_odd_files_stops_nothing() {
     let repository = Repository::new("echo $1 >> ran", &["001-a"]);

@@ -46,6 +46,8 @@ pub struct ItemStatus {
     pub title: String,
     /// What it depends on.
     pub depends_on: Vec<String>,
+    /// Why it failed when it was run last.
+    pub last_error: Option<String>,
     /// What it is to the batch.
     pub standing: ItemStanding,
 }
@@ -158,10 +160,21 @@ impl Standings {
             (_, Some((index, _))) if self.ready.contains(&index) => ItemStanding::Ready,
             _ => ItemStanding::Blocked,
         };
-        let (state, title, depends_on) = match item {
-            Ok(item) => (item.state, item.title, item.depends_on),
-            Err(problem) => (String::new(), problem, Vec::new()),
-        };
-        ItemStatus { id, state, title, depends_on, standing }
+        match item {
+            Ok(item) => {
+                let last_error =
+                    item.field("last_error").and_then(Value::as_str).map(str::to_owned);
+                let Item { state, title, depends_on, .. } = item;
+                ItemStatus { id, state, title, depends_on, last_error, standing }
+            }
+            Err(problem) => ItemStatus {
+                id,
+                state: String::new(),
+                title: problem,
+                depends_on: Vec::new(),
+                last_error: None,
+                standing,
+            },
+        }
     }
 }

@@ -66,7 +66,8 @@ codes! {
         Fix("sets the state back to what the files say");
     InvalidPrd = "INVALID_PRD", Error,
         Hand("correct the file, or remove it: the plan phase writes a new one");
-    PrdMissingId = "PRD_MISSING_ID", Error, Fix("takes it from the item");
+    PrdMissingId = "PRD_MISSING_ID", Error,
+        Fix("takes it from the item; the rest of the file is checked then");
     PrdMissingBranchName = "PRD_MISSING_BRANCH_NAME", Error, Fix("makes it `wreckit/` and the id");
     PrdInvalidPriority = "PRD_INVALID_PRIORITY", Warning, Fix("takes the nearest of 1 to 4");
     PoorStoryQuality = "POOR_STORY_QUALITY", Warning,
@@ -85,7 +86,7 @@ codes! {
     UnknownItem = "UNKNOWN_ITEM", Warning,
         Hand("it is passed over: bring its directory back if it is still wanted");
     FutureTimestamp = "FUTURE_TIMESTAMP", Warning,
-        Hand("what is that new never looks stale: check this machine's clock, or correct the time");
+        Hand("a time that is yet to come never counts as old: check this machine's clock, or correct the time");
     JournalDamaged = "JOURNAL_DAMAGED", Warning,
         Fix("keeps every line of it that is sound, after a backup");
     OrphanedTempFile = "ORPHANED_TEMP_FILE", Warning, Fix("moves it into a backup");

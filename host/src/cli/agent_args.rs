@@ -26,7 +26,7 @@ pub(super) struct AgentArgs {
     /// Use an agent that does nothing and succeeds
     #[arg(long)]
     pub(super) mock_agent: bool,
-    /// How long the mock agent takes for an item, in milliseconds
+    /// How long each call of the mock agent takes, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = MOCK_DELAY, value_parser = value_parser!(u64).range(..=A_DAY))]
     mock_delay: u64,
     /// End a call of an agent after so many seconds (default: `timeout_seconds` of config.json)

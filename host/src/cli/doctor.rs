@@ -15,6 +15,8 @@ use crate::repository::{RepositoryError, STATE};
 use crate::run;
 
 /// Find damaged, stale or contradictory state, and mend it with --fix
+///
+/// Ends with 0 if no error is left, 1 if one is, 3 if --fix cannot begin because a batch runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Mend what can be mended, after a backup that `backups restore` brings back

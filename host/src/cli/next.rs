@@ -9,7 +9,7 @@ use crate::engine::batch::Options;
 use crate::repository::STATE;
 use crate::run::Human;
 
-/// Run the next item that is ready, and no more; saved progress is left alone
+/// Run the next item that is ready, and no more; an interrupted run stays resumable
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Include previously failed items when resuming
     #[arg(long)]
     retry_failed: bool,
-    /// Go on with a session whose owner is not proven to have ended
+    /// Go on with a session although its process may still run, on another machine for instance
     #[arg(long)]
     take_over: bool,
     /// How many items run at once

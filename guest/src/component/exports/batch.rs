@@ -246,6 +246,7 @@ impl From<batch::ItemStatus> for wit::ItemStatus {
             state: item.state,
             title: item.title,
             depends_on: item.depends_on,
+            last_error: item.last_error,
             standing: match item.standing {
                 ItemStanding::Ready => wit::ItemStanding::Ready,
                 ItemStanding::Blocked => wit::ItemStanding::Blocked,

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Keep the progress of a feature through its phases
+///
+/// By hand: new, then start and complete for each phase, then summary. With the configured agent: new,
+/// then run. A fresh session begins with resume.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]

@@ -99,7 +99,7 @@ fn print(overview: &Overview, context: &Context) {
         output.result(&format!("started {}, updated {}", text("started_at"), text("updated_at")));
     }
     for item in &overview.items {
-        output.result(&format!("{:<10}{}  {}", word(item.standing), item.id, item.title));
+        output.result(&line(item));
     }
     let counts = overview.counts;
     output.result(&format!(
@@ -111,6 +111,19 @@ fn print(overview: &Overview, context: &Context) {
         counts.in_flight,
         counts.skipped
     ));
+}
+
+/// `ready     001-a  Write the parser (failed last: the agent exited with code 3)`.
+fn line(item: &ItemStatus) -> String {
+    let is_left =
+        matches!(item.standing, ItemStanding::Ready | ItemStanding::Blocked | ItemStanding::Failed);
+    let error = item.last_error.as_deref().filter(|_| is_left).and_then(|it| it.lines().next());
+    let error = error.map(|error| match item.standing {
+        ItemStanding::Failed => format!(" ({error})"),
+        _ => format!(" (failed last: {error})"),
+    });
+    let (word, error) = (word(item.standing), error.unwrap_or_default());
+    format!("{word:<10}{}  {}{error}", item.id, item.title)
 }
 
 fn liveness(liveness: Liveness) -> &'static str {
