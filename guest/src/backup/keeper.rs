@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 use super::manifest::{self, Backup, File, Operation};
-use super::{FILE_LIMIT, left, prune};
+use super::{FILE_LIMIT, directory, left, prune};
 use crate::capabilities::{
     Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
     Replacement, Worker,
@@ -196,7 +196,7 @@ impl<'c> Keeper<'c> {
 
     /// Where a file stands in the backup; the directory is made.
     fn place(&self, path: &str) -> Result<String, Failure> {
-        let place = format!("{}/{path}", manifest::directory(self.inner, &self.backup.borrow().id));
+        let place = format!("{}/{path}", directory(self.inner, &self.backup.borrow().id));
         if let Some((parent, _)) = place.rsplit_once('/') {
             self.inner.create_directory(parent)?;
         }
@@ -232,9 +232,9 @@ fn new_directory(tree: Tree<'_>) -> Result<(String, String), Failure> {
     let mut time = tree.now();
     loop {
         let id = time.to_string().replace([':', '.'], "-");
-        let directory = manifest::directory(tree, &id);
-        if tree.stat(&directory)?.is_none() {
-            tree.create_directory(&directory)?;
+        let place = directory(tree, &id);
+        if tree.stat(&place)?.is_none() {
+            tree.create_directory(&place)?;
             return Ok((id, time.to_string()));
         }
         time = time.after(1);

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::manifest;
+use super::directory;
 use crate::capabilities::FsError;
 use crate::tree::{Failure, Tree};
 
@@ -20,7 +20,7 @@ pub(super) type Left = HashMap<String, HashSet<String>>;
 
 /// The file of a backup.
 pub(super) fn file(tree: Tree<'_>, id: &str) -> String {
-    format!("{}/{NAME}", manifest::directory(tree, id))
+    format!("{}/{NAME}", directory(tree, id))
 }
 
 /// A line of it.

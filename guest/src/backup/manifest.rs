@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Unusable, is_ours};
+use super::{Unusable, directory, is_ours};
 use crate::capabilities::FsError;
 use crate::json::{self, Fields};
 use crate::layout;
@@ -49,11 +49,6 @@ pub struct Backup {
     /// What was not there before, from `.wreckit`: files, and directories behind those above them.
     /// A field that the existing tool passes over.
     pub created: Vec<String>,
-}
-
-/// The directory of a backup.
-pub(super) fn directory(tree: Tree<'_>, id: &str) -> String {
-    format!("{}/{id}", tree.place().backups)
 }
 
 /// Writes a manifest, durably.

@@ -101,6 +101,11 @@ fn is_ours(tree: Tree<'_>, path: &str) -> bool {
     tree.place().kept_out.contains(&first)
 }
 
+/// The directory of a backup.
+fn directory(tree: Tree<'_>, id: &str) -> String {
+    format!("{}/{id}", tree.place().backups)
+}
+
 /// The names of the backups, the newest first: they are times, so their order is that of time.
 fn names(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
     let entries = tree.list(tree.place().backups)?;
@@ -144,7 +149,7 @@ fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
         .skip(KEPT.saturating_sub(in_use.len()))
         .collect();
     for id in old.into_iter().chain(unfinished) {
-        remove_all(tree, &manifest::directory(tree, &id))?;
+        remove_all(tree, &directory(tree, &id))?;
     }
     Ok(())
 }
@@ -162,10 +167,7 @@ fn unfinished(tree: Tree<'_>, backups: &[Backup]) -> Result<Vec<String>, Failure
     for id in names(tree)? {
         if is_time(&id)
             && !backups.iter().any(|backup| backup.id == id)
-            && tree
-                .list(&manifest::directory(tree, &id))?
-                .iter()
-                .all(|entry| is_beginning(&entry.name))
+            && tree.list(&directory(tree, &id))?.iter().all(|entry| is_beginning(&entry.name))
         {
             unfinished.push(id);
         }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::keeper::{Cause, Keeper};
 use super::left::{self, Left};
 use super::manifest::{self, Backup, File, Operation};
-use super::{FEATURE, FILE_LIMIT, RESTORE, RUN, Unusable};
+use super::{FEATURE, FILE_LIMIT, RESTORE, RUN, Unusable, directory};
 use crate::capabilities::{Kind, Replacement};
 use crate::journal;
 use crate::layout;
@@ -70,7 +70,7 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
 
 /// Where a file stands in a backup.
 fn stored(tree: Tree<'_>, backup: &Backup, file: &File) -> String {
-    format!("{}/{}", manifest::directory(tree, &backup.id), file.stored)
+    format!("{}/{}", directory(tree, &backup.id), file.stored)
 }
 
 /// What a restoration is to do.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::document::{Document, PhaseStatus};
 use super::store::{change, lock, locked, read, text, unlock};
-use super::{Changed, FeatureError};
+use super::{Changed, FeatureError, legal};
 use crate::capabilities::Kind;
 use crate::layout;
 use crate::time::Timestamp;
@@ -134,9 +134,7 @@ fn record(
 }
 
 fn check(document: &Document, cleanup: Cleanup) -> Result<(), FeatureError> {
-    let illegal = |message: String| {
-        Err(FeatureError::Illegal { message, legal: super::moves::legal(document) })
-    };
+    let illegal = |message: String| Err(legal::illegal(document, message));
     if document.status() == PhaseStatus::Complete {
         return illegal("the feature is complete: there is nothing to abort".to_owned());
     }
@@ -178,10 +176,8 @@ fn clean(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
     let info = document.part("abort_info");
     let choice = info.and_then(|info| info.get("cleanup_choice")).and_then(Value::as_str);
     if !document.is_aborted() {
-        return Err(FeatureError::Illegal {
-            message: "the feature was not aborted: there is nothing to clean up".to_owned(),
-            legal: super::moves::legal(&document),
-        });
+        let message = "the feature was not aborted: there is nothing to clean up";
+        return Err(legal::illegal(&document, message));
     }
     if choice == Some(Cleanup::FullCleanup.name()) {
         return locked(tree, || {
@@ -215,14 +211,6 @@ fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
         }
     }
     tree.remove(directory)
-}
-
-/// The phase at which an aborted feature can go on; `None` if it was not aborted, or cannot.
-pub(super) fn resumable_phase(document: &Document) -> Option<&str> {
-    let info = document.part("abort_info").filter(|_| document.is_aborted())?;
-    let can_resume = info.get("can_resume").and_then(Value::as_bool) == Some(true);
-    let phase = info.get("abort_phase").and_then(Value::as_str)?;
-    (can_resume && document.phase(phase).is_some()).then_some(phase)
 }
 
 /// An aborted feature goes on. What is known of the abort stays, as history. True if it was aborted.

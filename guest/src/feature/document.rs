@@ -200,6 +200,14 @@ impl Document {
             == Some(true)
     }
 
+    /// The phase at which an aborted feature can go on; `None` if it was not aborted, or cannot.
+    pub fn resumable_phase(&self) -> Option<&str> {
+        let info = self.part("abort_info").filter(|_| self.is_aborted())?;
+        let can_resume = info.get("can_resume").and_then(Value::as_bool) == Some(true);
+        let phase = info.get("abort_phase").and_then(Value::as_str)?;
+        (can_resume && self.phase(phase).is_some()).then_some(phase)
+    }
+
     /// An optional part, if it is there.
     pub fn part(&self, key: &str) -> Option<&Map<String, Value>> {
         self.0.get(key)?.as_object()

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{list_in, object_in};
 use super::store::change;
-use super::{Changed, FeatureError, moves, number};
+use super::{Changed, FeatureError, legal, number};
 use crate::json;
 use crate::tree::Tree;
 
@@ -66,12 +66,7 @@ pub fn iterate(
     iteration: &Iteration,
 ) -> Result<Changed, FeatureError> {
     change(tree, feature, |document| {
-        if document.is_aborted() {
-            return Err(FeatureError::Illegal {
-                message: "the feature was aborted".to_owned(),
-                legal: moves::legal(document),
-            });
-        }
+        legal::refuse_if_aborted(document)?;
         if document.part("feedback_loop").is_none() {
             document.set("feedback_loop", nothing(MOST));
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::document::{Document, list_in, object_in};
 use super::feedback::escalate;
 use super::store::change;
-use super::{Changed, FeatureError, moves, number};
+use super::{Changed, FeatureError, legal, number};
 use crate::tree::Tree;
 
 /// Tokens that a phase takes with one agent, where nobody counted them. Of the design of this format.
@@ -117,12 +117,7 @@ pub fn record(
         return Err(FeatureError::Invalid("a model needs tokens that it used".to_owned()));
     }
     change(tree, feature, |document| {
-        if document.is_aborted() {
-            return Err(FeatureError::Illegal {
-                message: "the feature was aborted".to_owned(),
-                legal: moves::legal(document),
-            });
-        }
+        legal::refuse_if_aborted(document)?;
         for (phase, ..) in &measurements.tokens {
             check_phase(document, phase)?;
         }

@@ -9,6 +9,7 @@ mod create;
 pub mod doctor;
 mod document;
 mod feedback;
+mod legal;
 mod metrics;
 mod moves;
 mod number;

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::document::{COMPLETE, Document, PhaseStatus, list_in, status_of, time_in};
+use super::document::{COMPLETE, Document, PhaseStatus, list_in, time_in};
 use super::store::change;
-use super::{Changed, FeatureError, approval, metrics, number};
+use super::{Changed, FeatureError, abort, approval, legal, metrics, number};
 use crate::time::Timestamp;
 use crate::tree::Tree;
 
@@ -74,34 +74,6 @@ pub(super) fn apply(
     Ok(done)
 }
 
-/// What can be done with the phases of a feature now, as words of the command line.
-pub(super) fn legal(document: &Document) -> Vec<String> {
-    if document.is_aborted() {
-        return match super::abort::resumable_phase(document) {
-            Some(phase) => vec![format!("start {phase}")],
-            None => Vec::new(),
-        };
-    }
-    let working = document.in_status(&PhaseStatus::InProgress);
-    let awaited = document.phases().filter(|(_, phase)| approval::is_awaited(phase));
-    let mut legal: Vec<String> =
-        awaited.map(|(name, _)| format!("complete {name} --set approved=true")).collect();
-    legal.extend(
-        working
-            .iter()
-            .flat_map(|phase| ["complete", "block", "fail"].map(|step| format!("{step} {phase}"))),
-    );
-    if working.is_empty() {
-        let startable = document.phases().filter(|(_, phase)| may_start(&status_of(phase)));
-        legal.extend(startable.map(|(name, _)| format!("start {name}")));
-    }
-    legal
-}
-
-fn may_start(status: &PhaseStatus) -> bool {
-    !matches!(status, PhaseStatus::Complete | PhaseStatus::InProgress)
-}
-
 fn check(
     document: &Document,
     phase: &str,
@@ -109,9 +81,9 @@ fn check(
     step: Move,
     details: &Details,
 ) -> Result<(), FeatureError> {
-    let illegal = |message: String| Err(FeatureError::Illegal { message, legal: legal(document) });
+    let illegal = |message: String| Err(legal::illegal(document, message));
     if document.is_aborted() {
-        return match (step, super::abort::resumable_phase(document)) {
+        return match (step, document.resumable_phase()) {
             (Move::Start, Some(resumable)) if resumable == phase => Ok(()),
             (_, Some(resumable)) => illegal(format!(
                 "the feature was aborted; it goes on with {resumable}, and nothing else"
@@ -122,7 +94,7 @@ fn check(
     let is = |what: &str| format!("{phase} {}: it cannot be {what}", in_words(status));
     let awaits = document.phase(phase).is_some_and(approval::is_awaited);
     match (step, status) {
-        (Move::Start, status) if may_start(status) => {
+        (Move::Start, status) if legal::may_start(status) => {
             match document.in_status(&PhaseStatus::InProgress).first() {
                 Some(other) => illegal(format!(
                     "{phase} cannot be started while {other} is in progress: one phase at a time"
@@ -133,7 +105,7 @@ fn check(
         (Move::Start, _) => illegal(is("started")),
         (Move::Complete | Move::Block | Move::Fail, PhaseStatus::InProgress)
         | (Move::Fail, PhaseStatus::Blocked) => Ok(()),
-        (Move::Complete, _) if awaits => match approval::is_said(details) {
+        (Move::Complete, _) if awaits => match is_approved_by(details) {
             true => Ok(()),
             false => illegal(format!("{phase} waits for the approval of a person")),
         },
@@ -144,6 +116,12 @@ fn check(
         (Move::Block, _) => illegal(is("blocked")),
         (Move::Fail, _) => illegal(is("failed")),
     }
+}
+
+/// Whether these words approve the phase that they move.
+fn is_approved_by(details: &Details) -> bool {
+    let mut approvals = details.set.iter().filter(|(key, _)| key == approval::APPROVED);
+    approvals.next_back().is_some_and(|(_, value)| value.trim() == "true")
 }
 
 /// `is blocked`, `has failed`.
@@ -196,7 +174,7 @@ fn note(document: &mut Document, phase: &str, details: &Details) -> Result<(), F
 }
 
 fn start(document: &mut Document, phase: &str, now: Timestamp) -> Result<String, FeatureError> {
-    let again = super::abort::reopen(document)?;
+    let again = abort::reopen(document)?;
     if let Some(fields) = document.phase_mut(phase) {
         fields.insert("status".to_owned(), json!(PhaseStatus::InProgress.name()));
         fields.insert("started_at".to_owned(), json!(now.to_string()));

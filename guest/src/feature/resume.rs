@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{COMPLETE, Document, PhaseStatus, status_of};
 use super::store::read;
-use super::{FeatureError, abort, approval, moves};
+use super::{FeatureError, approval, legal};
 use crate::capabilities::FsError;
 use crate::tree::Tree;
 
@@ -62,12 +62,10 @@ pub fn resume(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
 /// What to do now: the phase, and the move that begins or ends it, or `approve` where a person has to
 /// look first.
 fn next(document: &Document) -> Result<Value, FeatureError> {
-    let illegal = |message: &str| FeatureError::Illegal {
-        message: message.to_owned(),
-        legal: moves::legal(document),
-    };
+    let illegal = |message: &str| legal::illegal(document, message);
     if document.is_aborted() {
-        let phase = abort::resumable_phase(document)
+        let phase = document
+            .resumable_phase()
             .ok_or_else(|| illegal("the feature was aborted and cannot go on"))?;
         return Ok(json!({"phase": phase, "move": "start"}));
     }

@@ -3,6 +3,8 @@
 //! The document is the checkpoint: a phase is in progress in it before its agent starts, and what the
 //! agent came to is in it before the next one does. A run that is interrupted anywhere goes on there.
 
+mod approval;
+mod ended;
 mod open;
 
 pub use open::open_run;
@@ -12,24 +14,18 @@ use serde_json::{Value, json};
 use super::document::{Document, PhaseStatus};
 use super::moves::{self, Details, Move};
 use super::store::{change, load, unlock};
-use super::{FeatureError, approval, metrics};
-use crate::batch::{
-    Attempt, CloseReason, Counts, Ended, Outcome, Report, SessionError, Step, Summary,
-};
+use super::{FeatureError, metrics};
+use crate::batch::{Attempt, CloseReason, Counts, Report, SessionError, Step, Summary};
 use crate::journal::{Event, EventKind};
 use crate::layout;
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
-/// The first wait before a failed phase is tried again; the last ones are so long.
-const FIRST_RETRY: u64 = 1000;
-const LATEST_RETRY: u64 = 60_000;
-/// The longest pause.
-const LONGEST_PAUSE: u64 = 60 * 60 * 1000;
 /// While somebody else changes the document, it is tried again after so long.
 const BUSY: u64 = 20;
 /// Nothing happens by itself.
 const IDLE: u64 = 60_000;
+
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunOptions {
@@ -136,160 +132,6 @@ impl Run {
         false
     }
 
-    fn take_in(&mut self, tree: Tree<'_>, report: &Report) -> Result<(), FeatureError> {
-        let now = tree.now();
-        match report {
-            Report::Started(started) => {
-                let event = Event::of(EventKind::PhaseStarted, now, &started.item)
-                    .attempt(started.attempt)
-                    .with("pid", started.pid);
-                self.happened(event);
-                Ok(())
-            }
-            Report::Ended(ended) => {
-                let is_ours =
-                    |hand: &&Hand| hand.phase == ended.item && hand.number == ended.attempt;
-                let Some(hand) = self.hand.as_ref().filter(is_ours).cloned() else {
-                    return Ok(());
-                };
-                self.ended(tree, ended, &hand, now)?;
-                self.hand = None;
-                Ok(())
-            }
-        }
-    }
-
-    fn ended(
-        &mut self,
-        tree: Tree<'_>,
-        ended: &Ended,
-        hand: &Hand,
-        now: Timestamp,
-    ) -> Result<(), FeatureError> {
-        let event = |kind| {
-            Event::of(kind, now, &hand.phase)
-                .attempt(hand.number)
-                .with_some("exit_code", ended.exit_code)
-                .with_some("signal", ended.signal)
-                .with("duration_ms", ended.duration)
-        };
-        let failing = |kind, error: &str| {
-            event(kind)
-                .with("error", error)
-                .with_some("log", ended.output.as_ref().map(|_| hand.log.clone()))
-                .with_some("output", ended.output.clone())
-        };
-        if ended.outcome == Outcome::Completed {
-            self.conclude(tree, &hand.phase)?;
-        }
-        // What the agent has said of its phase stands, however it ended.
-        match load(tree, &self.id)?.phase_status(&hand.phase) {
-            Some(PhaseStatus::InProgress) => {}
-            Some(PhaseStatus::Complete) => {
-                self.completed.push(hand.phase.clone());
-                self.tries = 0;
-                self.next_pause = self.options.limit_wait;
-                self.happened(event(EventKind::ItemCompleted));
-                self.is_over |= ended.outcome == Outcome::Interrupted;
-                return Ok(());
-            }
-            status => {
-                let why = self.stop_by_document(tree, &hand.phase)?;
-                self.happened(match status {
-                    Some(PhaseStatus::Failed) => failing(EventKind::ItemFailed, &why),
-                    _ => event(EventKind::ItemBlocked).with("reason", why),
-                });
-                return Ok(());
-            }
-        }
-        match &ended.outcome {
-            Outcome::Completed => {}
-            Outcome::Failed(error) => self.try_again_or_fail(tree, hand, error, &failing)?,
-            Outcome::TimedOut(seconds) => {
-                let error = format!("timed out after {seconds} s");
-                self.try_again_or_fail(tree, hand, &error, &failing)?;
-            }
-            Outcome::Interrupted => {
-                self.interrupted = true;
-                self.is_over = true;
-                self.happened(event(EventKind::ItemInterrupted));
-            }
-            Outcome::Paused(reason) => {
-                let until = now.after(self.next_pause);
-                self.next_pause = self.next_pause.saturating_mul(2).min(LONGEST_PAUSE);
-                self.wait = Some(until);
-                self.is_paused = true;
-                let event = event(EventKind::BatchPaused).with("reason", reason.clone());
-                self.happened(event.with("until", until.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    /// What the document says of a phase whose agent did what it should: the agent may have moved it
-    /// itself, and one that wants approval waits for a person.
-    fn conclude(&self, tree: Tree<'_>, phase: &str) -> Result<(), FeatureError> {
-        let now = tree.now();
-        change(tree, &self.id, |document| {
-            if document.phase_status(phase) != Some(PhaseStatus::InProgress) {
-                return Ok(String::new());
-            }
-            let is_wanted = document.phase(phase).is_some_and(approval::is_wanted);
-            match is_wanted && !self.is_approved(phase) {
-                true => approval::await_it(document, phase, now),
-                false => complete(document, phase, &self.options.agent, now),
-            }
-        })
-        .map(drop)
-    }
-
-    fn is_approved(&self, phase: &str) -> bool {
-        self.options.approve_all || self.options.approve.iter().any(|name| name == phase)
-    }
-
-    fn try_again_or_fail(
-        &mut self,
-        tree: Tree<'_>,
-        hand: &Hand,
-        error: &str,
-        failing: &dyn Fn(EventKind, &str) -> Event,
-    ) -> Result<(), FeatureError> {
-        if self.tries < self.options.retries {
-            let delay = FIRST_RETRY.saturating_mul(1 << self.tries.min(16)).min(LATEST_RETRY);
-            let until = tree.now().after(delay);
-            self.tries += 1;
-            self.wait = Some(until);
-            let event = failing(EventKind::ItemRetrying, error);
-            self.happened(event.with("until", until.to_string()));
-            return Ok(());
-        }
-        let now = tree.now();
-        let details = Details { reason: Some(error.to_owned()), ..Details::default() };
-        change(tree, &self.id, |document| {
-            moves::apply(document, &hand.phase, Move::Fail, &details, now)
-        })?;
-        self.happened(failing(EventKind::ItemFailed, error));
-        self.failed = Some((hand.phase.clone(), error.to_owned()));
-        self.is_over = true;
-        Ok(())
-    }
-
-    /// A phase that is neither done nor in progress ends the run; the document says why.
-    fn stop_by_document(&mut self, tree: Tree<'_>, phase: &str) -> Result<String, FeatureError> {
-        let document = load(tree, &self.id)?;
-        let fields = document.phase(phase);
-        let reason = fields.and_then(|fields| fields.get("reason")).and_then(Value::as_str);
-        let status = document.phase_status(phase).unwrap_or(PhaseStatus::Failed);
-        let reason = reason.map_or_else(|| format!("it is {}", status.name()), str::to_owned);
-        let result = Some((phase.to_owned(), reason.clone()));
-        match status {
-            PhaseStatus::Failed => self.failed = result,
-            _ => self.blocked = result,
-        }
-        self.is_over = true;
-        Ok(reason)
-    }
-
     fn stop(&mut self, why: String) {
         let phase = self.hand.take().map_or_else(|| self.id.clone(), |hand| hand.phase);
         self.reports.clear();
@@ -339,26 +181,6 @@ impl Run {
             directory: self.id.clone(),
             log,
         }))
-    }
-
-    /// A phase whose agent is done waits for a person: it goes on if that person is there, or ends the
-    /// run.
-    fn approve(&mut self, tree: Tree<'_>, phase: &str) -> Result<Option<Attempt>, FeatureError> {
-        let now = tree.now();
-        if !self.is_approved(phase) {
-            self.blocked = Some((phase.to_owned(), approval::waits(phase)));
-            self.is_over = true;
-            return Ok(None);
-        }
-        change(tree, &self.id, |document| match document.phase_status(phase) {
-            Some(PhaseStatus::Complete) => approval::give(document, phase),
-            _ => complete(document, phase, &self.options.agent, now),
-        })?;
-        if !self.skipped.iter().chain(&self.completed).any(|name| name == phase) {
-            self.completed.push(phase.to_owned());
-        }
-        self.happened(Event::of(EventKind::ItemCompleted, now, phase).with("reason", "approved"));
-        self.next(tree)
     }
 
     /// Ends the run.
@@ -446,25 +268,6 @@ fn words(error: &FeatureError) -> String {
         | FeatureError::Illegal { message, .. } => message.clone(),
         FeatureError::Storage(failure) => failure.to_string(),
     }
-}
-
-/// A phase whose agent did what it should is done, and approved if that was wanted.
-fn complete(
-    document: &mut Document,
-    phase: &str,
-    agent: &str,
-    now: Timestamp,
-) -> Result<String, FeatureError> {
-    if let Some(fields) = document.phase_mut(phase)
-        && !fields.contains_key("agent_used")
-        && !fields.contains_key("agents_used")
-    {
-        fields.insert("agent_used".to_owned(), json!(agent));
-    }
-    let is_wanted = document.phase(phase).is_some_and(approval::is_wanted);
-    let approved = is_wanted.then(|| (approval::APPROVED.to_owned(), "true".to_owned()));
-    let details = Details { set: approved.into_iter().collect(), ..Details::default() };
-    moves::apply(document, phase, Move::Complete, &details, now)
 }
 
 /// The number of the next log of a phase: none is written over.

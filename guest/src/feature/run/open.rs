@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 use super::{Run, RunOptions};
 use crate::batch::{Opening, Origin};
 use crate::capabilities::Level;
-use crate::feature::FeatureError;
 use crate::feature::document::{Document, PhaseStatus};
-use crate::feature::moves;
 use crate::feature::store::{lock, read, unlock};
+use crate::feature::{FeatureError, legal};
 use crate::journal::{Event, EventKind};
 use crate::layout;
 use crate::orphans;
@@ -27,10 +26,8 @@ pub fn open_run(
         }
     }
     if document.is_aborted() {
-        return Err(FeatureError::Illegal {
-            message: "the feature was aborted: it has to be started again first".to_owned(),
-            legal: moves::legal(&document),
-        });
+        let message = "the feature was aborted: it has to be started again first";
+        return Err(legal::illegal(&document, message));
     }
     lock(tree, layout::RUN_LOCK, false)?;
     match begin(tree, id, options, &document) {
