@@ -103,16 +103,12 @@ pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
     Ok(saved)
 }
 
-/// Reads a session from its journal alone; `None` if there is no beginning of one.
+/// Reads a session from its journal alone; `None` if there is nothing in it. One whose beginning is
+/// damaged has no queue, and its results all the same.
 pub fn rebuild(tree: Tree<'_>, directory: &str) -> Result<Option<Saved>, Failure> {
     let mut saved: Option<Saved> = None;
     let reading = journal::read(tree, directory, 0, |event| {
-        if saved.is_none() && event.kind == EventKind::BatchStarted {
-            saved = Some(begin(&event, directory));
-        }
-        if let Some(saved) = &mut saved {
-            saved.replay(&event);
-        }
+        saved.get_or_insert_with(|| begin(&event, directory)).replay(&event);
     })?;
     Ok(saved.map(|saved| Saved { last_event: reading.last, damage: reading.damage, ..saved }))
 }
@@ -139,7 +135,7 @@ impl Saved {
 /// The head of a session that begins with this event.
 fn begin(event: &Event, directory: &str) -> Saved {
     let progress = Progress {
-        session_id: event.text("session_id").unwrap_or_default().to_owned(),
+        session_id: event.text("session_id").unwrap_or_else(|| name_of(directory)).to_owned(),
         pid: 1,
         started_at: event.time,
         updated_at: event.time,
@@ -166,6 +162,11 @@ fn begin(event: &Event, directory: &str) -> Saved {
         directory: directory.to_owned(),
         single: event.is("single"),
     }
+}
+
+/// The session of a directory, where nothing else says it.
+fn name_of(directory: &str) -> &str {
+    directory.rsplit('/').next().unwrap_or_default()
 }
 
 /// The owner that a `batch-started` names is that of the session from there on.

@@ -17,18 +17,18 @@ pub(crate) mod temporary_files;
 #[cfg(test)]
 mod tests;
 mod treatment;
+mod undoing;
 
 pub use finding::{Code, Diagnostic, Severity};
 pub use treatment::{Mended, Treatment};
+pub use undoing::restore;
 
 use self::items::Survey;
-use crate::backup::{self, Backup, Restored};
+use crate::backup;
 use crate::capabilities::Liveness;
-use crate::layout;
 use crate::lock::{self, Holder, Work};
 use crate::progress::{self, Found};
 use crate::resume;
-use crate::runs;
 use crate::tree::{Failure, Tree};
 
 /// Why nothing was mended or restored.
@@ -61,44 +61,6 @@ pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
 /// Looks, and mends what it can.
 pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
     locked(tree, || Ok(treatment::treat(tree)))
-}
-
-/// Puts every file of a backup back.
-pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
-    // A backup that is none is refused before anything is touched, the lock included.
-    backup::check(tree, id).map_err(RepairError::Backup)?;
-    locked(tree, || {
-        // The existing tool, or a batch on another machine: neither asks for the lock.
-        if let Some(holder) = owner(tree, &progress::find(tree)) {
-            return Err(RepairError::Busy(Box::new(holder)));
-        }
-        let backup = backup::read(tree, id).map_err(RepairError::Backup)?;
-        let changed = unwritten_results(tree, &backup)?;
-        if !changed.is_empty() {
-            return Err(RepairError::Backup(backup::Unusable::Changed(changed)));
-        }
-        backup::restore(tree, id).map_err(RepairError::Backup)
-    })
-}
-
-/// The items' files of a backup whose items have completed or failed since, without that being in the
-/// file yet: they have changed, though it cannot be seen. What a repair settled itself is part of the
-/// backup and does not count.
-fn unwritten_results(tree: Tree<'_>, backup: &Backup) -> Result<Vec<String>, Failure> {
-    let paths = || backup.files.iter().map(|file| &file.path).chain(&backup.created);
-    let is_of_backup = |directory: &str| {
-        let inside = format!("{directory}/");
-        paths().any(|path| path.starts_with(&inside))
-    };
-    let mut changed = Vec::new();
-    for saved in runs::open_sessions(tree)? {
-        if is_of_backup(&saved.directory) {
-            continue;
-        }
-        let files = saved.unsynced.iter().map(|outcome| layout::item_file(&outcome.item));
-        changed.extend(files.filter(|file| paths().any(|path| path == file)));
-    }
-    Ok(changed)
 }
 
 /// Does something that no batch may happen beside.

@@ -175,6 +175,38 @@ fn a_restoration_that_is_cut_off_anywhere_forgets_no_completion() {
     }
 }
 
+/// The power fails at every moment of a repair, then the batch goes on, to its end or not; whatever is
+/// restored then, in whatever order: what completed stays completed.
+#[test]
+fn no_restoration_of_a_repair_that_was_cut_off_forgets_a_completion() {
+    let (whole, _) = killed();
+    fix(tree(&whole.process(2))).unwrap();
+    let total = whole.operations().len();
+    for until in 0..=total {
+        for (until_item, newest_first) in [(2, true), (2, false), (9, true), (9, false)] {
+            let (machine, mut ran) = killed();
+            machine.power_until.set(until);
+            let _ = fix(tree(&machine.process(2)));
+            let machine = machine.power_loss(|| until);
+            run(&machine.process(3), &mut ran, until_item);
+            machine.kill(3);
+            let mut backups = backup::all(tree(&machine.process(4))).unwrap();
+            if !newest_first {
+                backups.reverse();
+            }
+            for backup in backups {
+                let _ = restore(tree(&machine.process(4)), &backup.id);
+            }
+            machine.kill(4);
+            for pid in [5, 6] {
+                assert!(run(&machine.process(pid), &mut ran, 9).is_some());
+                machine.kill(pid);
+            }
+            assert_eq!(ran, ["001-a", "002-b", "003-c"], "after {until} of {total}, {until_item}");
+        }
+    }
+}
+
 /// The existing tool knows nothing of the lock; its progress file names it.
 #[test]
 fn nothing_is_mended_beside_an_owner_that_may_live() {

@@ -255,6 +255,23 @@ fn damage_in_a_journal_is_reported_and_what_stands_around_it_counts() {
     assert_eq!(started, ["001-a", "003-c"]);
 }
 
+/// Neither the progress file nor the beginning of the journal is there: results are, all the same.
+#[test]
+fn a_journal_without_its_beginning_still_has_its_results() {
+    let machine = machine(&THREE);
+    interrupted(&machine, 2);
+    machine.delete(layout::PROGRESS);
+    let path = machine.paths().into_iter().find(|path| path.ends_with("events.1.jsonl")).unwrap();
+    let text = machine.text(&path).unwrap().replacen("batch-started", "batch-stopped", 1);
+    machine.put(&path, text);
+    let mut started = Vec::new();
+    run(&machine.process(2), &options(), |attempt| {
+        started.push(attempt.item.clone());
+        Outcome::Completed
+    });
+    assert_eq!(started, ["003-c"]);
+}
+
 #[test]
 fn the_status_shows_what_the_journal_knows_beyond_the_snapshot() {
     let machine = machine(&THREE);
