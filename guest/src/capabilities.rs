@@ -174,6 +174,7 @@ pub trait Capabilities {
     fn read_at(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FsError>;
     fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError>;
     fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError>;
+    fn sync(&self, paths: &[String]) -> Result<(), FsError>;
     fn remove(&self, path: &str) -> Result<(), FsError>;
     fn rename(&self, source: &str, target: &str) -> Result<(), FsError>;
     fn create_directory(&self, path: &str) -> Result<(), FsError>;

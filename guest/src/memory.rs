@@ -27,6 +27,8 @@ pub(crate) enum Change {
     Remove(String),
     Rename(String, String),
     CreateDirectory(String),
+    /// What is at these paths becomes durable as it is.
+    Sync(Vec<String>),
 }
 
 /// A change, when it was made, and whether it was on disk when the call returned.
@@ -74,6 +76,7 @@ impl Files {
                     }
                 }
             }
+            Change::Sync(_) => {}
             Change::CreateDirectory(path) => {
                 for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
                     if !self.0.contains_key(&path[..end]) {
@@ -258,6 +261,7 @@ impl Machine {
 fn touched(change: &Change) -> Vec<&str> {
     match change {
         Change::Replace(files) => files.iter().map(|file| file.path.as_str()).collect(),
+        Change::Sync(paths) => paths.iter().map(String::as_str).collect(),
         Change::Append(path, _) | Change::Remove(path) | Change::CreateDirectory(path) => {
             vec![path]
         }
@@ -321,6 +325,11 @@ impl Capabilities for Process {
 
     fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError> {
         self.change(Change::Append(path.to_owned(), contents.to_vec()), durable)
+    }
+
+    fn sync(&self, paths: &[String]) -> Result<(), FsError> {
+        paths.iter().try_for_each(|path| self.node(path).map(drop))?;
+        self.change(Change::Sync(paths.to_vec()), true)
     }
 
     fn remove(&self, path: &str) -> Result<(), FsError> {

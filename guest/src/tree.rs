@@ -88,6 +88,12 @@ impl<'c> Tree<'c> {
         self.capabilities.append(path, contents, durable).map_err(self.failed("append to", path))
     }
 
+    /// Makes files durable as they are now, whoever wrote them.
+    pub fn sync(&self, paths: &[String]) -> Result<(), Failure> {
+        let Some(first) = paths.first() else { return Ok(()) };
+        self.capabilities.sync(paths).map_err(self.failed("sync", first))
+    }
+
     /// Removes a file or an empty directory, which may be missing.
     pub fn remove(&self, path: &str) -> Result<(), Failure> {
         match self.capabilities.remove(path) {

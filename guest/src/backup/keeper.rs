@@ -276,6 +276,10 @@ impl Capabilities for Keeper<'_> {
         Capabilities::append(&*self.inner, path, contents, durable)
     }
 
+    fn sync(&self, paths: &[String]) -> Result<(), FsError> {
+        Capabilities::sync(&*self.inner, paths)
+    }
+
     /// An empty directory is removed; anything else is moved into the backup, in one step.
     fn remove(&self, path: &str) -> Result<(), FsError> {
         let is_directory = Capabilities::stat(&*self.inner, path)?.kind == Kind::Directory;

@@ -38,6 +38,10 @@ impl Capabilities for Imports {
         Ok(filesystem::append(path, contents, durable)?)
     }
 
+    fn sync(&self, paths: &[String]) -> Result<(), FsError> {
+        Ok(filesystem::sync(paths)?)
+    }
+
     fn remove(&self, path: &str) -> Result<(), FsError> {
         Ok(filesystem::remove(path)?)
     }

@@ -76,6 +76,10 @@ impl Host for Imports {
         self.tree.append(&path, &contents, durable)
     }
 
+    fn sync(&mut self, paths: Vec<String>) -> Result<(), Error> {
+        self.tree.sync(&paths)
+    }
+
     fn remove(&mut self, path: String) -> Result<(), Error> {
         let path = checked(&path)?;
         let root = &self.tree.root;
@@ -263,19 +267,24 @@ impl Tree {
         }
     }
 
-    /// Where the content of a path stands: behind the last link, if it is one.
+    /// Where the content of a file is that is to be written.
     fn target(&self, path: &str) -> Result<String, Error> {
-        let path = checked(path)?;
-        match self.root.symlink_metadata(path) {
-            Ok(metadata) if metadata.is_symlink() => {
-                let target = self.root.canonicalize(path).map_err(error)?;
-                target.into_os_string().into_string().map_err(|_| Error::Outside)
-            }
+        match self.root.symlink_metadata(checked(path)?) {
             Ok(metadata) if metadata.is_dir() => Err(Error::WrongKind(Kind::Directory)),
-            Ok(_) => Ok(path.to_owned()),
+            Ok(_) => self.followed(path),
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
             Err(other) => Err(error(other)),
         }
+    }
+
+    /// The path that the content of `path` is at: behind the last link, if it is one.
+    fn followed(&self, path: &str) -> Result<String, Error> {
+        let path = checked(path)?;
+        if !self.root.symlink_metadata(path).map_err(error)?.is_symlink() {
+            return Ok(path.to_owned());
+        }
+        let target = self.root.canonicalize(path).map_err(error)?;
+        target.into_os_string().into_string().map_err(|_| Error::Outside)
     }
 
     /// A file that is replaced keeps its permissions.
@@ -312,6 +321,29 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Syncs the content of files, then the directories that hold their names.
+    fn sync(&self, paths: &[String]) -> Result<(), Error> {
+        let mut directories = BTreeSet::new();
+        for path in paths {
+            let path = self.followed(path)?;
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(NONBLOCK);
+            let file = self.root.open_with(&path, &options).map_err(error)?;
+            let metadata = file.metadata().map_err(error)?;
+            if !(metadata.is_file() || metadata.is_dir()) {
+                return Err(Error::WrongKind(kind(metadata.file_type())));
+            }
+            if paths.len() < sync_all_from() {
+                file.sync_all().map_err(error)?;
+            }
+            directories.insert(parent(&path).to_owned());
+        }
+        match paths.len() < sync_all_from() {
+            true => self.sync_directories(directories.iter().map(String::as_str)),
+            false => self.sync_file_system(),
+        }
     }
 
     fn open_lock(&self, path: &str, create: bool) -> Result<StdFile, Error> {
