@@ -54,11 +54,13 @@ pub enum Change {
         /// The state after.
         to: String,
     },
-    /// The item failed: `last_error` says why.
+    /// The item failed: `last_error` says why, unless the item is done by now.
     Fail {
         /// Why.
         error: String,
     },
+    /// The file said before that the item is done: nothing changes.
+    Found,
 }
 
 impl Item {
@@ -79,8 +81,13 @@ impl Item {
                 Change::Advance { from, to } if document["state"] == json!(from) => {
                     document["state"] = json!(to);
                 }
-                Change::Fail { error } => document["last_error"] = json!(error),
-                Change::Complete { .. } | Change::Advance { .. } => {}
+                Change::Fail { error } if document["state"] != json!(DONE) => {
+                    document["last_error"] = json!(error);
+                }
+                Change::Complete { .. }
+                | Change::Advance { .. }
+                | Change::Fail { .. }
+                | Change::Found => {}
             }
         }
         if document == self.document {

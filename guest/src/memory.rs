@@ -103,6 +103,9 @@ pub(crate) struct Machine {
     random: Cell<u64>,
     /// From this many operations on, the power is off.
     pub(crate) power_until: Cell<usize>,
+    /// The operation at that limit is made, but not synced: this many files of a replacement, and
+    /// this many bytes of an append, modulo what there is.
+    pub(crate) cut: Cell<Option<usize>>,
     /// Every write from here on fails, an append after half of it was written, as on a full disk.
     pub(crate) full: Cell<bool>,
     pub(crate) running: RefCell<Vec<u64>>,
@@ -135,6 +138,7 @@ impl Machine {
             clock: Cell::new(clock),
             random: Cell::new(random),
             power_until: Cell::new(usize::MAX),
+            cut: Cell::new(None),
             full: Cell::new(false),
             running: RefCell::default(),
             unknown: RefCell::default(),
@@ -164,13 +168,11 @@ impl Machine {
         let mut torn: Vec<String> = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
             // A later sync of the same file takes everything before it along.
-            let synced_later = operations[index..].iter().any(|later| {
-                later.durable
-                    && touched(&later.change)
-                        .iter()
-                        .any(|path| touched(&operation.change).contains(path))
-            });
-            if synced_later {
+            let synced_later = |path: &str| {
+                let mut later = operations[index..].iter().filter(|later| later.durable);
+                later.any(|later| touched(&later.change).contains(&path))
+            };
+            if touched(&operation.change).into_iter().all(synced_later) {
                 files.apply(&operation.change, operation.time);
                 continue;
             }
@@ -183,6 +185,15 @@ impl Machine {
                     files.apply(&start, operation.time);
                     if kept < contents.len() {
                         torn.push(path.clone());
+                    }
+                }
+                // Each file by itself: nothing orders their names.
+                Change::Replace(replaced) => {
+                    let survives = |file: &&Replacement| {
+                        synced_later(&file.path) || survives().is_multiple_of(2)
+                    };
+                    for file in replaced.iter().filter(survives) {
+                        files.apply(&Change::Replace(vec![file.clone()]), operation.time);
                     }
                 }
                 change if survives().is_multiple_of(2) => files.apply(change, operation.time),
@@ -207,6 +218,14 @@ impl Machine {
         self.files.borrow_mut().put(path, node, time);
         *self.start.borrow_mut() = self.files.borrow().clone();
         self.operations.borrow_mut().clear();
+    }
+
+    /// Gives a file a new content as an agent does: without a sync.
+    pub(crate) fn write_without_sync(&self, path: &str, contents: impl AsRef<[u8]>) {
+        let time = Timestamp::from_millis(self.clock.get());
+        let change = Change::Replace(vec![Replacement::new(path, contents.as_ref().to_vec())]);
+        self.files.borrow_mut().apply(&change, time);
+        self.operations.borrow_mut().push(Operation { change, durable: false, time });
     }
 
     pub(crate) fn set_modified(&self, path: &str, time: u64) {
@@ -269,15 +288,39 @@ fn touched(change: &Change) -> Vec<&str> {
     }
 }
 
+/// What a change comes to that is cut off before its sync.
+fn cut_off(change: Change, after: usize) -> Change {
+    match change {
+        Change::Replace(mut files) => {
+            files.truncate(after % (files.len() + 1));
+            Change::Replace(files)
+        }
+        Change::Append(path, mut contents) => {
+            contents.truncate(after % (contents.len() + 1));
+            Change::Append(path, contents)
+        }
+        change => change,
+    }
+}
+
 impl Process {
     fn change(&self, change: Change, durable: bool) -> Result<(), FsError> {
         let machine = &self.machine;
         let mut operations = machine.operations.borrow_mut();
-        if operations.len() >= machine.power_until.get() {
-            return Err(FsError::Failed("the power is off".to_owned()));
+        let left = machine.power_until.get().checked_sub(operations.len());
+        let power_is_off = || Err(FsError::Failed("the power is off".to_owned()));
+        let cut = machine.cut.get().filter(|_| left == Some(0));
+        if left.is_none_or(|left| left == 0) && cut.is_none() {
+            return power_is_off();
         }
         machine.clock.set(machine.clock.get() + 1);
         let time = Timestamp::from_millis(machine.clock.get());
+        if let Some(cut) = cut {
+            let change = cut_off(change, cut);
+            machine.files.borrow_mut().apply(&change, time);
+            operations.push(Operation { change, durable: false, time });
+            return power_is_off();
+        }
         if machine.full.get() && matches!(change, Change::Replace(_)) {
             return Err(FsError::Full("No space left on device (os error 28)".to_owned()));
         }

@@ -6,7 +6,7 @@ use crate::journal::{self, Event, EventKind, Writer};
 use crate::layout;
 use crate::progress::{self, Found};
 use crate::saved::{self, Saved};
-use crate::settle::{self, Since};
+use crate::settle;
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
@@ -84,10 +84,7 @@ pub fn behind_damage(tree: Tree<'_>, session_id: Option<&str>) -> Result<Option<
 /// Brings the results of a session into their items' files and records that they are there. What
 /// cannot be written stays unsynced.
 pub fn sync(tree: Tree<'_>, saved: &mut Saved) -> Result<Writer, Failure> {
-    saved.report_damage(tree);
-    let unwritten = settle::settle(tree, &saved.unsynced, Since::Respect)?;
-    settle::complain(tree, &unwritten);
-    saved.unsynced = unwritten.into_iter().map(|(outcome, _)| outcome).collect();
+    settle::complain(tree, &saved.settle(tree)?);
     let mut journal = Writer::open(tree, &saved.directory, saved.last_event)?;
     if saved.unsynced.is_empty() {
         let synced = Event::new(EventKind::Synced, tree.now()).with("through", saved.last_event);

@@ -7,7 +7,7 @@ use crate::journal::{self, Damage, Event, EventKind};
 use crate::layout;
 use crate::ledger::Ledger;
 use crate::progress::{Owner, Progress};
-use crate::settle::Outcome;
+use crate::settle::{self, Outcome, Unwritten};
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
@@ -45,8 +45,23 @@ impl Saved {
         format!("{completed} completed, {failed} failed, {} left", ledger.left().count())
     }
 
+    /// Brings the results that may not be in their files into them; those that cannot be written stay.
+    ///
+    /// What the journal says is made durable first: the process that wrote it may have been killed before
+    /// its sync, and from here on it counts.
+    pub fn settle(&mut self, tree: Tree<'_>) -> Result<Vec<Unwritten>, Failure> {
+        self.report_damage(tree);
+        let segments = journal::segments(tree, &self.directory)?;
+        let segments: Vec<String> =
+            segments.into_iter().map(|number| layout::segment(&self.directory, number)).collect();
+        tree.sync(&segments)?;
+        let unwritten = settle::settle(tree, &self.unsynced)?;
+        self.unsynced = unwritten.iter().map(|(outcome, _)| outcome.clone()).collect();
+        Ok(unwritten)
+    }
+
     /// Tells the user of damage in the journal.
-    pub fn report_damage(&self, tree: Tree<'_>) {
+    fn report_damage(&self, tree: Tree<'_>) {
         for damage in &self.damage {
             tree.log(Level::Warning, &damage.to_string());
         }

@@ -6,7 +6,6 @@ use crate::capabilities::{FsError, Level, Replacement};
 use crate::items::{self, Change};
 use crate::journal::{Event, EventKind};
 use crate::layout;
-use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
 /// So many files are replaced at once: enough to share a sync, few enough to be held in memory.
@@ -19,8 +18,6 @@ pub struct Outcome {
     pub item: String,
     /// What is to change in its file.
     pub change: Change,
-    /// When it was recorded.
-    pub time: Timestamp,
     /// The number of the event that recorded it.
     pub seq: u64,
 }
@@ -31,8 +28,11 @@ impl Outcome {
     pub fn of(event: &Event) -> Option<Self> {
         let change = match event.kind {
             _ if event.is("mock") => return None,
-            // Without a state it was not started: it was found done.
-            EventKind::ItemCompleted => Change::Complete { from: event.text("state")?.to_owned() },
+            EventKind::ItemCompleted => match event.text("state") {
+                Some(state) => Change::Complete { from: state.to_owned() },
+                // It was not started, because its file said that it is done.
+                None => Change::Found,
+            },
             EventKind::PhaseCompleted => Change::Advance {
                 from: event.text("from")?.to_owned(),
                 to: event.text("state")?.to_owned(),
@@ -42,7 +42,7 @@ impl Outcome {
             }
             _ => return None,
         };
-        Some(Outcome { item: event.item.clone()?, change, time: event.time, seq: event.seq })
+        Some(Outcome { item: event.item.clone()?, change, seq: event.seq })
     }
 
     /// The item, if this is a completion.
@@ -51,71 +51,56 @@ impl Outcome {
     }
 }
 
-/// Whether a file counts that was written after the result was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    /// The result is of this moment: it is put into whatever the file says now.
-    Ignore,
-    /// Some time has passed: a file that was changed since says something newer.
-    Respect,
-}
-
 /// A result that could not be brought into its file, and why.
 pub type Unwritten = (Outcome, String);
 
 /// Brings results into their files, durably, and returns those that could not be written: a file
-/// that cannot be read or a directory that cannot be written to is that item's trouble alone. A full
-/// disk is everybody's: that is a failure.
-pub fn settle(
-    tree: Tree<'_>,
-    outcomes: &[Outcome],
-    since: Since,
-) -> Result<Vec<Unwritten>, Failure> {
+/// that cannot be read or a directory that cannot be written to affects only its item. A full disk
+/// affects every item: that is a failure.
+///
+/// Whether a result is in its file is decided by what the file says, never by when it was modified. A
+/// file that says so already is synced all the same: an agent wrote it, or a process that was killed
+/// before its sync.
+pub fn settle(tree: Tree<'_>, outcomes: &[Outcome]) -> Result<Vec<Unwritten>, Failure> {
     let mut unwritten = Vec::new();
-    // All of them are looked at before the first file is written: that changes when it was modified.
-    let mut items = by_item(tree, outcomes, since)?.into_iter().peekable();
+    let mut items = by_item(outcomes).into_iter().peekable();
     while items.peek().is_some() {
         let mut writing: Vec<(Vec<&Outcome>, Replacement)> = Vec::new();
+        let mut written: Vec<(Vec<&Outcome>, String)> = Vec::new();
         for outcomes in items.by_ref().take(GROUP) {
             let changes: Vec<&Change> = outcomes.iter().map(|outcome| &outcome.change).collect();
             let Some(item) = outcomes.first().map(|outcome| &outcome.item) else { continue };
             match items::replacement(tree, item, &changes) {
                 Ok(Some(file)) => writing.push((outcomes, file)),
-                Ok(None) => {}
-                // Nobody can want anything of an item that is gone.
+                Ok(None) => written.push((outcomes, layout::item_file(item))),
+                // There is no file to bring the result of a removed item into.
                 Err(_) if tree.stat(&layout::item_directory(item))?.is_none() => {}
                 Err(problem) => unwritten.extend(each(&outcomes, &problem)),
             }
         }
         unwritten.extend(write(tree, writing)?);
+        unwritten.extend(sync(tree, &written)?);
     }
-    // In the order in which they were recorded: what comes behind the first counts on it.
+    // In the order in which they were recorded: a snapshot claims what precedes the first of them.
     unwritten.sort_by_key(|(outcome, _)| outcome.seq);
     Ok(unwritten)
 }
 
-/// The results of each item that are to go into its file, in their order.
-fn by_item<'o>(
-    tree: Tree<'_>,
-    outcomes: &'o [Outcome],
-    since: Since,
-) -> Result<Vec<Vec<&'o Outcome>>, Failure> {
+/// The results of each item in their order.
+fn by_item(outcomes: &[Outcome]) -> Vec<Vec<&Outcome>> {
     let mut groups: Vec<Vec<&Outcome>> = Vec::new();
     let mut group_of: HashMap<&str, usize> = HashMap::new();
     for outcome in outcomes {
-        if since == Since::Respect && is_changed_since(tree, outcome)? {
-            continue;
-        }
         let group = *group_of.entry(&outcome.item).or_insert(groups.len());
         if group == groups.len() {
             groups.push(Vec::new());
         }
         groups[group].push(outcome);
     }
-    Ok(groups)
+    groups
 }
 
-/// Replaces files together; if that fails, one by one, to find out which cannot be.
+/// Replaces files together; if that fails, one by one, to find out which of them cannot be replaced.
 fn write(
     tree: Tree<'_>,
     files: Vec<(Vec<&Outcome>, Replacement)>,
@@ -124,9 +109,29 @@ fn write(
     if together.is_empty() || tree.replace(together, true).is_ok() {
         return Ok(Vec::new());
     }
+    one_by_one(files, |file| tree.replace(vec![file], true))
+}
+
+/// Syncs files that need no change, in the same way.
+fn sync(tree: Tree<'_>, files: &[(Vec<&Outcome>, String)]) -> Result<Vec<Unwritten>, Failure> {
+    let together: Vec<String> = files.iter().map(|(_, path)| path.clone()).collect();
+    if tree.sync(&together).is_ok() {
+        return Ok(Vec::new());
+    }
+    one_by_one(files.to_vec(), |path| match tree.sync(&[path]) {
+        // Removed in the meantime.
+        Err(Failure { error: FsError::NotFound, .. }) => Ok(()),
+        other => other,
+    })
+}
+
+fn one_by_one<F>(
+    files: Vec<(Vec<&Outcome>, F)>,
+    attempt: impl Fn(F) -> Result<(), Failure>,
+) -> Result<Vec<Unwritten>, Failure> {
     let mut unwritten = Vec::new();
     for (outcomes, file) in files {
-        match tree.replace(vec![file], true) {
+        match attempt(file) {
             Ok(()) => {}
             Err(failure) if matches!(failure.error, FsError::Full(_)) => return Err(failure),
             Err(failure) => unwritten.extend(each(&outcomes, &failure.to_string())),
@@ -147,9 +152,4 @@ pub fn complain(tree: Tree<'_>, unwritten: &[Unwritten]) {
             &format!("{}: its result cannot be written yet: {problem}", outcome.item),
         );
     }
-}
-
-fn is_changed_since(tree: Tree<'_>, outcome: &Outcome) -> Result<bool, Failure> {
-    let metadata = tree.stat(&layout::item_file(&outcome.item))?;
-    Ok(metadata.is_some_and(|metadata| metadata.modified > outcome.time))
 }

@@ -8,7 +8,7 @@ use crate::journal::{Event, EventKind, Writer};
 use crate::ledger::Ledger;
 use crate::progress::{self, Progress};
 use crate::saved;
-use crate::settle::{self, Outcome, Since, Unwritten};
+use crate::settle::{self, Outcome, Unwritten};
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
@@ -98,7 +98,7 @@ impl Checkpoint {
         if self.unsynced.is_empty() {
             return Ok(None);
         }
-        let unwritten = settle::settle(tree, &self.unsynced, Since::Ignore)?;
+        let unwritten = settle::settle(tree, &self.unsynced)?;
         self.keep(tree, unwritten);
         if !self.unsynced.is_empty() {
             return Ok(None);

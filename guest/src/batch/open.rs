@@ -20,7 +20,7 @@ use crate::resume::{self, Decision, Reason, State, Wishes};
 use crate::runs;
 use crate::saved::{self, Saved};
 use crate::select::{self, Unresolved};
-use crate::settle::{self, Since};
+use crate::settle;
 use crate::tree::{Failure, Tree};
 
 /// Why no session was opened.
@@ -351,9 +351,8 @@ fn start(
     let mut unwritten = Vec::new();
     let damaged = saved.as_ref().map_or(0, |saved| saved.damage.len());
     let (mut head, mut ledger, last_event) = match saved {
-        Some(saved) => {
-            saved.report_damage(tree);
-            unwritten = settle::settle(tree, &saved.unsynced, Since::Respect)?;
+        Some(mut saved) => {
+            unwritten = saved.settle(tree)?;
             (saved.progress, saved.ledger, saved.last_event)
         }
         None => (saved::new_head(session_id(tree), now), Ledger::default(), 0),

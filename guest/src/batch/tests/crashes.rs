@@ -25,7 +25,9 @@ proptest! {
     /// the end every item is done.
     #[test]
     fn nothing_acknowledged_is_lost(
-        crashes in proptest::collection::vec((0usize..40, any::<bool>(), any::<u64>(), 0u8..5), 0..6),
+        crashes in proptest::collection::vec(
+            (0usize..40, any::<bool>(), any::<Option<u8>>(), any::<u64>(), 0u8..5), 0..6,
+        ),
         parallel in 1u32..4,
     ) {
         let items = ["001-a", "002-b", "003-c", "004-d", "005-e", "006-f"];
@@ -54,6 +56,7 @@ proptest! {
             }
             let written = machine.operations().len();
             machine.power_until.set(crash.map_or(usize::MAX, |(after, ..)| written + after));
+            machine.cut.set(crash.and_then(|(_, _, cut, ..)| cut).map(usize::from));
             let options = Options { parallel, no_resume: matches!(way, Way::Afresh), ..options() };
             let died = (|| {
                 let (mut session, _) = open(tree(&process), &options).map_err(|_| ())?;
@@ -76,11 +79,12 @@ proptest! {
                     }
                 }
             })();
-            let Some((_, power, seed, next)) = crash else {
+            let Some((_, power, _, seed, next)) = crash else {
                 prop_assert!(died.is_ok());
                 break;
             };
             machine.power_until.set(usize::MAX);
+            machine.cut.set(None);
             machine.kill(pid);
             if power {
                 let mut random = seed;

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod crashes;
+mod durability;
 mod endings;
 mod phases;
 mod resuming;

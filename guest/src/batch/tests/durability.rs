@@ -1,0 +1,127 @@
+//! What a killed process left on disk without a sync, and what an agent wrote without one: a power loss
+//! later takes nothing back that was acknowledged. Enumerated, not sampled.
+
+use std::collections::HashSet;
+
+use super::*;
+
+const ITEMS: [&str; 4] = ["001-a", "002-b", "003-c", "004-d"];
+
+/// Opens a session and runs it as far as the machine goes; what was acknowledged as completed, also
+/// of what an earlier process did.
+fn run_until_it_dies(process: &Process, agent: impl FnMut(&Attempt)) -> HashSet<String> {
+    run_with(process, &Options { parallel: 2, ..options() }, agent)
+}
+
+fn run_with(
+    process: &Process,
+    options: &Options,
+    mut agent: impl FnMut(&Attempt),
+) -> HashSet<String> {
+    let mut acknowledged = HashSet::new();
+    let Ok((mut session, opening)) = open(tree(process), options) else {
+        return acknowledged;
+    };
+    acknowledged.extend(opening.events[0].strings("completed"));
+    let mut reports: Vec<Report> = Vec::new();
+    while let Ok(step) = session.advance(tree(process), &reports, 2) {
+        acknowledged.extend(reports.iter().filter_map(|report| match report {
+            Report::Ended(ended) => Some(ended.item.clone()),
+            Report::Started(_) => None,
+        }));
+        step.start.iter().for_each(&mut agent);
+        reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
+        process.machine.clock.set(process.machine.clock.get() + 700);
+        if step.finished {
+            let _ = session.close(tree(process), CloseReason::Ended);
+            break;
+        }
+    }
+    acknowledged
+}
+
+/// Runs what remains; nothing of `acknowledged` may be among it, and everything ends up done.
+fn runs_only_the_rest(machine: &Rc<Machine>, acknowledged: &HashSet<String>, context: &str) {
+    let process = machine.process(900);
+    let again = |attempt: &Attempt| {
+        assert!(!acknowledged.contains(&attempt.item), "{} runs again: {context}", attempt.item);
+    };
+    run_until_it_dies(&process, again);
+    run_until_it_dies(&process, again);
+    for id in ITEMS {
+        assert_eq!(machine.state_of(id), "done", "{id}: {context}");
+    }
+}
+
+/// The operations of a whole batch.
+fn operations_of_a_batch() -> usize {
+    let whole = machine(&ITEMS);
+    run_until_it_dies(&whole.process(1), |_| {});
+    whole.operations().len()
+}
+
+#[test]
+fn what_a_killed_process_left_without_a_sync_is_synced_by_the_next_one() {
+    for until in 0..operations_of_a_batch() {
+        for cut in 0..4 {
+            for second in [0, 1, 2, 3, 5, 8, usize::MAX] {
+                let context = format!("killed at {until}, cut {cut}, power loss after {second}");
+                let machine = machine(&ITEMS);
+                machine.power_until.set(until);
+                machine.cut.set(Some(cut));
+                let mut acknowledged = run_until_it_dies(&machine.process(1), |_| {});
+                machine.kill(1);
+                machine.cut.set(None);
+                machine.power_until.set(machine.operations().len().saturating_add(second));
+                acknowledged.extend(run_until_it_dies(&machine.process(2), |attempt| {
+                    assert!(!acknowledged.contains(&attempt.item), "{context}");
+                }));
+                let machine = machine.power_loss(|| 1);
+                runs_only_the_rest(&machine, &acknowledged, &context);
+            }
+        }
+    }
+}
+
+/// Results of the mock agent are in the journal alone.
+#[test]
+fn what_a_killed_process_left_in_the_journal_is_synced_before_it_counts() {
+    let options = Options { parallel: 2, mock: true, ..options() };
+    for until in 0..operations_of_a_batch() {
+        for second in [0, 1, 2, 3, 5, 8] {
+            let machine = machine(&ITEMS);
+            machine.power_until.set(until);
+            machine.cut.set(Some(1_000_000_007));
+            let mut acknowledged = run_with(&machine.process(1), &options, |_| {});
+            machine.kill(1);
+            machine.cut.set(None);
+            machine.power_until.set(machine.operations().len() + second);
+            acknowledged.extend(run_with(&machine.process(2), &options, |_| {}));
+            let machine = machine.power_loss(|| 0);
+            if acknowledged.len() == ITEMS.len() {
+                // The session was being closed: the next one has every mock item to do again.
+                continue;
+            }
+            run_with(&machine.process(3), &options, |attempt| {
+                let context = format!("killed at {until}, power loss after {second}");
+                assert!(!acknowledged.contains(&attempt.item), "{}: {context}", attempt.item);
+            });
+        }
+    }
+}
+
+/// On xfs such a file is empty after a power loss.
+#[test]
+fn what_an_agent_wrote_without_a_sync_is_synced_with_its_result() {
+    for until in 0..operations_of_a_batch() + 8 {
+        let machine = machine(&ITEMS);
+        machine.power_until.set(until);
+        let acknowledged = run_until_it_dies(&machine.process(1), |attempt| {
+            let path = layout::item_file(&attempt.item);
+            let text = machine.text(&path).unwrap().replace(r#""idea""#, r#""done""#);
+            machine.write_without_sync(&path, text);
+        });
+        let machine = machine.power_loss(|| 1);
+        runs_only_the_rest(&machine, &acknowledged, &format!("power loss at {until}"));
+    }
+}
