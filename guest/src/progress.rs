@@ -89,8 +89,21 @@ pub struct JournalMark {
     pub workers: Vec<Worker>,
     /// When a repair rebuilt the file from its journal: since then it waits for the next run.
     pub rebuilt_at: Option<Timestamp>,
+    /// True if the mark is not what its checksum says: then nothing in it counts.
+    pub is_damaged: bool,
     /// Fields that nobody here knows.
     pub unknown: Map<String, Value>,
+}
+
+/// The field of a mark that holds the checksum of its other fields.
+const CHECKSUM: &str = "checksum";
+
+/// The CRC-32 of an object's compact JSON text, as eight hexadecimal digits. A wrong digit in a mark is
+/// valid JSON all the same.
+fn checksum(object: &Map<String, Value>) -> String {
+    // A map with string keys always has a JSON text.
+    let text = serde_json::to_vec(object).unwrap_or_default();
+    format!("{:08x}", crc32fast::hash(&text))
 }
 
 impl JournalMark {
@@ -118,12 +131,21 @@ impl JournalMark {
             object.insert("rebuilt_at".into(), json!(time.to_string()));
         }
         object.extend(self.unknown.clone());
+        let checksum = checksum(&object);
+        object.insert(CHECKSUM.to_owned(), json!(checksum));
         Value::Object(object)
     }
 
     fn from_json(value: &Value) -> Option<Self> {
+        let mut object = value.as_object()?.clone();
+        // Files of earlier builds have none.
+        if let Some(expected) = object.shift_remove(CHECKSUM)
+            && expected != json!(checksum(&object))
+        {
+            return Some(JournalMark { is_damaged: true, ..JournalMark::default() });
+        }
         let mut mark = JournalMark::default();
-        for (key, value) in value.as_object()? {
+        for (key, value) in &object {
             match key.as_str() {
                 // Beyond that no journal ever counts, and counting on would overflow.
                 "events" => mark.events = json::integer(value).filter(|n| *n < 1 << 53)?,

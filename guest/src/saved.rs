@@ -24,6 +24,8 @@ pub struct Saved {
     pub last_event: u64,
     /// Damaged places in the journal.
     pub damage: Vec<Damage>,
+    /// Why the snapshot's claims on the journal are not believed, if they are not.
+    pub doubt: Option<String>,
     /// The directory of its journal and logs.
     pub directory: String,
     /// True if it is of a run of a single item, which has no progress file.
@@ -62,6 +64,10 @@ impl Saved {
 
     /// Tells the user of damage in the journal.
     fn report_damage(&self, tree: Tree<'_>) {
+        if let Some(doubt) = &self.doubt {
+            let words = "every result in the journal was checked against its item.json";
+            tree.log(Level::Warning, &format!("{doubt}: {words}"));
+        }
         for damage in &self.damage {
             tree.log(Level::Warning, &damage.to_string());
         }
@@ -98,24 +104,42 @@ pub fn document<'l>(head: &Progress, ledger: &'l Ledger, last_event: u64) -> Pro
     document
 }
 
-/// Reads what the journal has beyond a snapshot.
+/// Reads what the journal has beyond a snapshot; all of it, if the snapshot claims what cannot be so.
 pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
     let ledger = Ledger::from_progress(&progress);
-    let after = progress.journal.as_ref().map_or(0, |mark| mark.events);
     let directory = layout::run_directory(&progress.session_id);
+    let doubt = doubt(tree, &progress, &directory)?;
+    let mark = progress.journal.as_ref().map_or(0, |mark| mark.events);
     let mut saved = Saved {
         progress: head(progress),
         ledger,
         unsynced: Vec::new(),
-        last_event: after,
+        last_event: mark,
         damage: Vec::new(),
+        doubt,
         directory: directory.clone(),
         single: false,
     };
+    let after = if saved.doubt.is_some() { 0 } else { mark };
     let reading = journal::read(tree, &directory, after, |event| saved.replay(&event))?;
-    saved.last_event = reading.last;
+    // No number is given twice, whatever the snapshot says.
+    saved.last_event = reading.last.max(mark);
     saved.damage = reading.damage;
     Ok(saved)
+}
+
+/// What is wrong with the part of the journal that a snapshot claims to include.
+fn doubt(tree: Tree<'_>, progress: &Progress, directory: &str) -> Result<Option<String>, Failure> {
+    let Some(mark) = &progress.journal else { return Ok(None) };
+    if mark.is_damaged {
+        return Ok(Some(format!("`journal` of {} does not match its checksum", layout::PROGRESS)));
+    }
+    let last = journal::last_event(tree, directory)?.map_or(0, |event| event.seq);
+    Ok((last < mark.events).then(|| {
+        let end = if last == 0 { "is missing" } else { &format!("ends with event {last}") };
+        let claim = format!("{} includes event {} of its journal", layout::PROGRESS, mark.events);
+        format!("{claim}, which {end}")
+    }))
 }
 
 /// Reads a session from its journal alone; `None` if there is nothing in it. One whose beginning is
@@ -174,6 +198,7 @@ fn begin(event: &Event, directory: &str) -> Saved {
         unsynced: Vec::new(),
         last_event: 0,
         damage: Vec::new(),
+        doubt: None,
         directory: directory.to_owned(),
         single: event.is("single"),
     }

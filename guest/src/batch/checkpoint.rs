@@ -123,11 +123,11 @@ impl Checkpoint {
         self.unsynced.iter().map(|outcome| outcome.item.as_str())
     }
 
-    /// The last event that a snapshot may claim: a resume looks at everything behind it, and what
-    /// could not be written has to be there.
+    /// The last event that a snapshot may claim: one that is on disk, and before every result that
+    /// could not be written. A resume reads what follows it.
     fn mark(&self, journal: &Writer) -> u64 {
         let first = self.unsynced.iter().map(|outcome| outcome.seq).min();
-        first.map_or(journal.last(), |seq| seq.saturating_sub(1))
+        first.map_or(u64::MAX, |seq| seq.saturating_sub(1)).min(journal.durable())
     }
 
     /// Rewrites the snapshot. Everything in it has been synced.

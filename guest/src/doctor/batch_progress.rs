@@ -29,7 +29,7 @@ pub(super) fn examine(
         Found::Valid(progress) => {
             contradictions(tree.now(), &progress, survey, found);
             if is_quiet {
-                found.extend(stale(tree, *progress));
+                found.extend(left_behind(tree, *progress));
             }
         }
         Found::Damaged { problem, session_id } => {
@@ -50,7 +50,18 @@ pub(super) fn examine(
     }
 }
 
-fn stale(tree: Tree<'_>, progress: Progress) -> Option<Diagnostic> {
+/// What is wrong with a sound file that no process works on.
+fn left_behind(tree: Tree<'_>, progress: Progress) -> Option<Diagnostic> {
+    let saved = saved::load(tree, progress.clone());
+    if let Ok(Saved { doubt: Some(doubt), .. }) = &saved {
+        let diagnostic = Diagnostic::new(Code::BatchProgressCorrupt, doubt.clone());
+        let remedy = "rewrites it from its journal, after a backup";
+        return Some(diagnostic.at(layout::PROGRESS).mended_by(remedy));
+    }
+    stale(tree, &progress, saved)
+}
+
+fn stale(tree: Tree<'_>, progress: &Progress, saved: Result<Saved, Failure>) -> Option<Diagnostic> {
     let age = tree.now().since(progress.updated_at);
     let is_rebuilt = progress.journal.as_ref().is_some_and(|mark| mark.rebuilt_at.is_some());
     let is_old = resume::is_stale(progress.updated_at, tree.now());
@@ -69,7 +80,7 @@ fn stale(tree: Tree<'_>, progress: Progress) -> Option<Diagnostic> {
         progress.session_id,
         progress.started_at,
     );
-    let would_keep = match saved::load(tree, progress) {
+    let would_keep = match saved {
         Ok(saved) => saved.describe(),
         Err(failure) => format!("what its journal says, but: {failure}"),
     };
@@ -177,7 +188,11 @@ pub(super) fn mend(keeper: &Keeper<'_>) -> Result<String, Failure> {
     let tree = keeper.tree();
     let session_id = match progress::find(tree) {
         Found::Valid(progress) => {
-            runs::leave(tree, saved::load(tree, *progress)?)?;
+            let saved = saved::load(tree, *progress)?;
+            if saved.doubt.is_some() {
+                return rebuild(keeper, saved);
+            }
+            runs::leave(tree, saved)?;
             return remove(keeper);
         }
         Found::Damaged { session_id, .. } => session_id,

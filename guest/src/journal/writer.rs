@@ -12,6 +12,8 @@ pub struct Writer {
     directory: String,
     segment: u32,
     last: u64,
+    /// The last event that is known to be on disk.
+    durable: u64,
     bytes: u64,
     /// True if the current segment is not on disk with its name yet.
     is_new: bool,
@@ -23,7 +25,14 @@ impl Writer {
     pub fn open(tree: Tree<'_>, directory: &str, last: u64) -> Result<Self, Failure> {
         tree.create_directory(directory)?;
         let segment = reader::next_segment(tree, directory)?;
-        Ok(Writer { directory: directory.to_owned(), segment, last, bytes: 0, is_new: true })
+        Ok(Writer {
+            directory: directory.to_owned(),
+            segment,
+            last,
+            durable: last,
+            bytes: 0,
+            is_new: true,
+        })
     }
 
     /// The directory of the session.
@@ -34,6 +43,11 @@ impl Writer {
     /// The sequence number of the last event.
     pub fn last(&self) -> u64 {
         self.last
+    }
+
+    /// The sequence number of the last event that no power loss takes back.
+    pub fn durable(&self) -> u64 {
+        self.durable
     }
 
     /// How many bytes this writer has added.
@@ -60,10 +74,14 @@ impl Writer {
         }
         let path = layout::segment(&self.directory, self.segment);
         // What makes the file makes it durably: later appends take its name for granted.
-        match tree.append(&path, text.as_bytes(), durable || self.is_new) {
+        let durable = durable || self.is_new;
+        match tree.append(&path, text.as_bytes(), durable) {
             Ok(()) => {
                 self.is_new = false;
                 self.last += events.len() as u64;
+                if durable {
+                    self.durable = self.last;
+                }
                 self.bytes += text.len() as u64;
                 Ok(())
             }

@@ -209,6 +209,86 @@ fn a_file_that_was_changed_since_the_completion_stays_as_it_is() {
     assert_eq!(started, ["001-a", "003-c"], "somebody wants 001-a again");
 }
 
+/// A snapshot that claims results which its journal does not have, or a mark with a wrong digit, hides
+/// no result, wherever the items are.
+#[test]
+fn a_snapshot_with_a_wrong_mark_hides_no_result() {
+    let sound = machine(&THREE);
+    interrupted(&sound, 2);
+    let text = sound.text(layout::PROGRESS).unwrap();
+    let events = progress(&sound)["journal"]["events"].as_u64().unwrap();
+    let with = |events: u64, keep: bool| {
+        let mut document = progress(&sound);
+        document["journal"]["events"] = events.into();
+        document["completed"] = serde_json::json!(["001-a", "002-b"]);
+        document["in_flight"] = serde_json::json!(["003-c"]);
+        if !keep {
+            // As an earlier build wrote it.
+            document["journal"].as_object_mut().unwrap().remove("checksum");
+        }
+        document.to_string()
+    };
+    assert!(text.contains("checksum"), "{text}");
+    for (wrong, keep) in [(events + 2, true), (events + 7, true), (1000, true), (1000, false)] {
+        let machine = machine(&THREE);
+        interrupted(&machine, 2);
+        machine.put(layout::PROGRESS, with(wrong, keep));
+        let diagnostics = doctor::diagnose(Tree::new(&machine.process(3)));
+        let codes: Vec<&str> = diagnostics.iter().map(|found| found.code.name()).collect();
+        assert!(codes.contains(&"BATCH_PROGRESS_CORRUPT"), "{wrong} {keep}: {codes:?}");
+        let mut started = Vec::new();
+        run(&machine.process(2), &options(), |attempt| {
+            started.push(attempt.item.clone());
+            Outcome::Completed
+        });
+        assert_eq!(started, ["003-c"], "{wrong} {keep}");
+        assert!(THREE.iter().all(|id| machine.state_of(id) == "done"), "{wrong} {keep}");
+        assert!(machine.said("checked against its item.json"), "{:?}", machine.messages);
+
+        let machine = self::machine(&THREE);
+        interrupted(&machine, 2);
+        machine.put(layout::PROGRESS, with(wrong, keep));
+        let treatment = doctor::fix(Tree::new(&machine.process(4))).unwrap();
+        assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
+        assert_eq!(machine.state_of("001-a"), "done");
+        machine.kill(4);
+        let summary = run(&machine.process(2), &options(), |_| Outcome::Completed);
+        assert_eq!(summary.completed.len(), 3);
+    }
+}
+
+/// Only what the file says counts, not when it was modified.
+#[test]
+fn a_touch_an_edited_title_or_a_clock_set_back_drops_no_result() {
+    type Meddle = fn(&Machine, &str);
+    let ways: [(&str, Meddle); 3] = [
+        ("touch", |machine, file| machine.set_modified(file, u64::MAX / 2)),
+        ("edited title", |machine, file| {
+            let text = machine.text(file).unwrap().replace("Title of", "Better title of");
+            machine.put(file, text);
+            machine.set_modified(file, u64::MAX / 2);
+        }),
+        ("clock set back", |machine, _| machine.clock.set(machine.clock.get() - 20 * DAY)),
+    ];
+    for (name, meddle) in ways {
+        for forget in [false, true] {
+            let machine = machine(&THREE);
+            interrupted(&machine, 2);
+            meddle(&machine, &layout::item_file("001-a"));
+            if forget {
+                machine.delete(layout::PROGRESS);
+            }
+            let mut started = Vec::new();
+            run(&machine.process(2), &options(), |attempt| {
+                started.push(attempt.item.clone());
+                Outcome::Completed
+            });
+            assert_eq!(started, ["003-c"], "{name}");
+            assert!(THREE.iter().all(|id| machine.state_of(id) == "done"), "{name}");
+        }
+    }
+}
+
 #[test]
 fn new_items_join_a_resumed_queue_and_gone_ones_are_reported() {
     let machine = machine(&THREE);
@@ -345,8 +425,6 @@ fn a_result_that_cannot_be_written_is_kept_until_it_can_be() {
     assert_eq!(ids(&summary.invalid), ["001-a"]);
     // Mended as it was before the result, by a restored backup for instance.
     machine.put(&file, whole);
-    let earlier = machine.clock.get() - 1_000_000;
-    machine.set_modified(&file, earlier);
     let mut again = Vec::new();
     run(&process, &options(), |attempt| {
         again.push(attempt.item.clone());
