@@ -63,7 +63,21 @@ pub enum Change {
     Found,
 }
 
+impl Change {
+    /// True if it makes an item done.
+    pub fn completes(&self) -> bool {
+        matches!(self, Change::Complete { .. } | Change::Found)
+    }
+}
+
 impl Item {
+    /// The state after these changes, one after the other.
+    pub fn state_after(&self, changes: &[&Change]) -> String {
+        let document = self.changed(changes, Timestamp::from_millis(0));
+        let state = document.as_ref().unwrap_or(&self.document).get("state");
+        state.and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
     /// A field as the file has it.
     pub fn field(&self, key: &str) -> Option<&Value> {
         self.document.get(key)
@@ -131,7 +145,12 @@ pub fn compare(a: &str, b: &str) -> Ordering {
 
 /// Reads and checks an item; on failure what is wrong, in words for a person.
 pub fn read(tree: Tree<'_>, id: &str) -> Result<Item, String> {
-    let bytes = tree.read(&layout::item_file(id), LIMIT).map_err(|error| match error {
+    read_at(tree, id, &layout::item_file(id))
+}
+
+/// Reads an item from another place, a backup for instance.
+pub fn read_at(tree: Tree<'_>, id: &str, path: &str) -> Result<Item, String> {
+    let bytes = tree.read(path, LIMIT).map_err(|error| match error {
         FsError::NotFound => "item.json is missing".to_owned(),
         error => format!("cannot read item.json: {error}"),
     })?;

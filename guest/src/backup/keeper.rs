@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 use super::manifest::{self, Backup, File, Operation};
-use super::{FILE_LIMIT, directory, left, prune};
+use super::pending::{self, Pending};
+use super::{FILE_LIMIT, FIX, Unusable, directory, left, prune};
 use crate::capabilities::{
     Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
     Replacement, Worker,
@@ -66,6 +67,23 @@ impl<'c> Keeper<'c> {
         }
     }
 
+    /// Goes on with a backup that a crash cut off: what it has is not copied again.
+    pub fn reopen(inner: Tree<'c>, reason: &'static str, id: &str) -> Result<Self, Unusable> {
+        let backup = manifest::read(inner, id)?;
+        let mut stored = HashSet::new();
+        for file in &backup.files {
+            if inner.stat(&format!("{}/{}", directory(inner, id), file.stored))?.is_some() {
+                stored.insert(file.path.clone());
+            }
+        }
+        // The last line may be torn: nothing is to continue it.
+        inner.append(&left::file(inner, id), b"\n", true)?;
+        let paths = backup.files.iter().map(|file| &file.path).chain(&backup.created);
+        let known = RefCell::new(paths.cloned().collect());
+        let (backup, stored) = (RefCell::new(backup), RefCell::new(stored));
+        Ok(Keeper { backup, known, stored, ..Keeper::new(inner, reason) })
+    }
+
     /// The tree to change things in.
     pub fn tree(&self) -> Tree<'_> {
         Tree::of(self, self.inner.place())
@@ -106,8 +124,14 @@ impl<'c> Keeper<'c> {
         self.stored.borrow().contains(path)
     }
 
+    /// Where the backup has a file as it was.
+    pub fn copy_of(&self, path: &str) -> Option<String> {
+        let copy = || format!("{}/{path}", directory(self.inner, &self.backup.borrow().id));
+        self.has(path).then(copy)
+    }
+
     /// True if something was not there before.
-    fn has_made(&self, path: &str) -> bool {
+    pub fn has_made(&self, path: &str) -> bool {
         self.backup.borrow().created.iter().any(|made| made == path)
     }
 
@@ -120,6 +144,9 @@ impl<'c> Keeper<'c> {
     pub fn finish_beside(&self, in_use: &[&str]) -> Result<Option<String>, Failure> {
         let id = self.id();
         if let Some(id) = &id {
+            if self.reason == FIX {
+                pending::clear(self.inner)?;
+            }
             prune(self.inner, &in_use.iter().copied().chain([id.as_str()]).collect::<Vec<_>>())?;
         }
         Ok(id)
@@ -154,7 +181,8 @@ impl<'c> Keeper<'c> {
     }
 
     fn write_manifest(&self) -> Result<(), Failure> {
-        if self.id().is_none() {
+        let is_new = self.id().is_none();
+        if is_new {
             let (id, created_at) = new_directory(self.inner)?;
             let mut backup = self.backup.borrow_mut();
             backup.id = id;
@@ -165,6 +193,10 @@ impl<'c> Keeper<'c> {
         }
         manifest::write(self.inner, &self.backup.borrow())?;
         self.is_written.set(true);
+        if is_new && self.reason == FIX {
+            let backup = self.backup.borrow().id.clone();
+            pending::write(self.inner, &Pending::Fix { backup })?;
+        }
         Ok(())
     }
 
@@ -270,8 +302,13 @@ impl Capabilities for Keeper<'_> {
                 sum
             }
         };
-        sum.update(contents);
-        self.will_leave(&[(path, sum.clone().finalize())])?;
+        // A crash may cut the append off behind any of its lines.
+        let mut left = Vec::new();
+        for line in contents.split_inclusive(|byte| *byte == b'\n') {
+            sum.update(line);
+            left.push((path, sum.clone().finalize()));
+        }
+        self.will_leave(&left)?;
         self.sums.borrow_mut().insert(path.to_owned(), sum);
         Capabilities::append(&*self.inner, path, contents, durable)
     }

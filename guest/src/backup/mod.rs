@@ -6,12 +6,14 @@
 mod keeper;
 mod left;
 mod manifest;
+mod pending;
 mod restore;
 #[cfg(test)]
 mod tests;
 
 pub use keeper::{Cause, Keeper};
 pub use manifest::{Backup, File, Operation};
+pub use pending::{Pending, finish, finish_restoration, read as pending};
 pub use restore::{Restored, restore};
 
 use crate::capabilities::Kind;
@@ -24,8 +26,8 @@ const KEPT: usize = 10;
 pub const FEATURE: &str = "feature";
 /// The reason of a backup of what a run sets aside.
 pub const RUN: &str = "run";
-/// The reason of a backup of what a restoration replaced.
-const RESTORE: &str = "restore";
+/// The reason of a backup that `doctor --fix` makes.
+pub const FIX: &str = "doctor-fix";
 /// A larger file cannot be copied; it can still be moved.
 const FILE_LIMIT: u64 = 96 << 20;
 
@@ -95,6 +97,11 @@ pub fn check(tree: Tree<'_>, id: &str) -> Result<(), Unusable> {
     manifest::read(tree, id).map(drop)
 }
 
+/// Where a backup has a file.
+pub fn place_of(tree: Tree<'_>, backup: &Backup, file: &File) -> String {
+    format!("{}/{}", directory(tree, &backup.id), file.stored)
+}
+
 /// What no backup is of and nothing is restored over: the locks and the backups.
 fn is_ours(tree: Tree<'_>, path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
@@ -137,7 +144,7 @@ fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
         let path = || backup.files.first().map(|file| file.path.clone());
         match backup.reason.as_str() {
             FEATURE => (Group::Feature, path()),
-            RESTORE => (Group::Restored, None),
+            restore::REASON => (Group::Restored, None),
             _ => (Group::Other, None),
         }
     };

@@ -5,11 +5,15 @@ use std::collections::HashSet;
 use super::keeper::{Cause, Keeper};
 use super::left::{self, Left};
 use super::manifest::{self, Backup, File, Operation};
-use super::{FEATURE, FILE_LIMIT, RESTORE, RUN, Unusable, directory};
-use crate::capabilities::{Kind, Replacement};
+use super::pending::{self, Pending};
+use super::{FEATURE, FILE_LIMIT, RUN, Unusable, place_of};
+use crate::capabilities::{Kind, Level, Replacement};
 use crate::journal;
 use crate::layout;
 use crate::tree::{Failure, Tree};
+
+/// The reason of a backup of what a restoration replaced.
+pub(super) const REASON: &str = "restore";
 
 /// What a restoration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +35,22 @@ pub struct Restored {
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
     let backup = manifest::read(tree, id)?;
     let plan = Plan::new(tree, &backup)?;
-    let keeper = Keeper::new(tree, RESTORE);
-    let cause = |file: &File| Cause::new(&file.code, file.item.as_deref());
-    // Everything that changes is kept before anything does.
+    let keeper = Keeper::new(tree, REASON);
+    save_what_changes(&keeper, &backup, &plan)?;
+    if let Some(saved_in) = keeper.id() {
+        let (backup, plan) = (id.to_owned(), plan.clone());
+        pending::write(tree, &Pending::Restore { backup, saved_in, plan })?;
+    }
+    Ok(carry_out(tree, &keeper, &backup, &plan)?)
+}
+
+/// Copies everything that is to be replaced, and names everything that is to be removed, before anything
+/// changes.
+fn save_what_changes(keeper: &Keeper<'_>, backup: &Backup, plan: &Plan) -> Result<(), Failure> {
+    let tree = keeper.tree();
     let mut copied = Vec::new();
     let mut moved = Vec::new();
-    for file in &plan.back {
+    for file in plan.files(backup) {
         match tree.stat(&file.path)?.map(|metadata| metadata.kind) {
             None | Some(Kind::File) => copied.push((file.path.clone(), cause(file))),
             // Written through: what it leads to changes.
@@ -46,57 +60,105 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
             Some(_) => moved.push((file.path.clone(), cause(file))),
         }
     }
-    let because = backup.files.first().map_or(Cause::new("RESTORE", None), cause);
-    moved.extend(plan.made.iter().map(|path| (path.clone(), because.clone())));
-    keeper.because(because);
+    let because = cause_of(backup);
+    moved.extend(plan.remove.iter().map(|path| (path.clone(), because.clone())));
     keeper.announce_removals(&moved)?;
-    keeper.keep(&copied)?;
+    keeper.keep(&copied)
+}
 
+/// Does what a plan says. Can be repeated after it was cut off anywhere.
+pub(super) fn carry_out(
+    tree: Tree<'_>,
+    keeper: &Keeper<'_>,
+    backup: &Backup,
+    plan: &Plan,
+) -> Result<Restored, Failure> {
+    keeper.because(cause_of(backup));
     // What a repair has recorded goes first: a journal must not say that results are in their files
     // when those are as they were before.
     let mut removed = Vec::new();
-    for path in plan.made {
-        if remove_made(&keeper, &path)? {
-            removed.push(path);
+    for path in &plan.remove {
+        if remove_made(keeper, path)? {
+            removed.push(path.clone());
         }
     }
-    for file in &plan.back {
-        put_back(&keeper, &stored(tree, &backup, file), file)?;
+    for file in plan.files(backup) {
+        let stored = place_of(tree, backup, file);
+        if is_to_do(tree, keeper, &stored, file)? {
+            put_back(keeper, &stored, file)?;
+        }
     }
-    let files = plan.back.into_iter().map(|file| file.path.clone()).collect();
-    let before = keeper.finish_beside(&[id])?;
-    Ok(Restored { files, removed, backup: before })
+    pending::clear(tree)?;
+    let before = keeper.finish_beside(&[&backup.id])?;
+    Ok(Restored { files: plan.put_back.clone(), removed, backup: before })
 }
 
-/// Where a file stands in a backup.
-fn stored(tree: Tree<'_>, backup: &Backup, file: &File) -> String {
-    format!("{}/{}", directory(tree, &backup.id), file.stored)
+/// False for a file that was put back before a crash, and for one that was changed after it.
+fn is_to_do(
+    tree: Tree<'_>,
+    keeper: &Keeper<'_>,
+    stored: &str,
+    file: &File,
+) -> Result<bool, Failure> {
+    if tree.stat(stored)?.is_none() {
+        // It cannot be read, so it was moved.
+        return Ok(false);
+    }
+    let contents = |path: &str| tree.read(path, FILE_LIMIT).ok();
+    let Some(now) = contents(&file.path) else { return Ok(true) };
+    if contents(stored).as_ref() == Some(&now) {
+        return Ok(false);
+    }
+    let is_changed = match keeper.copy_of(&file.path) {
+        Some(copy) => contents(&copy).is_some_and(|before| before != now),
+        None => false,
+    };
+    if is_changed {
+        let words = "was changed while the restore was interrupted, and is left as it is";
+        tree.log(Level::Warning, &format!("{}{} {words}", tree.place().prefix, file.path));
+    }
+    Ok(!is_changed)
+}
+
+fn cause(file: &File) -> Cause {
+    Cause::new(&file.code, file.item.as_deref())
+}
+
+fn cause_of(backup: &Backup) -> Cause {
+    backup.files.first().map_or(Cause::new("RESTORE", None), cause)
 }
 
 /// What a restoration is to do.
-struct Plan<'b> {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
     /// What is put back.
-    back: Vec<&'b File>,
+    pub put_back: Vec<String>,
     /// What is removed; of directories the inner ones first.
-    made: Vec<String>,
+    pub remove: Vec<String>,
 }
 
-impl<'b> Plan<'b> {
-    fn new(tree: Tree<'_>, backup: &'b Backup) -> Result<Self, Unusable> {
+impl Plan {
+    /// The files of a backup that are put back, in its order.
+    fn files<'b>(&self, backup: &'b Backup) -> impl Iterator<Item = &'b File> {
+        let paths: HashSet<&str> = self.put_back.iter().map(String::as_str).collect();
+        backup.files.iter().filter(move |file| paths.contains(file.path.as_str()))
+    }
+
+    fn new(tree: Tree<'_>, backup: &Backup) -> Result<Self, Unusable> {
         let is_of_repair = ![RUN, FEATURE].contains(&backup.reason.as_str());
         let left = if is_of_repair { left::read(tree, &backup.id)? } else { None };
-        let mut plan = Plan { back: Vec::new(), made: Vec::new() };
+        let mut plan = Plan::default();
         let mut changed = Vec::new();
         for file in &backup.files {
             match look_at_kept(tree, backup, file, left.as_ref())? {
-                Standing::AsLeft => plan.back.push(file),
+                Standing::AsLeft => plan.put_back.push(file.path.clone()),
                 Standing::Nothing => {}
                 Standing::Changed => changed.push(file.path.clone()),
             }
         }
         for path in &backup.created {
-            match look_at_made(tree, path, left.as_ref())? {
-                Standing::AsLeft => plan.made.push(path.clone()),
+            match look_at_made(tree, backup, path, left.as_ref())? {
+                Standing::AsLeft => plan.remove.push(path.clone()),
                 Standing::Nothing => {}
                 Standing::Changed => changed.push(path.clone()),
             }
@@ -105,7 +167,7 @@ impl<'b> Plan<'b> {
             return Err(Unusable::Changed(changed));
         }
         // A directory is empty when what was made in it is gone.
-        plan.made.sort_by_key(|path| std::cmp::Reverse(path.matches('/').count()));
+        plan.remove.sort_by_key(|path| std::cmp::Reverse(path.matches('/').count()));
         Ok(plan)
     }
 }
@@ -126,7 +188,7 @@ fn look_at_kept(
     file: &File,
     left: Option<&Left>,
 ) -> Result<Standing, Failure> {
-    let stored = stored(tree, backup, file);
+    let stored = place_of(tree, backup, file);
     let now = tree.stat(&file.path)?.map(|metadata| metadata.kind);
     let Some(kept) = tree.stat(&stored)?.map(|metadata| metadata.kind) else {
         // The backup was cut off before this file came into it, and was changed.
@@ -155,20 +217,32 @@ fn look_at_kept(
     })
 }
 
-fn look_at_made(tree: Tree<'_>, path: &str, left: Option<&Left>) -> Result<Standing, Failure> {
+fn look_at_made(
+    tree: Tree<'_>,
+    backup: &Backup,
+    path: &str,
+    left: Option<&Left>,
+) -> Result<Standing, Failure> {
     Ok(match tree.stat(path)?.map(|metadata| metadata.kind) {
         None => Standing::Nothing,
         Some(Kind::File) => {
             let sums = left.and_then(|left| left.get(path));
             let is_as_left = match (sums, tree.read(path, FILE_LIMIT)) {
+                // A torn last line is what a crash leaves of an append.
+                (Some(sums), Ok(contents)) if is_segment(path) => {
+                    let lines = whole_lines(contents);
+                    lines.is_empty() || is_one_of(sums, Some(lines))
+                }
                 (Some(sums), Ok(contents)) => is_one_of(sums, Some(contents)),
+                // Cut off before its first line.
+                (None, Ok(contents)) => contents.is_empty() && is_segment(path),
                 // It was moved here, and what cannot be read cannot be told from it.
                 (None, Err(_)) => true,
-                _ => false,
+                (Some(_), Err(_)) => false,
             };
             // A journal that went on is part of what a session says. What else somebody has changed is
             // theirs by now.
-            match (is_as_left && !is_followed(tree, path)?, path.starts_with(RUNS)) {
+            match (is_as_left && !is_followed(tree, backup, path)?, path.starts_with(RUNS)) {
                 (true, _) => Standing::AsLeft,
                 (false, true) => Standing::Changed,
                 (false, false) => Standing::Nothing,
@@ -180,17 +254,30 @@ fn look_at_made(tree: Tree<'_>, path: &str, left: Option<&Left>) -> Result<Stand
 
 const RUNS: &str = "runs/";
 
+/// True for the path of a segment of a journal.
+fn is_segment(path: &str) -> bool {
+    let name = path.rsplit_once('/').map(|(_, name)| name);
+    path.starts_with(RUNS) && name.and_then(layout::segment_number).is_some()
+}
+
+/// What comes before the torn last line, if there is one.
+fn whole_lines(mut contents: Vec<u8>) -> Vec<u8> {
+    let end = contents.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    contents.truncate(end);
+    contents
+}
+
 fn is_one_of(sums: &HashSet<String>, contents: Option<Vec<u8>>) -> bool {
     contents.is_some_and(|contents| sums.contains(&left::sum_of(&contents)))
 }
 
-/// True for a segment of a journal behind which there is another one.
-fn is_followed(tree: Tree<'_>, path: &str) -> Result<bool, Failure> {
+/// True for a segment of a journal that a later one follows, unless that is removed as well.
+fn is_followed(tree: Tree<'_>, backup: &Backup, path: &str) -> Result<bool, Failure> {
     let Some((directory, name)) = path.rsplit_once('/') else { return Ok(false) };
     match layout::segment_number(name).filter(|_| directory.starts_with(RUNS)) {
-        Some(number) => {
-            Ok(journal::segments(tree, directory)?.last().is_some_and(|last| *last > number))
-        }
+        Some(number) => Ok(journal::segments(tree, directory)?.into_iter().any(|other| {
+            other > number && !backup.created.contains(&layout::segment(directory, other))
+        })),
         None => Ok(false),
     }
 }

@@ -161,8 +161,12 @@ fn open_locked(
     options: Options,
     identity: &Identity,
 ) -> Result<(Session, Opening), OpenError> {
-    let assessment = assess(tree, &options, identity)?;
+    let mut assessment = assess(tree, &options, identity)?;
     assessment.refuse()?;
+    if backup::finish(tree)? {
+        assessment = assess(tree, &options, identity)?;
+        assessment.refuse()?;
+    }
     let found = assessment.saved.as_ref();
     let others = runs::unsettled(tree, found.map(|saved| saved.progress.session_id.as_str()))?;
     end_orphans(tree, others.iter().chain(found).collect())?;

@@ -60,7 +60,13 @@ pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
 
 /// Looks, and mends what it can.
 pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
-    locked(tree, || Ok(treatment::treat(tree)))
+    locked(tree, || {
+        // A fix that was cut off is finished by this one.
+        if owner(tree, &progress::find(tree)).is_none() {
+            backup::finish_restoration(tree)?;
+        }
+        Ok(treatment::treat(tree))
+    })
 }
 
 /// Does something that no batch may happen beside.

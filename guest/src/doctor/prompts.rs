@@ -4,7 +4,8 @@ use super::finding::{Code, Diagnostic};
 use crate::capabilities::{Capabilities, FsError, Kind};
 use crate::tree::{Failure, Tree};
 
-const DIRECTORY: &str = "prompts";
+/// Where the prompts are.
+pub(super) const DIRECTORY: &str = "prompts";
 
 /// The prompts of the phases, as `wreckit-host init` writes them and as they are used where there
 /// are none.
@@ -35,14 +36,22 @@ pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
     }
 }
 
-/// Writes the defaults. What is there by now stays.
+/// True if the directory lacks one of the defaults.
+pub(super) fn any_missing(tree: Tree<'_>) -> bool {
+    DEFAULTS.iter().any(|(phase, _)| matches!(tree.stat(&path(phase)), Ok(None)))
+}
+
+/// Writes the defaults. A file that exists stays as it is.
 pub(super) fn mend(tree: Tree<'_>) -> Result<String, Failure> {
     tree.create_directory(DIRECTORY)?;
     for (phase, text) in DEFAULTS {
-        let path = format!("{DIRECTORY}/{phase}.md");
-        if tree.stat(&path)?.is_none() {
-            tree.write(&path, text.as_bytes().to_vec())?;
+        if tree.stat(&path(phase))?.is_none() {
+            tree.write(&path(phase), text.as_bytes().to_vec())?;
         }
     }
     Ok("Created default prompt templates".to_owned())
+}
+
+fn path(phase: &str) -> String {
+    format!("{DIRECTORY}/{phase}.md")
 }

@@ -8,6 +8,8 @@ use crate::capabilities::Capabilities;
 use crate::layout;
 use crate::memory::{Machine, Process};
 
+mod interrupted;
+
 fn tree(process: &Process) -> Tree<'_> {
     Tree::new(process)
 }

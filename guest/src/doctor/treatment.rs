@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::finding::{Code, Diagnostic};
 use super::{Examination, batch_progress, index, items, orphaned_agents, prompts, stories};
-use crate::backup::{Cause, Keeper};
+use crate::backup::{self, Cause, Keeper, Pending};
 use crate::capabilities::{Level, Replacement};
 use crate::journal;
 use crate::progress::{self, Found};
@@ -45,10 +45,10 @@ pub struct Treatment {
 
 /// Mends everything that can be mended. The lock is held.
 pub(super) fn treat(tree: Tree<'_>) -> Treatment {
-    let keeper = Keeper::new(tree, "doctor-fix");
+    let keeper = keeper(tree);
     let mut examination = Examination::of(tree, true);
     let found = examination.found.clone();
-    let mut fixes: Vec<Mended> = Vec::new();
+    let mut fixes: Vec<Mended> = finish_prompts(&keeper).into_iter().collect();
     for _ in 0..MOST_ROUNDS {
         let tried: HashSet<(Code, &Option<String>, &Option<String>)> =
             fixes.iter().filter(|fix| !fix.fixed).map(|fix| key(&fix.diagnostic)).collect();
@@ -70,6 +70,30 @@ pub(super) fn treat(tree: Tree<'_>) -> Treatment {
         keeper.id()
     });
     Treatment { found, fixes, left: examination.found, backup }
+}
+
+/// The backup to change files with: that of a fix which a crash cut off, if there was one.
+fn keeper(tree: Tree<'_>) -> Keeper<'_> {
+    let resumed = match backup::pending(tree) {
+        Ok(Some(Pending::Fix { backup })) => Keeper::reopen(tree, backup::FIX, &backup).ok(),
+        _ => None,
+    };
+    resumed.unwrap_or_else(|| Keeper::new(tree, backup::FIX))
+}
+
+/// Writes the prompts that an interrupted fix had not written yet: their directory exists by now, so
+/// nothing finds them missing.
+fn finish_prompts(keeper: &Keeper<'_>) -> Option<Mended> {
+    let is_unfinished = keeper.has_made(prompts::DIRECTORY) && prompts::any_missing(keeper.tree());
+    is_unfinished.then(|| {
+        keeper.because(Cause::new(Code::MissingPrompts.name(), None));
+        let result = prompts::mend(keeper.tree());
+        let fixed = result.is_ok();
+        let message = result.unwrap_or_else(|failure| failure.to_string());
+        let problem = "some prompts were not written by an interrupted fix";
+        let diagnostic = Diagnostic::new(Code::MissingPrompts, problem);
+        Mended { diagnostic, fixed, message, backup: None }
+    })
 }
 
 fn key(diagnostic: &Diagnostic) -> (Code, &Option<String>, &Option<String>) {

@@ -1,15 +1,15 @@
-//! Undoing a repair, and what stands against it.
+//! Undoing a repair, and what prevents it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{RepairError, locked, owner};
 use crate::backup::{self, Backup, Restored, Unusable};
+use crate::items::{self, Change};
 use crate::journal::{self, EventKind};
 use crate::layout;
 use crate::progress;
 use crate::runs;
 use crate::settle::Outcome;
-use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
 /// Puts every file of a backup back.
@@ -21,6 +21,10 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
         if let Some(holder) = owner(tree, &progress::find(tree)) {
             return Err(RepairError::Busy(Box::new(holder)));
         }
+        match backup::finish_restoration(tree)? {
+            Some((completed, restored)) if completed == id => return Ok(restored),
+            _ => {}
+        }
         let backup = backup::read(tree, id).map_err(RepairError::Backup)?;
         let lost = lost_results(tree, &backup)?;
         if !lost.is_empty() {
@@ -30,49 +34,76 @@ pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
     })
 }
 
-/// The items' files of a backup that have changed since, though it cannot be seen: their items have
-/// completed or failed, and that is not in the file yet; or a session has recorded that its results
-/// are in the file, where a repair had put them before it was cut off. What a repair settled itself is
-/// part of the backup and does not count.
+/// The items' files of a backup whose restoration would take back a completion that a journal has.
+///
+/// A restoration also removes the journal segments that the repair wrote: a result that only they call
+/// synced is brought into its file again by the next run. So is every other one, if the file as it was
+/// takes it; if it does not (its state was another one then), or if a session has recorded that the
+/// result is in the file, the completion would be forgotten.
 fn lost_results(tree: Tree<'_>, backup: &Backup) -> Result<Vec<String>, Failure> {
-    let paths = || backup.files.iter().map(|file| &file.path).chain(&backup.created);
-    let is_of_backup = |directory: &str| {
-        let inside = format!("{directory}/");
-        paths().any(|path| path.starts_with(&inside))
-    };
-    let mut items = HashSet::new();
-    for saved in runs::open_sessions(tree)? {
-        if !is_of_backup(&saved.directory) {
-            items.extend(saved.unsynced.into_iter().map(|outcome| outcome.item));
-        }
-    }
-    let made_at = Timestamp::parse(&backup.created_at);
+    let mut results = Results::default();
     for run in runs::all(tree)? {
-        if !is_of_backup(&run.directory) && run.last.map(|event| event.time) >= made_at {
-            brought(tree, &run.directory, made_at, &mut items)?;
+        results.read(tree, &run.directory, &backup.created)?;
+    }
+    let mut lost = Vec::new();
+    for file in &backup.files {
+        let copy = backup::place_of(tree, backup, file);
+        // A backup that was cut off has no copy of what was not changed.
+        let Some(item) = item_of(&file.path).filter(|_| matches!(tree.stat(&copy), Ok(Some(_))))
+        else {
+            continue;
+        };
+        // What cannot be read takes no result.
+        let before = items::read_at(tree, item, &copy).ok();
+        let unsynced =
+            results.unsynced.get(item).filter(|changes| changes.iter().any(Change::completes));
+        let forgets = match unsynced {
+            Some(changes) => {
+                let changes: Vec<&Change> = changes.iter().collect();
+                before.is_none_or(|before| before.state_after(&changes) != items::DONE)
+            }
+            None => {
+                results.synced.contains(item)
+                    && items::read(tree, item).is_ok_and(|now| now.state == items::DONE)
+                    && before.is_none_or(|before| before.state != items::DONE)
+            }
+        };
+        if forgets {
+            lost.push(file.path.clone());
         }
     }
-    let items: HashSet<String> = items.iter().map(|item| layout::item_file(item)).collect();
-    Ok(paths().filter(|path| items.contains(*path)).cloned().collect())
+    Ok(lost)
 }
 
-/// The items whose results a session has brought into their files, as it recorded then or later.
-fn brought(
-    tree: Tree<'_>,
-    run: &str,
-    since: Option<Timestamp>,
-    items: &mut HashSet<String>,
-) -> Result<(), Failure> {
-    let mut results: Vec<Outcome> = Vec::new();
-    journal::read(tree, run, 0, |event| match event.kind {
-        EventKind::Synced => {
-            let results = results.drain(..).map(|outcome| outcome.item);
-            match Some(event.time) >= since {
-                true => items.extend(results),
-                false => drop(results),
+/// The item whose `item.json` is at a path.
+fn item_of(path: &str) -> Option<&str> {
+    let item = path.strip_prefix(layout::ITEMS)?.strip_prefix('/')?.strip_suffix("/item.json")?;
+    (!item.contains('/')).then_some(item)
+}
+
+/// What the journals say of items.
+#[derive(Debug, Default)]
+struct Results {
+    /// Changes that may not be in the item's file yet, in their order.
+    unsynced: HashMap<String, Vec<Change>>,
+    /// Items of which a completion is recorded as being in the file.
+    synced: HashSet<String>,
+}
+
+impl Results {
+    /// Reads a journal without these segments.
+    fn read(&mut self, tree: Tree<'_>, directory: &str, without: &[String]) -> Result<(), Failure> {
+        let mut pending: Vec<Outcome> = Vec::new();
+        journal::read_without(tree, directory, without, |event| match event.kind {
+            EventKind::Synced => {
+                let completed = pending.drain(..).filter_map(|outcome| outcome.completed());
+                self.synced.extend(completed);
             }
+            _ => pending.extend(Outcome::of(&event)),
+        })?;
+        for outcome in pending {
+            self.unsynced.entry(outcome.item).or_default().push(outcome.change);
         }
-        _ => results.extend(Outcome::of(&event)),
-    })?;
-    Ok(())
+        Ok(())
+    }
 }

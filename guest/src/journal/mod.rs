@@ -13,6 +13,6 @@ mod tests;
 mod writer;
 
 pub use event::{Event, EventKind};
-pub use reader::{Damage, Reading, last_event, read, segments};
+pub use reader::{Damage, Reading, last_event, read, read_without, segments};
 pub use sound::{Soundness, inspect, sound_lines};
 pub use writer::Writer;

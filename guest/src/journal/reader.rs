@@ -76,9 +76,29 @@ pub fn read(
     tree: Tree<'_>,
     directory: &str,
     after: u64,
+    visit: impl FnMut(Event),
+) -> Result<Reading, Failure> {
+    read_segments(tree, segments_with_start(tree, directory)?, after, visit)
+}
+
+/// Gives every event of a journal to `visit` as if these segments did not exist.
+pub fn read_without(
+    tree: Tree<'_>,
+    directory: &str,
+    without: &[String],
+    visit: impl FnMut(Event),
+) -> Result<Reading, Failure> {
+    let mut segments = segments_with_start(tree, directory)?;
+    segments.retain(|(path, _)| !without.contains(path));
+    read_segments(tree, segments, 0, visit)
+}
+
+fn read_segments(
+    tree: Tree<'_>,
+    segments: Vec<(String, Option<u64>)>,
+    after: u64,
     mut visit: impl FnMut(Event),
 ) -> Result<Reading, Failure> {
-    let segments = segments_with_start(tree, directory)?;
     let mut reading = Reading { last: after, damage: Vec::new() };
     for (index, (path, _)) in segments.iter().enumerate() {
         let end = segments[index + 1..].iter().find_map(|(_, first)| *first).unwrap_or(u64::MAX);
