@@ -36,12 +36,8 @@ pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
     }
     for path in segments {
         match journal::inspect(tree, &path) {
-            Ok(journal::Soundness { damage: None, .. }) => {}
-            Ok(journal::Soundness { damage: Some(offset), sound, damaged }) => {
-                let message = format!(
-                    "{}{path} is damaged at byte {offset}: {damaged} of its lines are not as they were written and do not count, {sound} are sound",
-                    layout::PREFIX,
-                );
+            Ok(soundness) => {
+                let Some(message) = problem(&path, soundness) else { continue };
                 let diagnostic = Diagnostic::new(Code::JournalDamaged, message);
                 found.push(match tree.stat(&path) {
                     Ok(Some(metadata)) if metadata.size > LARGEST => diagnostic.by_hand(TOO_LARGE),
@@ -53,5 +49,20 @@ pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
                 found.push(diagnostic.by_hand(BY_HAND));
             }
         }
+    }
+}
+
+/// What is wrong with a segment, if anything.
+fn problem(path: &str, soundness: journal::Soundness) -> Option<String> {
+    let journal::Soundness { damage, sound, damaged, disorder } = soundness;
+    let place = format!("{}{path}", layout::PREFIX);
+    match (damage, disorder) {
+        (Some(offset), _) => Some(format!(
+            "{place} is damaged at byte {offset}: {damaged} of its lines are not as they were written and do not count, {sound} are sound"
+        )),
+        (None, Some(offset)) => Some(format!(
+            "{place} has lines out of order, from byte {offset} on: all of them count"
+        )),
+        (None, None) => None,
     }
 }

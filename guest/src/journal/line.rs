@@ -34,6 +34,13 @@ pub(super) fn checked(line: &[u8]) -> Option<&[u8]> {
     (line[end..] == *expected.as_bytes()).then_some(body)
 }
 
+/// The sequence number in the body of a line, which begins with it.
+pub(super) fn sequence(body: &[u8]) -> Option<u64> {
+    let digits = body.strip_prefix(br#"{"seq":"#)?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

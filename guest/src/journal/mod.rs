@@ -5,6 +5,7 @@
 //! a failed append, because that may have left part of a line behind.
 
 mod event;
+mod gaps;
 mod line;
 mod reader;
 mod sound;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::event::Event;
+use super::gaps::Gaps;
 use super::line;
 use crate::capabilities::Kind;
 use crate::layout;
@@ -24,17 +25,24 @@ pub struct Damage {
     pub path: String,
     /// The offset of the first damaged line in bytes.
     pub offset: u64,
+    /// True if lines are lost; false if they are only out of order.
+    pub lost: bool,
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}{} is damaged at byte {}: lines that are not as they were written do not count",
-            layout::PREFIX,
-            self.path,
-            self.offset
-        )
+        let Damage { path, offset, lost } = self;
+        let place = format!("{}{path}", layout::PREFIX);
+        match lost {
+            true => write!(
+                f,
+                "{place} is damaged at byte {offset}: lines that are not as they were written do not count"
+            ),
+            false => write!(
+                f,
+                "{place} has lines out of order, from byte {offset} on: all of them count"
+            ),
+        }
     }
 }
 
@@ -70,7 +78,8 @@ pub(super) fn next_segment(tree: Tree<'_>, directory: &str) -> Result<u32, Failu
 ///
 /// A torn line at the end of a segment is what a crash leaves: it was never acknowledged and is
 /// passed over. Other damage is reported, and sound lines around it count: each has its own checksum,
-/// and what was acknowledged stays so. Events that the next segment numbers anew belong to a failed
+/// and what was acknowledged stays so. Lines out of order count as well, at the place where they are
+/// found. Events that the next segment numbers anew belong to a failed
 /// append, which was never acknowledged either.
 pub fn read(
     tree: Tree<'_>,
@@ -97,19 +106,54 @@ fn read_segments(
     tree: Tree<'_>,
     segments: Vec<(String, Option<u64>)>,
     after: u64,
-    mut visit: impl FnMut(Event),
+    visit: impl FnMut(Event),
 ) -> Result<Reading, Failure> {
-    let mut reading = Reading { last: after, damage: Vec::new() };
+    let mut reader = Reader { tree, after, last: after, gaps: Gaps::default(), visit };
+    let mut damage = Vec::new();
     for (index, (path, _)) in segments.iter().enumerate() {
         let end = segments[index + 1..].iter().find_map(|(_, first)| *first).unwrap_or(u64::MAX);
         if end <= after.saturating_add(1) {
             continue;
         }
         let start = seek(tree, path, after)?;
-        let mut lines = Lines::new(tree, path, start);
-        let mut damage = None;
+        let mut found = reader.read(path, start, end)?;
+        // The search took the order of the lines for granted: what it passed over may be among the rest.
+        if start > 0 && (found.disorder.is_some() || !reader.gaps.is_empty()) {
+            let all = reader.read(path, 0, end)?;
+            found.disorder = found.disorder.or(all.disorder);
+        }
+        let path = || path.clone();
+        damage.extend(found.damage.map(|offset| Damage { path: path(), offset, lost: true }));
+        damage.extend(found.disorder.map(|offset| Damage { path: path(), offset, lost: false }));
+    }
+    Ok(Reading { last: reader.last, damage })
+}
+
+/// Reads segments one after the other and gives each event once.
+struct Reader<'t, V> {
+    tree: Tree<'t>,
+    /// Later events are asked for.
+    after: u64,
+    /// The highest number so far.
+    last: u64,
+    gaps: Gaps,
+    visit: V,
+}
+
+/// Where what is wrong with a segment begins, in bytes.
+#[derive(Default)]
+struct Wrong {
+    damage: Option<u64>,
+    disorder: Option<u64>,
+}
+
+impl<V: FnMut(Event)> Reader<'_, V> {
+    /// Reads a segment from an offset on. `end` is the number with which the next one begins.
+    fn read(&mut self, path: &str, start: u64, end: u64) -> Result<Wrong, Failure> {
+        let mut wrong = Wrong::default();
         // Damage that may be of events that are not asked for.
         let mut earlier = None;
+        let mut lines = Lines::new(self.tree, path, start);
         while let Some((offset, line)) = lines.next()? {
             let Some(event) = line::decode(&line) else {
                 if !lines.is_torn()? {
@@ -118,23 +162,26 @@ fn read_segments(
                 continue;
             };
             // It is, if nothing of what is asked for is missing behind it.
-            let is_asked_for = event.seq > after.saturating_add(1);
+            let is_asked_for = event.seq > self.after.saturating_add(1);
             if let Some(offset) = earlier.take().filter(|_| is_asked_for) {
-                damage.get_or_insert(offset);
+                wrong.damage.get_or_insert(offset);
             }
-            if event.seq >= end {
-                break;
+            if event.seq <= self.after || event.seq >= end {
+                continue;
             }
-            if event.seq > reading.last {
-                reading.last = event.seq;
-                visit(event);
+            if event.seq > self.last {
+                self.gaps.open(self.last, event.seq);
+                self.last = event.seq;
+            } else if self.gaps.fill(event.seq) {
+                wrong.disorder.get_or_insert(offset);
+            } else {
+                continue;
             }
+            (self.visit)(event);
         }
-        reading
-            .damage
-            .extend(damage.or(earlier).map(|offset| Damage { path: path.clone(), offset }));
+        wrong.damage = wrong.damage.or(earlier);
+        Ok(wrong)
     }
-    Ok(reading)
 }
 
 /// The last whole event of a journal, found from its end.
