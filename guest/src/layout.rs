@@ -29,6 +29,8 @@ pub const RUN_LOCK: &str = ".run.lock";
 pub const PROGRESS: &str = "batch-progress.json";
 /// Locked while a batch, a fix or `next` works; never removed.
 pub const LOCK: &str = "batch.lock";
+/// The root itself: locked as well, since it cannot be removed while it is in use.
+pub const ROOT: &str = ".";
 /// The items' directories.
 pub const ITEMS: &str = "items";
 /// How the directory of an item is named while it is being made.

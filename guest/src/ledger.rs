@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::capabilities::Worker;
 use crate::journal::{Event, EventKind};
+use crate::json;
 use crate::progress::Progress;
 
 /// Index of an item in the ledger.
@@ -99,13 +100,18 @@ impl Ledger {
                 // Whoever opens the session has ended what was left.
                 self.workers.clear();
                 self.requeue_failed(&event.strings("retried"));
-                for (list, standing) in RESULT_LISTS {
-                    for id in event.strings(list) {
-                        self.settle(&id, standing);
-                    }
+                self.apply_lists(event);
+            }
+            EventKind::JournalRecreated => {
+                self.apply_lists(event);
+                for id in event.strings("in_flight") {
+                    self.take_in_hand(&id);
                 }
-                for id in event.strings("queue") {
-                    self.enqueue(&id);
+                let attempts = event.more.get("attempts").and_then(Value::as_object);
+                for (id, count) in attempts.into_iter().flatten() {
+                    let count = json::integer(count).and_then(|count| u32::try_from(count).ok());
+                    let item = self.intern(id);
+                    self.attempts.insert(item, count.unwrap_or(u32::MAX));
                 }
             }
             EventKind::ItemStarted => {
@@ -266,6 +272,17 @@ impl Ledger {
     /// The processes that work on items, or did when the session was interrupted.
     pub fn workers(&self) -> impl Iterator<Item = Worker> {
         self.workers.values().cloned()
+    }
+
+    fn apply_lists(&mut self, event: &Event) {
+        for (list, standing) in RESULT_LISTS {
+            for id in event.strings(list) {
+                self.settle(&id, standing);
+            }
+        }
+        for id in event.strings("queue") {
+            self.enqueue(&id);
+        }
     }
 
     fn note_worker(&mut self, event: &Event) {

@@ -69,20 +69,28 @@ pub fn acquire(
     let outcome = tree
         .lock(layout::LOCK, note.to_string().as_bytes())
         .map_err(tree.failed("lock", layout::LOCK))?;
-    Ok(match outcome {
-        LockOutcome::Acquired => Ok(()),
-        LockOutcome::Held(note) => Err(holder(tree, &note)),
-    })
+    if let LockOutcome::Held(note) = outcome {
+        return Ok(Err(holder(tree, &note)));
+    }
+    // The lock file may have been removed and be another one by now; the directory is the same. Where
+    // directories cannot be locked, the file alone has to do.
+    if let Ok(LockOutcome::Held(note)) = tree.lock(layout::ROOT, b"") {
+        tree.unlock(layout::LOCK).map_err(tree.failed("unlock", layout::LOCK))?;
+        return Ok(Err(holder(tree, &note)));
+    }
+    Ok(Ok(()))
 }
 
 /// Gives the lock back.
 pub fn release(tree: Tree<'_>) -> Result<(), Failure> {
+    tree.unlock(layout::ROOT).map_err(tree.failed("unlock", layout::ROOT))?;
     tree.unlock(layout::LOCK).map_err(tree.failed("unlock", layout::LOCK))
 }
 
 /// Who has the lock, if anybody does.
 pub fn current_holder(tree: Tree<'_>) -> Result<Option<Holder>, Failure> {
     let note = tree.lock_holder(layout::LOCK).map_err(tree.failed("look at", layout::LOCK))?;
+    let note = note.or_else(|| tree.lock_holder(layout::ROOT).ok().flatten());
     Ok(note.map(|note| holder(tree, &note)))
 }
 

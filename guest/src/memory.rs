@@ -240,6 +240,16 @@ impl Machine {
         self.operations.borrow_mut().clear();
     }
 
+    /// Removes a directory and everything in it, and forgets its locks, as `rm -r` does.
+    pub(crate) fn delete_all(&self, directory: &str) {
+        let inside = format!("{directory}/");
+        let is_meant = |path: &str| path == directory || path.starts_with(&inside);
+        self.files.borrow_mut().0.retain(|path, _| !is_meant(path));
+        self.locks.borrow_mut().retain(|path, _| !is_meant(path));
+        *self.start.borrow_mut() = self.files.borrow().clone();
+        self.operations.borrow_mut().clear();
+    }
+
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         match self.files.borrow().0.get(path) {
             Some((Node::File(contents), _)) => Some(String::from_utf8_lossy(contents).into_owned()),

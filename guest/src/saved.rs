@@ -158,7 +158,9 @@ impl Saved {
         self.unsynced.extend(Outcome::of(event));
         self.progress.updated_at = self.progress.updated_at.max(event.time);
         match event.kind {
-            EventKind::BatchStarted => take_owner(&mut self.progress, event),
+            EventKind::BatchStarted | EventKind::JournalRecreated => {
+                take_owner(&mut self.progress, event);
+            }
             // What comes behind a `synced` and is part of it does not happen: one writer, in order.
             EventKind::Synced => self.unsynced.clear(),
             EventKind::BatchFinished => {

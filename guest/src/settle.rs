@@ -6,6 +6,7 @@ use crate::capabilities::{FsError, Level, Replacement};
 use crate::items::{self, Change};
 use crate::journal::{Event, EventKind};
 use crate::layout;
+use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
 /// So many files are replaced at once: enough to share a sync, few enough to be held in memory.
@@ -43,6 +44,21 @@ impl Outcome {
             _ => return None,
         };
         Some(Outcome { item: event.item.clone()?, change, seq: event.seq })
+    }
+
+    /// An event that records it.
+    pub fn to_event(&self, now: Timestamp) -> Event {
+        let event = |kind| Event::of(kind, now, &self.item);
+        match &self.change {
+            Change::Complete { from } => {
+                event(EventKind::ItemCompleted).with("state", from.clone())
+            }
+            Change::Found => event(EventKind::ItemCompleted),
+            Change::Advance { from, to } => event(EventKind::PhaseCompleted)
+                .with("from", from.clone())
+                .with("state", to.clone()),
+            Change::Fail { error } => event(EventKind::ItemFailed).with("error", error.clone()),
+        }
     }
 
     /// The item, if this is a completion.

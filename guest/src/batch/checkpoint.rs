@@ -118,6 +118,16 @@ impl Checkpoint {
         self.unsynced = unwritten.into_iter().map(|(outcome, _)| outcome).collect();
     }
 
+    /// The results that are not in their files, as events to record again.
+    pub(super) fn unsynced_events(&self, now: Timestamp) -> Vec<Event> {
+        self.unsynced.iter().map(|outcome| outcome.to_event(now)).collect()
+    }
+
+    /// They are recorded by these events now.
+    pub(super) fn replace_unsynced(&mut self, events: &[Event]) {
+        self.unsynced = events.iter().filter_map(Outcome::of).collect();
+    }
+
     /// The items whose results are not in their files.
     pub(super) fn unsynced(&self) -> impl Iterator<Item = &str> {
         self.unsynced.iter().map(|outcome| outcome.item.as_str())

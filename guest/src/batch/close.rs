@@ -51,6 +51,7 @@ impl Session {
     pub fn close(&mut self, tree: Tree<'_>, reason: CloseReason) -> Result<Summary, SessionError> {
         let now = tree.now();
         self.interrupt_all(now);
+        self.keep_files(tree)?;
         self.record(tree)?;
         self.sync(tree)?;
 

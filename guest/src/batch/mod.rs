@@ -6,6 +6,7 @@ mod ending;
 mod open;
 mod plan;
 mod protocol;
+mod recreate;
 mod session;
 mod starting;
 mod status;

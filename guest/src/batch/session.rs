@@ -79,6 +79,8 @@ pub struct Session {
     pub(super) failures: u32,
     /// True once a single run has started its item.
     pub(super) exhausted: bool,
+    /// When the lock file was last seen to be there.
+    pub(super) lock_checked: Timestamp,
 }
 
 impl Session {
@@ -109,6 +111,7 @@ impl Session {
             retries: HashMap::new(),
             failures: 0,
             exhausted: false,
+            lock_checked: Timestamp::from_millis(0),
         }
     }
 
@@ -128,6 +131,7 @@ impl Session {
         slots: usize,
     ) -> Result<Step, SessionError> {
         self.take(tree, reports)?;
+        self.keep_files(tree)?;
         let any_rests = self.hands.values().any(|hand| hand.rests);
         if any_rests || self.checkpoint.due_in(tree.now(), &self.journal) == 0 {
             // What is reported counts even if the files cannot be brought up to date.

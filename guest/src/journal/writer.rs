@@ -15,6 +15,8 @@ pub struct Writer {
     /// The last event that is known to be on disk.
     durable: u64,
     bytes: u64,
+    /// How many bytes the current segment has.
+    size: u64,
     /// True if the current segment is not on disk with its name yet.
     is_new: bool,
 }
@@ -31,6 +33,7 @@ impl Writer {
             last,
             durable: last,
             bytes: 0,
+            size: 0,
             is_new: true,
         })
     }
@@ -53,6 +56,23 @@ impl Writer {
     /// How many bytes this writer has added.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// True if the current segment is as this writer left it. A `git clean` may have removed it, and a
+    /// file that someone else appended to is not continued either.
+    pub fn is_intact(&self, tree: Tree<'_>) -> Result<bool, Failure> {
+        let size = tree.stat(&layout::segment(&self.directory, self.segment))?.map(|it| it.size);
+        Ok(self.is_new || size == Some(self.size))
+    }
+
+    /// Continues in a new segment; its directory is made again if it is missing.
+    pub fn begin_segment(&mut self, tree: Tree<'_>) -> Result<(), Failure> {
+        tree.create_directory(&self.directory)?;
+        let next = reader::next_segment(tree, &self.directory)?;
+        self.segment = next.max(self.segment.saturating_add(1));
+        self.size = 0;
+        self.is_new = true;
+        Ok(())
     }
 
     /// Adds events, numbering them; with `durable` they are on disk when this returns. After an
@@ -83,6 +103,7 @@ impl Writer {
                     self.durable = self.last;
                 }
                 self.bytes += text.len() as u64;
+                self.size += text.len() as u64;
                 Ok(())
             }
             Err(failure) => {
@@ -90,6 +111,7 @@ impl Writer {
                 let is_empty =
                     tree.stat(&path).is_ok_and(|found| found.is_none_or(|it| it.size == 0));
                 self.segment = self.segment.saturating_add(u32::from(!is_empty));
+                self.size = 0;
                 self.is_new = true;
                 Err(failure)
             }

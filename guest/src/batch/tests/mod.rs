@@ -5,6 +5,7 @@ mod crashes;
 mod durability;
 mod endings;
 mod phases;
+mod removed;
 mod resuming;
 mod running;
 
