@@ -71,11 +71,13 @@ impl Change {
 }
 
 impl Item {
-    /// The state after these changes, one after the other.
-    pub fn state_after(&self, changes: &[&Change]) -> String {
-        let document = self.changed(changes, Timestamp::from_millis(0));
-        let state = document.as_ref().unwrap_or(&self.document).get("state");
-        state.and_then(Value::as_str).unwrap_or_default().to_owned()
+    /// The item as it will be after these changes, one after the other.
+    pub fn after(mut self, changes: &[&Change], now: Timestamp) -> Self {
+        if let Some(document) = self.changed(changes, now) {
+            self.state = document["state"].as_str().unwrap_or_default().to_owned();
+            self.document = document;
+        }
+        self
     }
 
     /// A field as the file has it.

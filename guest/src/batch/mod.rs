@@ -19,7 +19,9 @@ pub use protocol::{Attempt, Counts, Ended, Outcome, Report, Started, Step};
 pub use session::{Session, SessionError};
 pub use status::{ItemStanding, ItemStatus, Status, status};
 
+use crate::capabilities::LockOutcome;
 use crate::json;
+use crate::layout;
 use crate::tree::{Failure, Tree};
 
 /// How to run; see `batch.options` in the WIT package.
@@ -64,7 +66,31 @@ pub fn clear_progress(tree: Tree<'_>) -> Result<(), Failure> {
     crate::progress::clear(tree)
 }
 
-/// Makes one new item of each title.
-pub fn add(tree: Tree<'_>, titles: &[String]) -> Result<Vec<String>, Failure> {
-    titles.iter().map(|title| crate::items::add(tree, title)).collect()
+/// Why no item was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddError {
+    /// Another process is adding items.
+    Busy,
+    /// A file could not be read or written.
+    Storage(Failure),
+}
+
+impl From<Failure> for AddError {
+    fn from(failure: Failure) -> Self {
+        AddError::Storage(failure)
+    }
+}
+
+/// Makes one new item of each title. A batch may run meanwhile; another `add` may not, or both would
+/// give the same number.
+pub fn add(tree: Tree<'_>, titles: &[String]) -> Result<Vec<String>, AddError> {
+    tree.create_directory(layout::ITEMS)?;
+    // Where directories cannot be locked, a number may be given twice, and nothing worse.
+    if let Ok(LockOutcome::Held(_)) = tree.lock(layout::ITEMS, b"") {
+        return Err(AddError::Busy);
+    }
+    let added: Result<Vec<String>, Failure> =
+        titles.iter().map(|title| crate::items::add(tree, title)).collect();
+    tree.unlock(layout::ITEMS).map_err(tree.failed("unlock", layout::ITEMS))?;
+    Ok(added?)
 }

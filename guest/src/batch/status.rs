@@ -1,19 +1,20 @@
 //! The state of a repository, seen from outside.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use crate::batch::plan::{Findings, Plan};
 use crate::batch::protocol::Counts;
 use crate::capabilities::Liveness;
-use crate::items::{self, Item};
+use crate::items::{self, Change, Item};
 use crate::journal::{Event, EventKind};
 use crate::json;
 use crate::ledger::{ItemIndex, Ledger, Standing};
 use crate::progress::{self, Found};
 use crate::resume;
-use crate::saved;
+use crate::runs;
+use crate::saved::{self, Saved};
 use crate::tree::{Failure, Tree};
 
 /// What an item is to the batch.
@@ -84,16 +85,39 @@ pub fn status(tree: Tree<'_>) -> Result<Status, Failure> {
     let session =
         saved.as_ref().and_then(|saved| String::from_utf8(json::pretty(&saved.document())).ok());
     let in_session = saved.is_some();
+    let results = results(tree, saved.as_ref())?;
     let mut ledger = saved.map(|saved| saved.ledger).unwrap_or_default();
     let counts = in_session.then(|| Counts::of(&ledger));
 
     let read: Vec<(String, Result<Item, String>)> =
-        items::ids(tree)?.into_iter().map(|id| (id.clone(), items::read(tree, &id))).collect();
+        items::ids(tree)?.into_iter().map(|id| (id.clone(), read(tree, &id, &results))).collect();
     let standings = Standings::new(tree, &mut ledger, &read, in_session, owner);
     let items: Vec<ItemStatus> =
         read.into_iter().map(|(id, item)| standings.of(&ledger, id, item)).collect();
     let counts = counts.unwrap_or_else(|| count(&items));
     Ok(Status { session, owner, stale, damage, counts, items })
+}
+
+/// Results that a journal has and that are not in the items' files yet, by item: those of the session, of
+/// a `next` that was killed, of a session whose progress file was removed.
+fn results(tree: Tree<'_>, saved: Option<&Saved>) -> Result<HashMap<String, Vec<Change>>, Failure> {
+    let current = saved.map(|saved| saved.progress.session_id.as_str());
+    let mut results: HashMap<String, Vec<Change>> = HashMap::new();
+    for saved in runs::unsettled(tree, current)?.iter().chain(saved) {
+        for outcome in &saved.unsynced {
+            results.entry(outcome.item.clone()).or_default().push(outcome.change.clone());
+        }
+    }
+    Ok(results)
+}
+
+/// An item as the next run finds it.
+fn read(tree: Tree<'_>, id: &str, results: &HashMap<String, Vec<Change>>) -> Result<Item, String> {
+    let item = items::read(tree, id)?;
+    Ok(match results.get(id) {
+        Some(changes) => item.after(&changes.iter().collect::<Vec<_>>(), tree.now()),
+        None => item,
+    })
 }
 
 /// Without a session every item counts for what its file says.

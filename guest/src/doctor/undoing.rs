@@ -60,7 +60,7 @@ fn lost_results(tree: Tree<'_>, backup: &Backup) -> Result<Vec<String>, Failure>
         let forgets = match unsynced {
             Some(changes) => {
                 let changes: Vec<&Change> = changes.iter().collect();
-                before.is_none_or(|before| before.state_after(&changes) != items::DONE)
+                before.is_none_or(|before| before.after(&changes, tree.now()).state != items::DONE)
             }
             None => {
                 results.synced.contains(item)

@@ -5,6 +5,8 @@ use std::io::{self, BufRead};
 use super::Context;
 use super::error::Error;
 use super::exit_code::ExitCode;
+use crate::engine::batch::AddError;
+use crate::run;
 
 /// Add new items
 #[derive(Debug, clap::Args)]
@@ -24,7 +26,10 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         return Err(Error::usage("an item needs a title"));
     }
     let mut instance = context.instance(&repository)?;
-    for id in context.call(&mut instance, |instance| instance.add(&titles))?? {
+    let added = context.call(&mut instance, |instance| {
+        run::retry_while(|| instance.add(&titles), |error| matches!(error, AddError::Busy))
+    })?;
+    for id in added? {
         context.output.result(&id);
     }
     Ok(ExitCode::Success)

@@ -2,7 +2,7 @@
 
 use crate::agents::AgentError;
 use crate::config::ConfigError;
-use crate::engine::batch::{Holder, OpenError, StorageFailure, Unresolved};
+use crate::engine::batch::{AddError, Holder, OpenError, StorageFailure, Unresolved};
 use crate::engine::doctor::RepairError;
 use crate::engine::feature::{FeatureError, IllegalMove};
 use crate::engine::process::Liveness;
@@ -192,6 +192,17 @@ impl From<ComponentError> for Error {
 impl From<StorageFailure> for Error {
     fn from(failure: StorageFailure) -> Self {
         Error::Storage(STATE, failure)
+    }
+}
+
+impl From<AddError> for Error {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Busy => Error::Failed(
+                "another process is adding items to this repository: try again".to_owned(),
+            ),
+            AddError::Storage(failure) => failure.into(),
+        }
     }
 }
 

@@ -59,7 +59,7 @@ exports! {
     fn clear_progress() -> Result<(), batch::StorageFailure>
         = wreckit_batch_batch.call_clear_progress;
     /// `batch.add`
-    fn add(titles: &[String]) -> Result<Vec<batch::ItemId>, batch::StorageFailure>
+    fn add(titles: &[String]) -> Result<Vec<batch::ItemId>, batch::AddError>
         = wreckit_batch_batch.call_add;
     /// `doctor.diagnose`
     fn diagnose() -> Vec<doctor::Diagnostic>

@@ -3,14 +3,16 @@
 //! What cap-std does not check is checked here: only regular files are read, with a bound, and a
 //! FIFO blocks nobody. Everything durable is synced in this order: content, name, directory.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{File as StdFile, TryLockError};
+mod locks;
+
+use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::time::SystemTime;
 
 use cap_std::fs::{Dir, File, FileType, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
 use rustix::fs::{Timespec, Timestamps};
 
+use self::locks::Locks;
 use super::Imports;
 use super::random;
 use crate::engine::filesystem::{Entry, Error, Host, Kind, LockOutcome, Metadata, Replacement};
@@ -22,8 +24,6 @@ const LONGEST_PATH: usize = 4095;
 /// Memory for a file is set aside before it is read only up to this: a sparse file may claim any
 /// size.
 const RESERVED: u64 = 16 << 20;
-/// A note in a lock file is a line; more than this is not read.
-const LONGEST_NOTE: u64 = 64 << 10;
 /// From this many files on one sync of the whole file system is cheaper than one for each.
 #[cfg(target_os = "linux")]
 const SYNC_ALL_FROM: usize = 8;
@@ -31,13 +31,12 @@ const SYNC_ALL_FROM: usize = 8;
 /// The tree of one instance and its locks.
 pub(super) struct Tree {
     root: Dir,
-    /// The lock is the open file: it ends with it.
-    locks: HashMap<String, StdFile>,
+    locks: Locks,
 }
 
 impl Tree {
     pub(super) fn new(root: Dir) -> Self {
-        Tree { root, locks: HashMap::new() }
+        Tree { root, locks: Locks::default() }
     }
 }
 
@@ -153,44 +152,16 @@ impl Host for Imports {
     }
 
     fn lock(&mut self, path: String, note: Vec<u8>) -> Result<LockOutcome, Error> {
-        let file = match self.tree.locks.remove(&path) {
-            Some(file) => file,
-            None => {
-                let file = self.tree.open_lock(&path, true)?;
-                match file.try_lock() {
-                    Ok(()) => file,
-                    Err(TryLockError::WouldBlock) => {
-                        return Ok(LockOutcome::Held(read_note(&file)?));
-                    }
-                    Err(TryLockError::Error(failed)) => return Err(error(failed)),
-                }
-            }
-        };
-        let written = write_note(&file, &note);
-        self.tree.locks.insert(path, file);
-        written.map(|()| LockOutcome::Acquired)
+        self.tree.locks.acquire(&self.tree.root, &path, &note)
     }
 
     fn unlock(&mut self, path: String) -> Result<(), Error> {
-        // Closing the file is what unlocks it.
-        drop(self.tree.locks.remove(&path));
+        self.tree.locks.release(&path);
         Ok(())
     }
 
     fn lock_holder(&mut self, path: String) -> Result<Option<Vec<u8>>, Error> {
-        if let Some(ours) = self.tree.locks.get(&path) {
-            return read_note(ours).map(Some);
-        }
-        let file = match self.tree.open_lock(&path, false) {
-            Ok(file) => file,
-            Err(Error::NotFound) => return Ok(None),
-            Err(other) => return Err(other),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => read_note(&file).map(Some),
-            Err(TryLockError::Error(failed)) => Err(error(failed)),
-        }
+        self.tree.locks.holder(&self.tree.root, &path)
     }
 }
 
@@ -346,22 +317,6 @@ impl Tree {
         }
     }
 
-    fn open_lock(&self, path: &str, create: bool) -> Result<StdFile, Error> {
-        let path = checked(path)?;
-        // The note would be written into whatever a link leads to.
-        if self.root.symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
-            return Err(Error::WrongKind(Kind::Link));
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(create).create(create).custom_flags(NONBLOCK);
-        let file = self.root.open_with(path, &options).map_err(error)?;
-        let metadata = file.metadata().map_err(error)?;
-        match metadata.is_file() {
-            true => Ok(file.into_std()),
-            false => Err(Error::WrongKind(kind(metadata.file_type()))),
-        }
-    }
-
     /// Puts the names in these directories on disk.
     fn sync_directories<'p>(
         &self,
@@ -454,21 +409,6 @@ fn kind(file_type: FileType) -> Kind {
     } else {
         Kind::Other
     }
-}
-
-fn read_note(file: &StdFile) -> Result<Vec<u8>, Error> {
-    let mut file = file;
-    let mut note = Vec::new();
-    file.seek(SeekFrom::Start(0)).map_err(error)?;
-    file.take(LONGEST_NOTE).read_to_end(&mut note).map_err(error)?;
-    Ok(note)
-}
-
-fn write_note(file: &StdFile, note: &[u8]) -> Result<(), Error> {
-    let mut file = file;
-    file.set_len(0).map_err(error)?;
-    file.seek(SeekFrom::Start(0)).map_err(error)?;
-    file.write_all(note).map_err(error)
 }
 
 /// cap-std reports a path that leads out as `PermissionDenied` without the system's error number.

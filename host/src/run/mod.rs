@@ -26,18 +26,21 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// Makes a call that takes the lock, again and again while the lock is held only for a moment.
 pub(crate) fn patiently<T, E>(
-    mut call: impl FnMut() -> Result<Result<T, E>, ComponentError>,
+    call: impl FnMut() -> Result<Result<T, E>, ComponentError>,
     holder: impl Fn(&E) -> Option<&Holder>,
+) -> Result<Result<T, E>, ComponentError> {
+    retry_while(call, |error| holder(error).is_some_and(|holder| holder.momentary))
+}
+
+/// Makes a call again and again while it fails in a way that passes, for a few seconds at most.
+pub(crate) fn retry_while<T, E>(
+    mut call: impl FnMut() -> Result<Result<T, E>, ComponentError>,
+    passes: impl Fn(&E) -> bool,
 ) -> Result<Result<T, E>, ComponentError> {
     let until = Instant::now() + MOMENT;
     loop {
         match call()? {
-            Err(error)
-                if holder(&error).is_some_and(|holder| holder.momentary)
-                    && Instant::now() < until =>
-            {
-                thread::sleep(RETRY);
-            }
+            Err(error) if passes(&error) && Instant::now() < until => thread::sleep(RETRY),
             answer => return Ok(answer),
         }
     }

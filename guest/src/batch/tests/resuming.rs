@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::capabilities::Liveness;
+use crate::capabilities::{Capabilities, Liveness};
 use crate::memory::Node;
 use crate::{doctor, runs};
 
@@ -364,6 +364,33 @@ fn the_status_shows_what_the_journal_knows_beyond_the_snapshot() {
     assert_eq!(standings, [ItemStanding::Completed, ItemStanding::Completed, ItemStanding::Ready]);
     let session: Value = serde_json::from_str(&seen.session.unwrap()).unwrap();
     assert_eq!(session["completed"], json!(["001-a", "002-b"]));
+}
+
+#[test]
+fn the_status_shows_what_only_the_journal_of_a_killed_single_run_knows() {
+    let machine = machine(&THREE);
+    let process = machine.process(1);
+    let single = Options { single: true, ..options() };
+    let (mut session, _) = open(tree(&process), &single).unwrap();
+    let step = session.advance(tree(&process), &[], 1).unwrap();
+    session.advance(tree(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
+    machine.kill(1);
+    assert_eq!(machine.state_of("001-a"), "idea", "the file trails the journal");
+    let status = status(tree(&machine.process(2))).unwrap();
+    let first = &status.items[0];
+    assert_eq!((first.state.as_str(), first.standing), ("done", ItemStanding::Completed));
+}
+
+/// Two at once take turns; in the memory of a test that is all there is to see.
+#[test]
+fn two_that_add_items_at_once_do_not_give_a_number_twice() {
+    let machine = machine(&THREE);
+    let (one, other) = (machine.process(1), machine.process(2));
+    assert_eq!(one.lock(layout::ITEMS, b""), Ok(LockOutcome::Acquired));
+    assert_eq!(add(tree(&other), &["d".to_owned()]), Err(AddError::Busy));
+    one.unlock(layout::ITEMS).unwrap();
+    assert_eq!(add(tree(&other), &["d".to_owned()]).unwrap(), ["004-d"]);
+    assert_eq!(add(tree(&one), &["e".to_owned(), "f".to_owned()]).unwrap(), ["005-e", "006-f"]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The `batch` interface.
 
 use super::{Component, SESSION, tree, wit};
-use crate::batch::{self, CloseReason, ItemStanding, OpenError, Origin, Report, SessionError};
+use crate::batch::{
+    self, AddError, CloseReason, ItemStanding, OpenError, Origin, Report, SessionError,
+};
 use crate::journal::Event;
 
 impl wit::Guest for Component {
@@ -68,7 +70,7 @@ impl wit::Guest for Component {
         Ok(batch::clear_progress(tree())?)
     }
 
-    fn add(titles: Vec<String>) -> Result<Vec<wit::ItemId>, wit::StorageFailure> {
+    fn add(titles: Vec<String>) -> Result<Vec<wit::ItemId>, wit::AddError> {
         Ok(batch::add(tree(), &titles)?)
     }
 }
@@ -256,6 +258,15 @@ impl From<batch::ItemStatus> for wit::ItemStatus {
                 ItemStanding::Skipped => wit::ItemStanding::Skipped,
                 ItemStanding::Invalid => wit::ItemStanding::Invalid,
             },
+        }
+    }
+}
+
+impl From<AddError> for wit::AddError {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Busy => wit::AddError::Busy,
+            AddError::Storage(failure) => wit::AddError::Storage(failure.into()),
         }
     }
 }
