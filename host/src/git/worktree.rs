@@ -129,13 +129,16 @@ impl Record {
     }
 }
 
+/// Removes the record, and the directory if there is one. What is in it makes this fail.
 fn remove_record(repository: &Repository, path: &Path) -> Result<(), GitError> {
     let failed = |error| GitError::Io { path: path.to_owned(), error };
     if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
-        match ambient::open_dir(parent).and_then(|parent| parent.remove_dir(name)) {
+        let parent = ambient::open_dir(parent).map_err(failed)?;
+        match parent.remove_dir(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        sync(&parent).map_err(failed)?;
     }
     let mut remove = ["worktree", "remove", "--force", "--"].map(OsStr::new).to_vec();
     remove.push(path.as_os_str());
@@ -257,7 +260,8 @@ impl Worktree {
         let commit = self.commit(commit)?;
         verify(&self.repository, &self.path, &self.directory)?;
         self.within(|it| git(it, &["reset", "--hard", "--quiet", &commit, "--"]))?;
-        self.within(|it| git(it, &["clean", "-d", "--force", "--quiet", "--"])).map(drop)
+        self.within(|it| git(it, &["clean", "-d", "--force", "--quiet", "--"]))?;
+        sync(&self.directory).map_err(|error| GitError::Io { path: self.path.clone(), error })
     }
 
     /// The full name of a commit: nothing else ever gets onto a command line.
@@ -285,6 +289,16 @@ impl Worktree {
             },
         })
     }
+}
+
+/// Puts what was changed on disk, before anyone records that a cleanup was carried out: git does not. The
+/// names in the directory are synced by themselves, since not every file system obeys `syncfs`.
+fn sync(directory: &Dir) -> io::Result<()> {
+    let directory = directory.open(".")?;
+    directory.sync_all()?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(&directory)?;
+    Ok(())
 }
 
 fn shortened(text: &str) -> Vec<String> {

@@ -12,7 +12,7 @@ use super::git::{abort, git, in_a_worktree};
 use super::*;
 use crate::environment::finish;
 
-const CLEANUPS: [&str; 3] = ["keep_artifacts", "rollback", "full_cleanup"];
+const CLEANUPS: [&str; 3] = ["rollback", "keep_artifacts", "full_cleanup"];
 
 /// Everything that a cleanup of the wrong directory would change.
 fn state(repository: &Repository, directories: &[&str]) -> Vec<String> {

@@ -13,7 +13,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::run::to_its_end;
 use crate::engine::feature::RunOptions;
 use crate::features::FEATURES;
-use crate::git::{self, Found};
+use crate::git::{self, Found, GitError};
 use crate::output::Tone;
 use crate::run::{Batch, Human, Json, Reporter, Session, Signals};
 use crate::{marker, output};
@@ -121,8 +121,14 @@ fn worktree(root: &Path, path: Option<&str>, context: &Context) -> Result<Option
             warn_of_no_worktree(&root.join(path), context);
             Ok(None)
         }
-        Err(error) => Err(Error::Failed(format!(
-            "no agent is started: {error}. Correct `worktree.path` in the feature's progress.json, or make the worktree with `git worktree add`"
-        ))),
+        Err(error) => {
+            let what_to_do = match error {
+                GitError::NotLinked { .. } => {
+                    ". Correct `worktree.path` in the feature's progress.json, or make the worktree with `git worktree add`"
+                }
+                _ => "",
+            };
+            Err(Error::Failed(format!("no agent is started: {error}{what_to_do}")))
+        }
     }
 }
