@@ -5,7 +5,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
@@ -19,6 +20,27 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// A text file that the user or the system names.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
+}
+
+/// A regular file of at most `limit` bytes that a repository names. Anything else is an error, at once: a
+/// FIFO does not block, a link is not followed, a device is not read.
+pub fn read_small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+    let is_small = |found: &fs::Metadata| found.is_file() && found.len() <= limit;
+    let unusable = || io::Error::other(format!("not a regular file of at most {limit} bytes"));
+    // Opening a device can have effects of its own.
+    if !is_small(&fs::symlink_metadata(path)?) {
+        return Err(unusable());
+    }
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    let mut contents = Vec::new();
+    if is_small(&file.metadata()?) {
+        file.take(limit + 1).read_to_end(&mut contents)?;
+        if contents.len() as u64 <= limit {
+            return Ok(contents);
+        }
+    }
+    Err(unusable())
 }
 
 /// The names in a directory of the system.
@@ -69,4 +91,9 @@ pub fn current_dir() -> io::Result<PathBuf> {
 /// A variable of the environment; an empty one is not set.
 pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The variables of the environment.
+pub fn variables() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
 }

@@ -11,6 +11,9 @@ use crate::repository::STATE;
 /// The directory of the features, from the repository's root.
 pub(crate) const FEATURES: &str = ".claude/.output/features";
 
+/// Maximum size in bytes of a file in which git keeps one path.
+const LONGEST_LINK: u64 = 8 << 10;
+
 /// What tells that a directory is the root of a repository.
 const MARKS: [&str; 3] = [".claude", STATE, ".git"];
 
@@ -34,15 +37,25 @@ pub(crate) fn root(start: &Path) -> io::Result<PathBuf> {
 
 /// The repository that a linked worktree of git belongs to: agents work in there, and its features are
 /// those of the repository. `None` for what is no linked worktree, or has features of its own.
+///
+/// The files are read here, since every command of features would have to start git otherwise. Both
+/// links have to fit: a directory does not become a part of a repository by saying so itself.
 fn of_worktree(directory: &Path) -> Option<PathBuf> {
     if ambient::is_dir(&directory.join(FEATURES)) {
         return None;
     }
+    let read = |path: &Path| String::from_utf8(ambient::read_small(path, LONGEST_LINK).ok()?).ok();
     // A file, with the path of `.git/worktrees/{name}` of the repository (gitrepository-layout(5)).
-    let link = ambient::read_to_string(&directory.join(".git")).ok()?;
-    let place = directory.join(link.trim().strip_prefix("gitdir: ")?);
+    let link = directory.join(".git");
+    let place = directory.join(read(&link)?.trim_end().strip_prefix("gitdir: ")?);
+    // The path of the file above.
+    let back = place.join(read(&place.join("gitdir"))?.trim_end());
+    if ambient::canonicalize(&back).ok()? != ambient::canonicalize(&link).ok()? {
+        return None;
+    }
+    let place = ambient::canonicalize(&place).ok()?;
     let worktrees = place.parent().filter(|parent| parent.ends_with(".git/worktrees"))?;
-    ambient::canonicalize(worktrees.parent()?.parent()?).ok()
+    worktrees.parent()?.parent().map(Path::to_owned)
 }
 
 impl Features {

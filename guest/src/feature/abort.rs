@@ -173,13 +173,11 @@ pub fn cleaned(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
 
 fn clean(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
     let (id, document) = read(tree, feature)?;
-    let info = document.part("abort_info");
-    let choice = info.and_then(|info| info.get("cleanup_choice")).and_then(Value::as_str);
     if !document.is_aborted() {
         let message = "the feature was not aborted: there is nothing to clean up";
         return Err(legal::illegal(&document, message));
     }
-    if choice == Some(Cleanup::FullCleanup.name()) {
+    if is_to_be_removed(&document) {
         return locked(tree, || {
             remove_all(tree, &id)?;
             Ok(Changed {
@@ -195,8 +193,15 @@ fn clean(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
     })
 }
 
-/// Removes a directory. What is a link is removed, never what it leads to. The document goes last: as
-/// long as it is there, the cleanup can be repeated.
+/// Whether a feature was aborted with `full_cleanup`. It is removed then, so as long as there is something
+/// of it the cleanup has not ended.
+pub(super) fn is_to_be_removed(document: &Document) -> bool {
+    let choice = document.part("abort_info").and_then(|info| info.get("cleanup_choice"));
+    document.is_aborted() && choice == Some(&json!(Cleanup::FullCleanup.name()))
+}
+
+/// Removes a directory. What is a link is removed, never what it leads to. The document goes last, when
+/// the removal of everything else is on disk.
 fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
     if tree.stat(directory)?.is_some_and(|found| found.kind == Kind::Link) {
         return tree.remove(directory);

@@ -2,16 +2,15 @@
 
 use serde_json::json;
 
-use super::FeatureError;
 use super::document::{COMPLETE, Document, PhaseStatus, status_of, time_in};
 use super::resume::own_path;
-use super::store::{self, LIMIT, copy_of_after, load, locked, progress_file};
+use super::store::{self, LIMIT, load, locked, newest_good, progress_file};
+use super::{FeatureError, abort};
 use crate::backup::{self, Cause, Keeper, Restored};
 use crate::capabilities::{FsError, Worker};
 use crate::doctor::{
     Code, Diagnostic, Mended, RepairError, Treatment, orphaned_agents, temporary_files,
 };
-use crate::json;
 use crate::layout;
 use crate::orphans;
 use crate::tree::{Failure, Tree};
@@ -50,8 +49,10 @@ fn look(tree: Tree<'_>, is_quiet: bool, is_idle: bool) -> Vec<Diagnostic> {
 fn examine(tree: Tree<'_>, id: &str) -> Vec<Diagnostic> {
     match load(tree, id) {
         Ok(document) => {
-            let mut found = missing_artifacts(tree, id, &document);
-            found.extend(contradictions(id, &document));
+            let mut found = contradictions(id, &document);
+            if !abort::is_to_be_removed(&document) {
+                found.extend(missing_artifacts(tree, id, &document));
+            }
             found
         }
         Err(FeatureError::Corrupt(problem)) => vec![corrupt(tree, id, problem)],
@@ -67,28 +68,6 @@ fn corrupt(tree: Tree<'_>, id: &str, problem: String) -> Diagnostic {
         Ok(None) | Err(_) => diagnostic
             .by_hand("there is no good backup of it: correct the file, or remove the directory"),
     }
-}
-
-/// The content of the newest backup of a feature's file that is sound.
-fn newest_good(tree: Tree<'_>, id: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
-    let path = progress_file(id);
-    let is_sound = |bytes: &[u8]| {
-        let document = json::parse(bytes).ok();
-        document.is_some_and(|document| Document::from_json(document).is_ok())
-    };
-    for backup in backup::all(tree)? {
-        for file in backup.files.iter().filter(|file| file.path == path) {
-            // What a change left is newer than what it found.
-            let before = format!("{}/{}/{}", tree.place().backups, backup.id, file.stored);
-            for copy in [copy_of_after(tree, &backup.id, id), before] {
-                match tree.read(&copy, LIMIT) {
-                    Ok(bytes) if is_sound(&bytes) => return Ok(Some((backup.id, bytes))),
-                    _ => {}
-                }
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// What is outside of the features' directory cannot be seen from here.

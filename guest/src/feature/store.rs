@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::document::Document;
-use super::{Changed, FeatureError, unique};
-use crate::backup::{Cause, FEATURE, Keeper};
+use super::{Changed, FeatureError, abort, unique};
+use crate::backup::{self, Cause, FEATURE, Keeper};
 use crate::capabilities::{FsError, Kind, LockOutcome};
 use crate::json;
 use crate::layout;
@@ -94,18 +94,32 @@ pub fn read(tree: Tree<'_>, given: &str) -> Result<(String, Document), FeatureEr
 }
 
 /// Reads and checks a feature's file. An empty one is damage, never "new".
+///
+/// A full cleanup that was cut off can leave a directory without it. As long as there is a directory,
+/// the feature is what its last backup says: aborted, and to be removed by the same command.
 pub(super) fn load(tree: Tree<'_>, id: &str) -> Result<Document, FeatureError> {
     let path = progress_file(id);
     let place = format!("{}{path}", tree.place().prefix);
-    let bytes = tree.read(&path, LIMIT).map_err(|error| match error {
-        FsError::NotFound => FeatureError::Corrupt(format!("{place} is missing")),
-        error => FeatureError::Storage(tree.failed("read", &path)(error)),
-    })?;
+    let bytes = match tree.read(&path, LIMIT) {
+        Ok(bytes) => bytes,
+        Err(FsError::NotFound) => {
+            let missing = || FeatureError::Corrupt(format!("{place} is missing"));
+            return being_removed(tree, id)?.ok_or_else(missing);
+        }
+        Err(error) => return Err(FeatureError::Storage(tree.failed("read", &path)(error))),
+    };
     let document = json::parse(&bytes)
         .and_then(|document| unique::check(&bytes).map(|()| document))
         .map_err(|error| FeatureError::Corrupt(format!("{place} has invalid JSON: {error}")))?;
     Document::from_json(document)
         .map_err(|problem| FeatureError::Corrupt(format!("{place} is invalid: {problem}")))
+}
+
+/// The last document of a feature whose full cleanup began and did not end.
+fn being_removed(tree: Tree<'_>, id: &str) -> Result<Option<Document>, Failure> {
+    let last = newest_good(tree, id)?.and_then(|(_, bytes)| json::parse(&bytes).ok());
+    let document = last.and_then(|document| Document::from_json(document).ok());
+    Ok(document.filter(abort::is_to_be_removed))
 }
 
 /// Changes a feature: reads it, lets `change` say what it comes to and how that is told, and writes
@@ -152,8 +166,30 @@ fn save(tree: Tree<'_>, id: &str, document: &Document) -> Result<(), Failure> {
 }
 
 /// Where a backup has a feature's file as it was after the change.
-pub(super) fn copy_of_after(tree: Tree<'_>, backup: &str, id: &str) -> String {
+fn copy_of_after(tree: Tree<'_>, backup: &str, id: &str) -> String {
     format!("{}/{backup}/after/{}", tree.place().backups, progress_file(id))
+}
+
+/// The content of the newest backup of a feature's file that is sound.
+pub(super) fn newest_good(tree: Tree<'_>, id: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
+    let path = progress_file(id);
+    let is_sound = |bytes: &[u8]| {
+        let document = json::parse(bytes).ok();
+        document.is_some_and(|document| Document::from_json(document).is_ok())
+    };
+    for backup in backup::all(tree)? {
+        for file in backup.files.iter().filter(|file| file.path == path) {
+            // What a change left is newer than what it found.
+            let before = format!("{}/{}/{}", tree.place().backups, backup.id, file.stored);
+            for copy in [copy_of_after(tree, &backup.id, id), before] {
+                match tree.read(&copy, LIMIT) {
+                    Ok(bytes) if is_sound(&bytes) => return Ok(Some((backup.id, bytes))),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Does something while nobody else changes a feature. The lock is never waited for here: the caller

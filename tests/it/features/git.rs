@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::environment::{Ran, Repository};
 
-fn git(repository: &Repository, arguments: &[&str]) -> String {
+pub(super) fn git(repository: &Repository, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
         .args(arguments)
@@ -41,7 +41,7 @@ pub(super) fn in_a_worktree() -> Option<(Repository, String, String)> {
     Some((repository, id, head))
 }
 
-fn abort(repository: &Repository, id: &str, cleanup: &str, more: &[&str]) -> Ran {
+pub(super) fn abort(repository: &Repository, id: &str, cleanup: &str, more: &[&str]) -> Ran {
     let arguments = ["feature", "abort", id, "--reason", "user_request", "--cleanup", cleanup];
     repository.run(&[&arguments[..], more].concat())
 }

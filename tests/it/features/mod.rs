@@ -2,7 +2,9 @@
 
 mod agents;
 mod commands;
+mod cut_off;
 mod git;
+mod hostile_git;
 
 use std::fs;
 

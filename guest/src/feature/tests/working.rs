@@ -101,6 +101,50 @@ fn a_full_cleanup_removes_the_directory_and_nothing_else() {
     assert!(machine.text("another_20260101_000000/progress.json").is_some());
 }
 
+/// The power fails at every moment of a full cleanup: the same command carries it out.
+#[test]
+fn a_full_cleanup_that_is_cut_off_is_finished_by_the_same_command() {
+    let with_documents = || {
+        let machine = with(&least(&[("planning", "in_progress")]));
+        for file in ["design.md", "logs/planning.1.log", "zz.md"] {
+            machine.put(&format!("{ID}/{file}"), "text");
+        }
+        machine
+    };
+    let give_up = |machine: &Rc<Machine>| {
+        let process = machine.process(1);
+        abort(tree(&process), ID, Reason::UserRequest, Cleanup::FullCleanup, None)?;
+        cleaned(tree(&process), ID)
+    };
+    let whole = with_documents();
+    give_up(&whole).unwrap();
+    let total = whole.operations().len();
+    let mut without_document = 0;
+    for until in 0..=total {
+        for survives in [0, 1] {
+            let machine = with_documents();
+            machine.power_until.set(until);
+            assert_eq!(give_up(&machine).is_ok(), until == total, "{until} of {total}");
+            let machine = machine.power_loss(|| survives);
+            let is_of_it = |path: &String| path == ID || path.starts_with(&format!("{ID}/"));
+            let remains = machine.paths().iter().any(is_of_it);
+            if remains && machine.text(FILE).is_none() {
+                without_document += 1;
+                let found = doctor::diagnose(tree(&machine.process(1)));
+                assert_eq!(found.len(), 1, "{found:?}");
+                assert!(found[0].message.contains("the same `abort` tries again"), "{found:?}");
+            }
+            match give_up(&machine) {
+                Ok(_) => assert!(remains),
+                Err(FeatureError::Unknown(_)) => assert!(!remains, "{until} of {total}"),
+                other => panic!("{other:?} after {until} of {total}"),
+            }
+            assert!(!machine.paths().iter().any(is_of_it), "{until} of {total}");
+        }
+    }
+    assert!(without_document > 0, "the cut that this is about was made");
+}
+
 #[test]
 fn the_feedback_loop_verifies_reopens_and_escalates() {
     use Verdict::{Fail, Pass};

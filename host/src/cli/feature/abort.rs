@@ -6,13 +6,14 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{open, parse, patiently, tell};
+use crate::ambient;
 use crate::cli::Context;
 use crate::cli::error::Error;
 use crate::cli::exit_code::ExitCode;
 use crate::engine::Instance;
 use crate::engine::feature::{AbortReason, Cleanup};
 use crate::features::FEATURES;
-use crate::git::{self, GitError, Worktree};
+use crate::git::{self, Found, GitError, Record, Worktree};
 use crate::output::{Stream, Tone};
 
 /// Give a feature up, and clean up as wanted
@@ -64,15 +65,15 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let document = parse(&read.document)?;
     // Everything that can be wrong before anything is recorded.
     let mut work = Work::new(args.cleanup, &features.root, &read.id, &document)?;
-    if work.worktree.is_some() {
-        work.plan.extend(shared_with(&read.id, &document, &mut instance, context)?);
+    if let Some(path) = work.path() {
+        let others = shared_with(&read.id, path, &features.root, &mut instance, context)?;
+        work.plan.extend(others);
     }
     if args.cleanup != Choice::KeepEverything && !agreed(args, &work, context)? {
         context.output.line(Tone::Plain, "nothing was changed");
         return Ok(ExitCode::Failure);
     }
-    let place = document["worktree"]["path"].as_str().map(|path| features.root.join(path));
-    let commit = place.and_then(|place| git::head(&place)).or_else(|| git::head(&features.root));
+    let commit = git::head(&features.root, document["worktree"]["path"].as_str().map(Path::new));
     let (reason, cleanup) = (args.reason.into(), args.cleanup.into());
     let changed = patiently(&mut instance, context, |instance| {
         instance.feature_abort(&read.id, reason, cleanup, commit.as_deref())
@@ -94,7 +95,8 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
 /// Other features that are built in the same worktree, in lines for a person.
 fn shared_with(
     id: &str,
-    document: &Value,
+    path: &Path,
+    root: &Path,
     instance: &mut Instance,
     context: &Context,
 ) -> Result<Vec<String>, Error> {
@@ -102,7 +104,8 @@ fn shared_with(
     let mut lines = Vec::new();
     for entry in listed.map_err(|failure| Error::Storage(FEATURES, failure))? {
         let Some(other) = entry.document.as_deref().filter(|_| entry.id != id) else { continue };
-        if parse(other)?["worktree"]["path"] == document["worktree"]["path"] {
+        let other = parse(other)?["worktree"]["path"].as_str().map(|other| root.join(other));
+        if other.and_then(|other| ambient::canonicalize(&other).ok()).as_deref() == Some(path) {
             lines.push(format!("this is also the worktree of {}", entry.id));
         }
     }
@@ -131,74 +134,115 @@ fn agreed(args: &Args, work: &Work, context: &Context) -> Result<bool, Error> {
 
 /// What a cleanup does beside the feature's directory.
 struct Work {
-    choice: Choice,
-    worktree: Option<Worktree>,
-    /// The commit before the feature.
-    commit: Option<String>,
+    task: Task,
     /// In lines for a person.
     plan: Vec<String>,
 }
 
+enum Task {
+    Nothing,
+    /// To this commit.
+    Reset(Worktree, String),
+    Remove(Worktree),
+    RemoveRecord(Record),
+}
+
 impl Work {
     fn new(choice: Choice, root: &Path, id: &str, document: &Value) -> Result<Self, Error> {
+        if choice == Choice::KeepEverything {
+            return Ok(Work { task: Task::Nothing, plan: Vec::new() });
+        }
         let usable = |error: GitError| Error::Failed(error.to_string());
-        let path = document["worktree"]["path"].as_str();
-        let commit = document["worktree"]["pre_feature_commit"].as_str().map(str::to_owned);
-        let worktree = match path.filter(|_| choice != Choice::KeepEverything) {
-            Some(path) => Worktree::linked(root, path.as_ref()).map_err(usable)?,
-            None => None,
+        let found = match document["worktree"]["path"].as_str() {
+            Some(path) => git::find(root, path.as_ref()).map_err(usable)?,
+            None => Found::Nothing,
         };
-        let mut plan = Vec::new();
-        let mut list = |title: String, lines: Vec<String>| {
-            if !lines.is_empty() {
-                plan.push(title);
-                plan.extend(lines.into_iter().map(|line| format!("  {line}")));
-            }
-        };
-        let place = worktree.as_ref().map(|it| it.path.display().to_string()).unwrap_or_default();
-        match (choice, &worktree, &commit) {
-            (Choice::KeepEverything, ..) => {}
-            (Choice::Rollback, Some(worktree), Some(commit)) => {
-                let commits = worktree.commits_since(commit).map_err(usable)?;
-                list(format!("{place} goes back to {commit}; it loses these commits:"), commits);
-                let changes = worktree.uncommitted().map_err(usable)?;
-                list(format!("{place} loses what is not committed:"), changes);
-                plan.push(format!("{place} goes back to {commit}"));
-            }
-            (Choice::Rollback, None, Some(_)) => {
-                plan.push("there is no worktree to roll back".to_owned());
-            }
-            (Choice::Rollback, _, None) => {
+        if matches!(found, Found::Root) {
+            let why = "it is the root of the repository itself".to_owned();
+            return Err(usable(GitError::NotLinked { path: root.to_owned(), why }));
+        }
+        let commit = document["worktree"]["pre_feature_commit"].as_str();
+        let mut work = match (choice, commit) {
+            (Choice::Rollback, Some(commit)) => Work::rollback(found, commit).map_err(usable)?,
+            (Choice::Rollback, None) => {
                 return Err(Error::Illegal {
                     message: "there is nothing to roll back to: the feature has no worktree with a `pre_feature_commit`".to_owned(),
                     legal: Vec::new(),
                 });
             }
-            (Choice::KeepArtifacts | Choice::FullCleanup, Some(worktree), _) => {
-                let changes = worktree.uncommitted().map_err(usable)?;
-                list(format!("{place} loses what is not committed:"), changes);
-                plan.push(format!("the worktree {place} is removed; its branch stays"));
-            }
-            (Choice::KeepArtifacts | Choice::FullCleanup, None, _) => {
-                plan.push("there is no worktree to remove".to_owned());
-            }
-        }
-        if choice != Choice::KeepEverything {
-            plan.push("the feature cannot be reopened after this".to_owned());
-        }
+            _ => Work::removal(found).map_err(usable)?,
+        };
+        work.plan.push("the feature cannot be reopened after this".to_owned());
         if choice == Choice::FullCleanup {
-            plan.push(format!("{FEATURES}/{id} is removed, with every document in it"));
+            work.plan.push(format!("{FEATURES}/{id} is removed, with every document in it"));
         }
-        Ok(Work { choice, worktree, commit, plan })
+        Ok(work)
+    }
+
+    fn rollback(found: Found, commit: &str) -> Result<Self, GitError> {
+        let Found::Linked(worktree) = found else {
+            let plan = vec!["there is no worktree to roll back".to_owned()];
+            return Ok(Work { task: Task::Nothing, plan });
+        };
+        worktree.check_resettable()?;
+        let place = worktree.path.display().to_string();
+        let commits = worktree.commits_since(commit)?;
+        let title = format!("{place} goes back to {commit}; it loses these commits:");
+        let mut plan = list(title, commits);
+        plan.extend(list(format!("{place} loses what is not committed:"), worktree.uncommitted()?));
+        plan.push(format!("{place} goes back to {commit}"));
+        Ok(Work { task: Task::Reset(worktree, commit.to_owned()), plan })
+    }
+
+    fn removal(found: Found) -> Result<Self, GitError> {
+        match found {
+            Found::Linked(worktree) => {
+                worktree.check_removable()?;
+                let place = worktree.path.display().to_string();
+                let changes = worktree.uncommitted()?;
+                let mut plan = list(format!("{place} loses what is not committed:"), changes);
+                plan.push(format!("the worktree {place} is removed; its branch stays"));
+                Ok(Work { task: Task::Remove(worktree), plan })
+            }
+            Found::Record(record) => {
+                let place = record.path.display();
+                let plan = vec![format!(
+                    "the worktree {place} has no files any more; git's record of it is removed"
+                )];
+                Ok(Work { task: Task::RemoveRecord(record), plan })
+            }
+            Found::Nothing | Found::Root => {
+                let plan = vec!["there is no worktree to remove".to_owned()];
+                Ok(Work { task: Task::Nothing, plan })
+            }
+        }
+    }
+
+    /// The worktree that is changed.
+    fn path(&self) -> Option<&Path> {
+        match &self.task {
+            Task::Reset(worktree, _) | Task::Remove(worktree) => Some(&worktree.path),
+            Task::Nothing | Task::RemoveRecord(_) => None,
+        }
     }
 
     fn carry_out(&self) -> Result<(), GitError> {
-        match (self.choice, &self.worktree, &self.commit) {
-            (Choice::Rollback, Some(worktree), Some(commit)) => worktree.reset_to(commit),
-            (Choice::KeepArtifacts | Choice::FullCleanup, Some(worktree), _) => worktree.remove(),
-            _ => Ok(()),
+        match &self.task {
+            Task::Nothing => Ok(()),
+            Task::Reset(worktree, commit) => worktree.reset_to(commit),
+            Task::Remove(worktree) => worktree.remove(),
+            Task::RemoveRecord(record) => record.remove(),
         }
     }
+}
+
+/// A title and indented lines; nothing without lines.
+fn list(title: String, lines: Vec<String>) -> Vec<String> {
+    if lines.is_empty() {
+        return lines;
+    }
+    let lines = lines.into_iter().map(|line| format!("  {line}"));
+    [title].into_iter().chain(lines).collect()
 }
 
 impl From<Reason> for AbortReason {

@@ -11,7 +11,7 @@ use crate::engine::feature::{
     Worktree,
 };
 use crate::features::{FEATURES, Features};
-use crate::git;
+use crate::git::{self, Found};
 use crate::output::Tone;
 use crate::{ambient, config};
 
@@ -35,18 +35,17 @@ pub(super) fn new(args: &New, context: &Context) -> Result<ExitCode, Error> {
     let features = Features::find_or_make(&context.directory)
         .map_err(|error| Error::Failed(format!("cannot make {FEATURES}: {error}")))?;
     let mut instance = context.instance_over(&features.directory)?;
-    let worktree = args.worktree.as_ref().map(|path| {
-        let place = features.root.join(path);
-        Worktree {
-            path: path.to_string_lossy().into_owned(),
-            // One that is yet to be made begins where the repository stands.
-            commit: git::head(&place).or_else(|| git::head(&features.root)),
-        }
+    let worktree = args.worktree.as_ref().map(|path| Worktree {
+        path: path.to_string_lossy().into_owned(),
+        commit: git::head(&features.root, Some(path)),
     });
-    if let Some(worktree) = &worktree {
-        let place = features.root.join(&worktree.path);
-        if !ambient::is_dir(&place) {
-            warn_of_no_worktree(&place, context);
+    if let Some(path) = &args.worktree {
+        match git::find(&features.root, path) {
+            Ok(Found::Linked(_) | Found::Root) => {}
+            Ok(Found::Nothing | Found::Record(_)) => {
+                warn_of_no_worktree(&features.root.join(path), context);
+            }
+            Err(error) => context.output.line(Tone::Warning, &error.to_string()),
         }
     }
     let new = NewFeature { name: args.name.clone(), phases: args.phases.clone(), worktree };

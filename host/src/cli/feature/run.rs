@@ -1,5 +1,7 @@
 //! `wreckit-host feature run`
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 use super::{open, parse, show, warn_of_no_worktree};
@@ -11,9 +13,10 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::run::to_its_end;
 use crate::engine::feature::RunOptions;
 use crate::features::FEATURES;
+use crate::git::{self, Found, GitError};
 use crate::output::Tone;
 use crate::run::{Batch, Human, Json, Reporter, Session, Signals};
-use crate::{ambient, marker, output};
+use crate::{marker, output};
 
 /// Take a feature through its phases with the configured agent; goes on where it stopped
 #[derive(Debug, clap::Args)]
@@ -53,15 +56,10 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         limit_wait: configured.limit_wait.saturating_mul(1000),
         retries: args.agent.retries,
     };
-    let worktree = document["worktree"]["path"].as_str().map(|path| features.root.join(path));
     let feature = Feature {
         id: read.id.clone(),
-        // One that is not there yet is the first agent's to make.
-        worktree: worktree.clone().filter(|path| ambient::is_dir(path)),
+        worktree: worktree(&features.root, document["worktree"]["path"].as_str(), context)?,
     };
-    if let Some(path) = worktree.filter(|_| feature.worktree.is_none()) {
-        warn_of_no_worktree(&path, context);
-    }
     if !configured.agent.is_told_its_phase() {
         let text = "the agent is not told in which phase it works: put {phase} into agent.args of .wreckit/config.json (it is in WRECKIT_PHASE, too)";
         context.output.line(Tone::Warning, text);
@@ -109,4 +107,28 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         }
     }
     Ok(code)
+}
+
+/// The directory in which agents work, if it is not the repository's root. Whatever the document says, it
+/// is a worktree of this repository.
+fn worktree(root: &Path, path: Option<&str>, context: &Context) -> Result<Option<PathBuf>, Error> {
+    let Some(path) = path else { return Ok(None) };
+    match git::find(root, path.as_ref()) {
+        Ok(Found::Linked(worktree)) => Ok(Some(worktree.path)),
+        Ok(Found::Root) => Ok(None),
+        // It is the first agent's to make.
+        Ok(Found::Nothing | Found::Record(_)) => {
+            warn_of_no_worktree(&root.join(path), context);
+            Ok(None)
+        }
+        Err(error) => {
+            let what_to_do = match error {
+                GitError::NotLinked { .. } => {
+                    ". Correct `worktree.path` in the feature's progress.json, or make the worktree with `git worktree add`"
+                }
+                _ => "",
+            };
+            Err(Error::Failed(format!("no agent is started: {error}{what_to_do}")))
+        }
+    }
 }
