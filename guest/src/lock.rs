@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::capabilities::{Identity, Liveness, LockOutcome, Recorded};
+use crate::capabilities::{FsError, Identity, Kind, Liveness, LockOutcome, Metadata, Recorded};
 use crate::layout;
 use crate::progress::{Owner, Progress};
 use crate::time::Timestamp;
@@ -66,6 +66,7 @@ pub fn acquire(
         Work::Session(session) => note["session"] = json!(session),
         Work::Repair => {}
     }
+    check_kind(tree)?;
     let outcome = tree
         .lock(layout::LOCK, note.to_string().as_bytes())
         .map_err(tree.failed("lock", layout::LOCK))?;
@@ -89,9 +90,20 @@ pub fn release(tree: Tree<'_>) -> Result<(), Failure> {
 
 /// Who has the lock, if anybody does.
 pub fn current_holder(tree: Tree<'_>) -> Result<Option<Holder>, Failure> {
+    check_kind(tree)?;
     let note = tree.lock_holder(layout::LOCK).map_err(tree.failed("look at", layout::LOCK))?;
     let note = note.or_else(|| tree.lock_holder(layout::ROOT).ok().flatten());
     Ok(note.map(|note| holder(tree, &note)))
+}
+
+/// A directory could be locked as well, and would not say by whom.
+fn check_kind(tree: Tree<'_>) -> Result<(), Failure> {
+    match tree.stat(layout::LOCK)? {
+        Some(Metadata { kind: kind @ Kind::Directory, .. }) => {
+            Err(tree.failed("look at", layout::LOCK)(FsError::WrongKind(kind)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the note of a held lock says. The lock of a process that is proven to have ended is held

@@ -61,7 +61,8 @@ pub fn read(tree: Tree<'_>) -> Result<Option<Pending>, Failure> {
     let path = file(tree);
     let bytes = match tree.read(&path, LIMIT) {
         Ok(bytes) => bytes,
-        Err(FsError::NotFound) => return Ok(None),
+        // Nothing of ours can be where no backup can be.
+        Err(FsError::NotFound | FsError::Outside | FsError::WrongKind(_)) => return Ok(None),
         Err(error) => return Err(tree.failed("read", &path)(error)),
     };
     let document = json::parse_up_to(&bytes, json::MANY_VALUES).unwrap_or_default();
