@@ -252,9 +252,13 @@ impl Dispatcher<'_> {
     }
 
     /// Waits until something happens, at most this long.
-    fn wait(&self, wake_after: Duration) {
+    fn wait(&mut self, wake_after: Duration) {
         let now = Instant::now();
-        let wake_after = wake_after.max(SHORTEST_WAIT);
+        // The end of an agent that came while the signals were taken does not wake us again.
+        let wake_after = match self.batch.signals.was_woken() {
+            true => SHORTEST_WAIT,
+            false => wake_after.max(SHORTEST_WAIT),
+        };
         let deadlines = self.running.iter().filter_map(Call::deadline);
         let timeout = deadlines
             .chain(self.strays.deadline())
