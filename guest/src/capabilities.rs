@@ -113,6 +113,8 @@ pub struct Identity {
     pub boot_id: Option<String>,
     /// Clock ticks from the boot to the start of the process.
     pub start_time: Option<u64>,
+    /// The PID namespace that counts `pid`.
+    pub pid_namespace: Option<String>,
 }
 
 /// A process as an earlier file recorded it.
@@ -126,6 +128,8 @@ pub struct Recorded {
     pub boot_id: Option<String>,
     /// Clock ticks from the boot to the start of the process.
     pub start_time: Option<u64>,
+    /// The PID namespace that counts `pid`.
+    pub pid_namespace: Option<String>,
     /// A time at which it was running.
     pub seen: Option<Timestamp>,
 }
@@ -141,6 +145,8 @@ pub struct Worker {
     pub item: Option<String>,
     /// When it started, to a second or two.
     pub since: Option<Timestamp>,
+    /// Whether the system proves that it belongs to this root.
+    pub proven: bool,
 }
 
 /// What can be proven of a recorded process.
@@ -186,9 +192,9 @@ pub trait Capabilities {
 
     fn current_process(&self) -> Identity;
     fn liveness(&self, process: &Recorded) -> Liveness;
-    fn marked(&self) -> Vec<Worker>;
-    fn leaders(&self, recorded: &[Worker]) -> Vec<Worker>;
-    fn end(&self, leaders: &[Worker]) -> Vec<Worker>;
+    fn marked(&self, witness: Option<&str>) -> Vec<Worker>;
+    fn leaders(&self, recorded: &[Worker], witness: Option<&str>) -> Vec<Worker>;
+    fn end(&self, leaders: &[Worker], witness: Option<&str>) -> Vec<Worker>;
 
     fn log(&self, level: Level, message: &str);
     fn now(&self) -> Timestamp;

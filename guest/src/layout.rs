@@ -31,6 +31,8 @@ pub const PROGRESS: &str = "batch-progress.json";
 pub const LOCK: &str = "batch.lock";
 /// The root itself: locked as well, since it cannot be removed while it is in use.
 pub const ROOT: &str = ".";
+/// The id of the root: agents carry it in their environment. Features have one of their own.
+pub const ROOT_ID: &str = ".repository-id";
 /// The items' directories.
 pub const ITEMS: &str = "items";
 /// How the directory of an item is named while it is being made.

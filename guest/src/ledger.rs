@@ -290,7 +290,10 @@ impl Ledger {
             let start_time = event.integer("start_time");
             let item = self.intern(id);
             let since = Some(event.time);
-            self.workers.insert(item, Worker { pid, start_time, item: Some(id.clone()), since });
+            self.workers.insert(
+                item,
+                Worker { pid, start_time, item: Some(id.clone()), since, proven: false },
+            );
         }
     }
 

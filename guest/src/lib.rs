@@ -8,6 +8,7 @@
 pub mod backup;
 pub mod batch;
 pub mod capabilities;
+mod claim;
 pub mod doctor;
 pub mod feature;
 pub mod items;

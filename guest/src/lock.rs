@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::capabilities::{FsError, Identity, Kind, Liveness, LockOutcome, Metadata, Recorded};
+use crate::capabilities::{FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata};
+use crate::claim;
 use crate::layout;
 use crate::progress::{Owner, Progress};
 use crate::time::Timestamp;
@@ -50,12 +51,19 @@ pub enum Work<'s> {
     Repair,
 }
 
-/// Takes the lock, or says who has it. Who has it already only changes what it says of itself.
+/// Takes the lock and records the owner, or says who has it. Who has it already only changes what it
+/// says of itself. `take_over` passes over an owner that may still run, never over the lock.
 pub fn acquire(
     tree: Tree<'_>,
     identity: &Identity,
     work: Work<'_>,
+    take_over: bool,
 ) -> Result<Result<(), Holder>, Failure> {
+    // Before the lock: taking it overwrites the note of a holder whom it does not exclude.
+    let claimed = claim::current_holder(tree, layout::LOCK, identity)?;
+    if let Some(claimed) = claimed.filter(|_| !take_over) {
+        return Ok(Err(current_holder(tree)?.unwrap_or(claimed)));
+    }
     let mut note = json!({
         "pid": identity.pid,
         "since": tree.now().to_string(),
@@ -76,24 +84,44 @@ pub fn acquire(
     // The lock file may have been removed and be another one by now; the directory is the same. Where
     // directories cannot be locked, the file alone has to do.
     if let Ok(LockOutcome::Held(note)) = tree.lock(layout::ROOT, b"") {
-        tree.unlock(layout::LOCK).map_err(tree.failed("unlock", layout::LOCK))?;
+        unlock(tree)?;
         return Ok(Err(holder(tree, &note)));
     }
-    Ok(Ok(()))
+    let taken = claim::take(tree, layout::LOCK, identity, &note, take_over);
+    // Who runs a session already keeps the lock whatever becomes of the record.
+    let is_new = !matches!(work, Work::Session(_));
+    if is_new && !matches!(taken, Ok(Ok(()))) {
+        unlock(tree)?;
+    }
+    taken
 }
 
 /// Gives the lock back.
 pub fn release(tree: Tree<'_>) -> Result<(), Failure> {
+    if let Err(failure) = claim::release(tree, layout::LOCK, &tree.current_process()) {
+        // The record is void as soon as this process has exited.
+        tree.log(Level::Debug, &failure.to_string());
+    }
+    unlock(tree)
+}
+
+fn unlock(tree: Tree<'_>) -> Result<(), Failure> {
     tree.unlock(layout::ROOT).map_err(tree.failed("unlock", layout::ROOT))?;
     tree.unlock(layout::LOCK).map_err(tree.failed("unlock", layout::LOCK))
 }
 
-/// Who has the lock, if anybody does.
+/// Who has the lock, or claims the repository without it (through another mount, in another PID
+/// namespace, on another machine), if anybody does.
 pub fn current_holder(tree: Tree<'_>) -> Result<Option<Holder>, Failure> {
     check_kind(tree)?;
     let note = tree.lock_holder(layout::LOCK).map_err(tree.failed("look at", layout::LOCK))?;
     let note = note.or_else(|| tree.lock_holder(layout::ROOT).ok().flatten());
-    Ok(note.map(|note| holder(tree, &note)))
+    let claimed = claim::current_holder(tree, layout::LOCK, &tree.current_process())?;
+    Ok(match (note.map(|note| holder(tree, &note)), claimed) {
+        // The lock of the directory has no note.
+        (Some(Holder { pid: None, .. }), Some(claimed)) => Some(Holder { locked: true, ..claimed }),
+        (locked, claimed) => locked.or(claimed),
+    })
 }
 
 /// A directory could be locked as well, and would not say by whom.
@@ -114,15 +142,8 @@ fn holder(tree: Tree<'_>, note: &[u8]) -> Holder {
     let pid = note.get("pid").and_then(crate::json::integer);
     let owner = note.get("owner").and_then(Owner::from_json).unwrap_or_default();
     let since = note.get("since").and_then(Value::as_str);
-    let liveness = pid.map(|pid| {
-        tree.liveness(&Recorded {
-            pid,
-            host: owner.host,
-            boot_id: owner.boot_id,
-            start_time: owner.start_time,
-            seen: since.and_then(Timestamp::parse),
-        })
-    });
+    let seen = since.and_then(Timestamp::parse);
+    let liveness = pid.map(|pid| tree.liveness(&owner.recorded(pid, seen)));
     let session = note.get("session");
     let beginning = session.is_some_and(Value::is_null);
     Holder {

@@ -112,6 +112,8 @@ pub(crate) struct Machine {
     pub(crate) unknown: RefCell<Vec<u64>>,
     /// Processes with the marker of this root.
     pub(crate) marked: RefCell<Vec<Worker>>,
+    /// Running processes that the journal may name and that carry no marker.
+    pub(crate) unmarked: RefCell<Vec<u64>>,
     /// Processes that nothing ends.
     pub(crate) immortal: RefCell<Vec<u64>>,
     pub(crate) messages: RefCell<Vec<String>>,
@@ -143,6 +145,7 @@ impl Machine {
             running: RefCell::default(),
             unknown: RefCell::default(),
             marked: RefCell::default(),
+            unmarked: RefCell::default(),
             immortal: RefCell::default(),
             messages: RefCell::default(),
         })
@@ -466,6 +469,7 @@ impl Capabilities for Process {
             host: "machine".to_owned(),
             boot_id: Some("boot".to_owned()),
             start_time: Some(self.pid * 100),
+            pid_namespace: Some("pid:[1]".to_owned()),
         }
     }
 
@@ -479,19 +483,23 @@ impl Capabilities for Process {
         }
     }
 
-    fn marked(&self) -> Vec<Worker> {
+    fn marked(&self, _: Option<&str>) -> Vec<Worker> {
         self.machine.marked.borrow().clone()
     }
 
-    fn leaders(&self, recorded: &[Worker]) -> Vec<Worker> {
+    fn leaders(&self, recorded: &[Worker], _: Option<&str>) -> Vec<Worker> {
         let running = self.machine.running.borrow();
-        recorded.iter().filter(|worker| running.contains(&worker.pid)).cloned().collect()
+        let unmarked = self.machine.unmarked.borrow();
+        let running = recorded.iter().filter(|worker| running.contains(&worker.pid));
+        running
+            .map(|worker| Worker { proven: !unmarked.contains(&worker.pid), ..worker.clone() })
+            .collect()
     }
 
-    fn end(&self, leaders: &[Worker]) -> Vec<Worker> {
+    fn end(&self, leaders: &[Worker], _: Option<&str>) -> Vec<Worker> {
         let machine = &self.machine;
         let mut ended = machine.marked.take();
-        ended.extend_from_slice(leaders);
+        ended.extend(leaders.iter().filter(|worker| worker.proven).cloned());
         let is_immortal = |worker: &Worker| machine.immortal.borrow().contains(&worker.pid);
         let (left, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_immortal);
         machine.running.borrow_mut().retain(|pid| !ended.iter().any(|worker| worker.pid == *pid));

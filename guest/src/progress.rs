@@ -24,6 +24,8 @@ pub struct Owner {
     pub boot_id: Option<String>,
     /// Clock ticks from the boot to the start of the process.
     pub start_time: Option<u64>,
+    /// The PID namespace that counts the pid; missing in files of earlier versions.
+    pub pid_namespace: Option<String>,
     /// Written by a clean stop: the owner has ended, wherever one looks from.
     pub released: bool,
     /// Fields that nobody here knows.
@@ -37,6 +39,7 @@ impl Owner {
             host: Some(identity.host.clone()),
             boot_id: identity.boot_id.clone(),
             start_time: identity.start_time,
+            pid_namespace: identity.pid_namespace.clone(),
             released: false,
             unknown: Map::new(),
         }
@@ -54,9 +57,32 @@ impl Owner {
         if let Some(start_time) = self.start_time {
             object.insert("start_time".into(), json!(start_time));
         }
+        if let Some(namespace) = &self.pid_namespace {
+            object.insert("pid_namespace".into(), json!(namespace));
+        }
         object.insert("released".into(), json!(self.released));
         object.extend(self.unknown.clone());
         Value::Object(object)
+    }
+
+    /// The process with this pid that is the owner, for a query.
+    pub fn recorded(&self, pid: u64, seen: Option<Timestamp>) -> Recorded {
+        Recorded {
+            pid,
+            host: self.host.clone(),
+            boot_id: self.boot_id.clone(),
+            start_time: self.start_time,
+            pid_namespace: self.pid_namespace.clone(),
+            seen,
+        }
+    }
+
+    /// Whether this process is the owner.
+    pub fn is(&self, identity: &Identity) -> bool {
+        self.host.as_ref() == Some(&identity.host)
+            && self.boot_id == identity.boot_id
+            && self.start_time == identity.start_time
+            && self.pid_namespace == identity.pid_namespace
     }
 
     /// `None` if it is not an object or a field has a wrong type.
@@ -68,6 +94,9 @@ impl Owner {
                 "boot_id" => owner.boot_id = json::nullable_string(value)?.map(str::to_owned),
                 "start_time" if value.is_null() => {}
                 "start_time" => owner.start_time = Some(json::integer(value)?),
+                "pid_namespace" => {
+                    owner.pid_namespace = json::nullable_string(value)?.map(str::to_owned);
+                }
                 "released" => owner.released = value.as_bool()?,
                 _ => {
                     owner.unknown.insert(key.clone(), value.clone());
@@ -161,6 +190,7 @@ impl JournalMark {
                             pid: json::integer(worker.get("pid")?)?,
                             start_time: worker.get("start_time").and_then(json::integer),
                             item: Some(item.clone()),
+                            proven: false,
                             since: worker
                                 .get("since")
                                 .and_then(Value::as_str)
@@ -311,28 +341,17 @@ impl Progress {
 
     /// What can be proven of the process that wrote the file.
     pub fn liveness(&self, tree: Tree<'_>) -> Liveness {
-        let owner = self.owner.as_ref();
-        if owner.is_some_and(|owner| owner.released) {
+        let owner = self.owner.clone().unwrap_or_default();
+        if owner.released {
             return Liveness::Exited;
         }
-        tree.liveness(&Recorded {
-            pid: self.pid,
-            host: owner.and_then(|owner| owner.host.clone()),
-            boot_id: owner.and_then(|owner| owner.boot_id.clone()),
-            start_time: owner.and_then(|owner| owner.start_time),
-            seen: Some(self.updated_at),
-        })
+        tree.liveness(&owner.recorded(self.pid, Some(self.updated_at)))
     }
 
     /// True if this very process wrote the file.
     pub fn is_of(&self, identity: &Identity) -> bool {
         self.pid == identity.pid
-            && self.owner.as_ref().is_some_and(|owner| {
-                !owner.released
-                    && owner.host.as_ref() == Some(&identity.host)
-                    && owner.boot_id == identity.boot_id
-                    && owner.start_time == identity.start_time
-            })
+            && self.owner.as_ref().is_some_and(|owner| !owner.released && owner.is(identity))
     }
 }
 

@@ -1,7 +1,11 @@
 //! Who this process is, and what can be proven of another one.
 //!
-//! On Linux `/proc` tells when a process started, which together with the boot makes a pid
-//! unmistakable. Elsewhere a pid is all there is: it can be `running` by mistake, never `exited`.
+//! On Linux `/proc` tells when a process started, which together with the boot and the PID namespace
+//! makes a pid unmistakable. Elsewhere a pid is all there is: it can be `running` by mistake, never
+//! `exited`.
+//!
+//! A process of another PID namespace (another container) is always `unknown`. From inside a container
+//! nothing can prove that another one has ended: its processes are not visible whether they run or not.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +27,7 @@ pub(crate) fn current() -> Identity {
         host: machine(),
         boot_id: boot_id(),
         start_time: stat(pid).map(|stat| stat.start_time),
+        pid_namespace: pid_namespace(),
     }
 }
 
@@ -59,6 +64,16 @@ pub(crate) fn group_has_exited(group: Pid) -> bool {
     first.has_exited() && members.all(|member| member.has_exited())
 }
 
+/// The members of a process group that have not exited and may be signalled, as far as they can be seen.
+pub(crate) fn group_survivors(group: Pid) -> Vec<Pid> {
+    let is_survivor = |pid: &Pid| {
+        let stat = stat(*pid).filter(|stat| !stat.has_exited());
+        stat.is_some_and(|stat| stat.group == group.as_raw_nonzero().get())
+            && test_kill_process(*pid).is_ok()
+    };
+    all().into_iter().filter(is_survivor).collect()
+}
+
 /// Every process that can be seen.
 pub(crate) fn all() -> Vec<Pid> {
     let names = ambient::names_in("/proc".as_ref()).unwrap_or_default();
@@ -69,7 +84,10 @@ pub(crate) fn all() -> Vec<Pid> {
 pub(crate) fn query(recorded: &Recorded) -> Liveness {
     let boot = boot_id();
     match (&recorded.boot_id, &boot) {
-        (Some(theirs), Some(ours)) if theirs == ours => exact(recorded),
+        (Some(theirs), Some(ours)) if theirs == ours => match &recorded.pid_namespace {
+            Some(_) if recorded.pid_namespace != pid_namespace() => Liveness::Unknown,
+            _ => exact(recorded),
+        },
         (Some(_), Some(_)) => match &recorded.host {
             Some(host) if *host == machine() => Liveness::Exited,
             _ => Liveness::Unknown,
@@ -188,6 +206,14 @@ fn boot_id() -> Option<String> {
     trimmed("/proc/sys/kernel/random/boot_id")
 }
 
+/// The PID namespace that this process is in, `pid:[4026531836]`. The number of one that has ended may
+/// be given to a new one; no process of the old one runs then, so a start time that differs still proves
+/// an end.
+fn pid_namespace() -> Option<String> {
+    let link = ambient::read_link("/proc/self/ns/pid".as_ref()).ok()?;
+    link.into_os_string().into_string().ok()
+}
+
 fn machine() -> String {
     trimmed("/etc/machine-id")
         .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
@@ -210,12 +236,13 @@ mod tests {
             host: Some(identity.host.clone()),
             boot_id: identity.boot_id.clone(),
             start_time: identity.start_time,
+            pid_namespace: identity.pid_namespace.clone(),
             seen: None,
         }
     }
 
     fn bare(pid: u64, seen: Option<u64>) -> Recorded {
-        Recorded { pid, host: None, boot_id: None, start_time: None, seen }
+        Recorded { pid, host: None, boot_id: None, start_time: None, pid_namespace: None, seen }
     }
 
     fn millis(time: SystemTime) -> u64 {
@@ -272,6 +299,20 @@ mod tests {
         assert_eq!(query(&nowhere), Liveness::Unknown);
         let bootless = Recorded { boot_id: None, host: Some("another machine".to_owned()), ..ours };
         assert_eq!(query(&bootless), Liveness::Unknown);
+    }
+
+    #[test]
+    fn a_process_of_another_pid_namespace_cannot_be_told() {
+        let ours = recorded(&current());
+        let gone = Recorded { start_time: ours.start_time.map(|time| time + 1), ..ours.clone() };
+        assert_eq!(query(&gone), Liveness::Exited);
+        let elsewhere = Recorded { pid_namespace: Some("pid:[1]".to_owned()), ..gone.clone() };
+        assert_eq!(query(&elsewhere), Liveness::Unknown);
+        // Earlier versions recorded none.
+        assert_eq!(query(&Recorded { pid_namespace: None, ..gone }), Liveness::Exited);
+        // A boot that is over ended the processes of every namespace.
+        let rebooted = Recorded { boot_id: Some("another boot".to_owned()), ..elsewhere };
+        assert_eq!(query(&rebooted), Liveness::Exited);
     }
 
     #[test]

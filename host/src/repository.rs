@@ -1,11 +1,13 @@
 //! The repository that a command works on.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 
-use crate::{ambient, marker};
+use crate::ambient;
+use crate::marker::RootMark;
 
 /// The name of the directory that makes a repository one.
 pub(crate) const STATE: &str = ".wreckit";
@@ -50,7 +52,7 @@ impl Repository {
     }
 
     /// What agents of this repository carry in their environment.
-    pub(crate) fn marker(&self) -> io::Result<String> {
-        marker::of_root(&self.state)
+    pub(crate) fn marker(&self) -> io::Result<OsString> {
+        Ok(RootMark::of(&self.state)?.to_value())
     }
 }

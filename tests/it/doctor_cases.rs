@@ -227,7 +227,11 @@ impl Case {
         let mut found = BTreeMap::new();
         let root = self.path(".");
         collect(&root, &root, &mut found);
-        found.retain(|path, _| !path.starts_with("backups") && path != Path::new("batch.lock"));
+        let is_lock = |path: &Path| {
+            let name = path.to_string_lossy();
+            name == "batch.lock" || name.starts_with("batch.owner.")
+        };
+        found.retain(|path, _| !path.starts_with("backups") && !is_lock(path));
         found
     }
 

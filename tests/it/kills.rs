@@ -124,11 +124,13 @@ fn collect(repository: &Repository, completed: &mut HashMap<String, HashSet<(Str
 /// The processes that carry the repository's marker.
 fn marked(repository: &Repository) -> Vec<String> {
     let metadata = fs::metadata(repository.path(".wreckit")).expect("it is there");
-    let marker = format!("WRECKIT_ROOT={}:{}", metadata.dev(), metadata.ino());
+    let place = format!(":{}:{}:", metadata.dev(), metadata.ino());
     let processes = fs::read_dir("/proc").expect("processes").flatten();
     let carries = |pid: &String| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
+        let variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        let mut roots = variables.filter(|variable| variable.starts_with("WRECKIT_ROOT="));
+        roots.any(|root| root.contains(&place))
     };
     processes
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

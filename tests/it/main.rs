@@ -12,6 +12,7 @@
 mod arguments;
 mod commands;
 mod component;
+mod containers;
 mod damage;
 mod doctor;
 mod doctor_cases;
@@ -23,6 +24,7 @@ mod hostile_agents;
 mod hostile_component;
 mod interruption;
 mod kills;
+mod limits;
 mod orphans;
 mod phases;
 mod real_repository;

@@ -69,8 +69,10 @@ fn children_of_children_in_sessions_of_their_own_are_found_too() {
     assert!(!left.iter().any(|pid| runs(pid)), "{left:?}");
 }
 
+/// The journal names it, but agents can write to the journal: that is no proof. Somebody's own
+/// `npm run dev 2>&1 | tee log` in the repository looks just like it.
 #[test]
-fn one_without_an_environment_is_known_by_the_journal() {
+fn one_without_an_environment_is_named_and_never_ended() {
     let repository = Repository::new("exec env -i sh -c 'echo $$ > agent; sleep 100'", &["001-a"]);
     let batch = repository.start(&["run"]);
     repository.until("its start in the journal", |repository| {
@@ -79,7 +81,33 @@ fn one_without_an_environment_is_known_by_the_journal() {
     });
     crash(batch);
     let agent = repository.read("agent").trim().to_owned();
-    assert_eq!(orphans(&repository).len(), 1);
+    let found = orphans(&repository);
+    assert_eq!((found.len(), &found[0]["fixable"]), (1, &Value::Bool(false)), "{found:?}");
+    let mock = ["run", "--mock-agent", "--mock-delay", "0"];
+    repository.run(&["doctor", "--fix"]);
+    let ran = repository.run(&mock);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("nothing proves that they are its agents"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("pid {agent}")), "{}", ran.stderr);
+    let ran = repository.run(&[&mock[..], &["--take-over"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(runs(&agent), "it is never ended");
+    kill(agent.parse().expect("a number"), "KILL");
+}
+
+/// What it started has the marker: that proves whose group it is.
+#[test]
+fn one_without_an_environment_is_ended_with_a_marked_member_of_its_group() {
+    let script = "sleep 1000 & exec env -i sh -c 'trap : TERM; echo $$ > agent; \
+        while :; do sleep 0.05; done'";
+    let repository = Repository::new(script, &["001-a"]);
+    let batch = repository.start(&["run"]);
+    repository.until("its start in the journal", |repository| {
+        !repository.read("agent").is_empty()
+            && repository.events().iter().any(|event| event["event"] == "phase-started")
+    });
+    crash(batch);
+    let agent = repository.read("agent").trim().to_owned();
     assert_eq!(repository.run(&["run", "--mock-agent", "--mock-delay", "0"]).code, Some(0));
     assert!(!runs(&agent));
 }

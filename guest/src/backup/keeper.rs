@@ -389,16 +389,16 @@ impl Capabilities for Keeper<'_> {
         self.inner.liveness(process)
     }
 
-    fn marked(&self) -> Vec<Worker> {
-        self.inner.marked()
+    fn marked(&self, witness: Option<&str>) -> Vec<Worker> {
+        self.inner.marked(witness)
     }
 
-    fn leaders(&self, recorded: &[Worker]) -> Vec<Worker> {
-        self.inner.leaders(recorded)
+    fn leaders(&self, recorded: &[Worker], witness: Option<&str>) -> Vec<Worker> {
+        self.inner.leaders(recorded, witness)
     }
 
-    fn end(&self, leaders: &[Worker]) -> Vec<Worker> {
-        self.inner.end(leaders)
+    fn end(&self, leaders: &[Worker], witness: Option<&str>) -> Vec<Worker> {
+        self.inner.end(leaders, witness)
     }
 
     fn log(&self, level: Level, message: &str) {

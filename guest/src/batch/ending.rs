@@ -13,6 +13,9 @@ use crate::tree::Tree;
 /// A retry comes after so many milliseconds at first, and then twice as many each time.
 const FIRST_RETRY: u64 = 1_000;
 
+/// The reason of a failure that leaves an agent running.
+const LOST: &str = "lost";
+
 /// What a call that ended well has brought.
 enum Brought {
     /// The item is complete.
@@ -67,6 +70,14 @@ impl Session {
                 self.happened(event(EventKind::ItemInterrupted, ended, now));
             }
             Outcome::Paused(reason) => self.pause(index, ended, reason, now),
+            Outcome::NotStarted(reason) if self.hands.is_empty() => {
+                self.fail(index, &hand, ended, reason.clone().into(), now);
+            }
+            Outcome::NotStarted(reason) => self.lower_parallelism(index, ended, reason, now),
+            Outcome::Lost(error) => {
+                let failing = Failing { error: error.clone(), reason: Some(LOST) };
+                self.fail(index, &hand, ended, failing, now);
+            }
         }
     }
 
@@ -132,7 +143,9 @@ impl Session {
         };
         let place = self.plan.place_of[&index];
         let tries = self.retries.get(&index).copied().unwrap_or(0);
-        if tries < self.options.retries {
+        // Beside an agent that still runs there is no other one of the same item.
+        let may_retry = failing.reason != Some(LOST);
+        if may_retry && tries < self.options.retries {
             let delay = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LATEST_RETRY);
             let at = now.after(delay);
             let event = describe(event(EventKind::ItemRetrying, ended, now));
@@ -146,6 +159,15 @@ impl Session {
             self.plan.queue.fail(place);
             self.failures += 1;
         }
+    }
+
+    /// As many agents as run are as many as there can be; the item is the next to start.
+    fn lower_parallelism(&mut self, index: ItemIndex, ended: &Ended, reason: &str, now: Timestamp) {
+        self.plan.queue.put_back(self.plan.place_of[&index]);
+        self.exhausted = false;
+        self.options.parallel = u32::try_from(self.hands.len()).unwrap_or(u32::MAX);
+        let event = event(EventKind::ItemInterrupted, ended, now);
+        self.happened(event.with("reason", reason));
     }
 
     /// Nothing starts for a while; then this item is the first.

@@ -105,7 +105,7 @@ pub fn open(tree: Tree<'_>, options: &Options) -> Result<(Session, Opening), Ope
     let chosen =
         select::resolve(&options.items, &items::ids(tree)?).map_err(OpenError::Unresolved)?;
     let identity = tree.current_process();
-    if let Err(holder) = lock::acquire(tree, &identity, Work::Beginning)? {
+    if let Err(holder) = lock::acquire(tree, &identity, Work::Beginning, options.take_over)? {
         return Err(OpenError::Busy(Box::new(holder)));
     }
     let options = Options { items: chosen, ..options.clone() };
@@ -120,7 +120,8 @@ pub fn open(tree: Tree<'_>, options: &Options) -> Result<(Session, Opening), Ope
 pub fn preview(tree: Tree<'_>, options: &Options) -> Result<Preview, OpenError> {
     let chosen =
         select::resolve(&options.items, &items::ids(tree)?).map_err(OpenError::Unresolved)?;
-    if let Some(holder) = lock::current_holder(tree)? {
+    let holder = lock::current_holder(tree)?;
+    if let Some(holder) = holder.filter(|holder| holder.locked || !options.take_over) {
         return Err(OpenError::Busy(Box::new(holder)));
     }
     let assessment = assess(tree, options, &tree.current_process())?;
@@ -169,7 +170,8 @@ fn open_locked(
     }
     let found = assessment.saved.as_ref();
     let others = runs::unsettled(tree, found.map(|saved| saved.progress.session_id.as_str()))?;
-    end_orphans(tree, others.iter().chain(found).collect())?;
+    orphans::mark_root(tree);
+    end_orphans(tree, others.iter().chain(found).collect(), options.take_over)?;
 
     let origin = if options.single { Origin::Fresh } else { assessment.origin() };
     let kept = match options.single {
@@ -181,20 +183,15 @@ fn open_locked(
 }
 
 /// Nothing may run beside what an earlier batch left: two agents of one item, perhaps.
-fn end_orphans(tree: Tree<'_>, sessions: Vec<&Saved>) -> Result<(), OpenError> {
-    let (found, left) = orphans::end(tree, &sessions);
-    if !left.is_empty() {
-        return Err(OpenError::Orphaned(left));
+fn end_orphans(tree: Tree<'_>, sessions: Vec<&Saved>, take_over: bool) -> Result<(), OpenError> {
+    let orphans = orphans::end(tree, layout::LOCK, &sessions);
+    if !orphans.left.is_empty() {
+        return Err(OpenError::Orphaned(orphans.left));
     }
-    if !found.is_empty() {
-        tree.log(
-            Level::Warning,
-            &format!(
-                "an interrupted batch had left agents running; they were ended: {}",
-                orphans::describe(&found)
-            ),
-        );
+    if !orphans.unproven.is_empty() && !take_over {
+        return Err(OpenError::Orphaned(orphans.unproven));
     }
+    orphans.report(tree, "batch");
     Ok(())
 }
 
@@ -362,7 +359,7 @@ fn start(
         None => (saved::new_head(session_id(tree), now), Ledger::default(), 0),
     };
     // Held already: now others can be told of the session, too.
-    let _ = lock::acquire(tree, identity, Work::Session(&head.session_id))?;
+    let _ = lock::acquire(tree, identity, Work::Session(&head.session_id), options.take_over)?;
     head.pid = identity.pid;
     head.owner = Some(Owner::of(identity));
     head.parallel = options.parallel.max(1);

@@ -58,6 +58,10 @@ pub enum Outcome {
     Interrupted,
     /// For no fault of the item; why.
     Paused(String),
+    /// It was never started: the system has no more to give; why.
+    NotStarted(String),
+    /// Not at all: it still runs, and SIGKILL has no effect; why.
+    Lost(String),
 }
 
 /// A call that ended.

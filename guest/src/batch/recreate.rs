@@ -30,7 +30,7 @@ impl Session {
 
     /// The lock on the directory has kept everyone else out in the meantime.
     fn keep_lock(&self, tree: Tree<'_>) -> Result<(), Failure> {
-        match lock::acquire(tree, &tree.current_process(), Work::Session(self.id()))? {
+        match lock::acquire(tree, &tree.current_process(), Work::Session(self.id()), false)? {
             Ok(()) => Ok(()),
             Err(holder) => {
                 let pid = holder.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();

@@ -6,6 +6,7 @@ use crate::batch::Options;
 use crate::batch::checkpoint::Checkpoint;
 use crate::batch::plan::Plan;
 use crate::batch::protocol::{Counts, Ended, Report, Started, Step};
+use crate::capabilities::Level;
 use crate::journal::{Event, EventKind, Writer};
 use crate::ledger::{ItemIndex, Ledger};
 use crate::phases::Phase;
@@ -179,6 +180,19 @@ impl Session {
 
     /// Takes note of what the caller reports.
     fn take(&mut self, tree: Tree<'_>, reports: &[Report]) -> Result<(), SessionError> {
+        let parallel = self.options.parallel;
+        let result = self.take_each(tree, reports);
+        if self.options.parallel < parallel {
+            let text = format!(
+                "the system has no room for {parallel} agents at once: from here on {} run at once",
+                self.options.parallel
+            );
+            tree.log(Level::Warning, &text);
+        }
+        result
+    }
+
+    fn take_each(&mut self, tree: Tree<'_>, reports: &[Report]) -> Result<(), SessionError> {
         for report in reports {
             let (item, attempt) = match report {
                 Report::Started(Started { item, attempt, .. })

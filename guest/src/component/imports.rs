@@ -93,6 +93,7 @@ impl Capabilities for Imports {
             host: identity.host,
             boot_id: identity.boot_id,
             start_time: identity.start_time,
+            pid_namespace: identity.pid_namespace,
         }
     }
 
@@ -102,6 +103,7 @@ impl Capabilities for Imports {
             host: recorded.host.clone(),
             boot_id: recorded.boot_id.clone(),
             start_time: recorded.start_time,
+            pid_namespace: recorded.pid_namespace.clone(),
             seen: recorded.seen.map(Timestamp::as_millis),
         });
         match liveness {
@@ -111,18 +113,18 @@ impl Capabilities for Imports {
         }
     }
 
-    fn marked(&self) -> Vec<Worker> {
-        process::marked().into_iter().map(Into::into).collect()
+    fn marked(&self, witness: Option<&str>) -> Vec<Worker> {
+        process::marked(witness).into_iter().map(Into::into).collect()
     }
 
-    fn leaders(&self, recorded: &[Worker]) -> Vec<Worker> {
+    fn leaders(&self, recorded: &[Worker], witness: Option<&str>) -> Vec<Worker> {
         let recorded: Vec<process::Worker> = recorded.iter().cloned().map(Into::into).collect();
-        process::leaders(&recorded).into_iter().map(Into::into).collect()
+        process::leaders(&recorded, witness).into_iter().map(Into::into).collect()
     }
 
-    fn end(&self, leaders: &[Worker]) -> Vec<Worker> {
+    fn end(&self, leaders: &[Worker], witness: Option<&str>) -> Vec<Worker> {
         let leaders: Vec<process::Worker> = leaders.iter().cloned().map(Into::into).collect();
-        process::end(&leaders).into_iter().map(Into::into).collect()
+        process::end(&leaders, witness).into_iter().map(Into::into).collect()
     }
 
     fn log(&self, level: Level, message: &str) {
@@ -154,6 +156,7 @@ impl From<process::Worker> for Worker {
             start_time: worker.start_time,
             item: worker.item,
             since: worker.since.map(Timestamp::from_millis),
+            proven: worker.proven,
         }
     }
 }
@@ -165,6 +168,7 @@ impl From<Worker> for process::Worker {
             start_time: worker.start_time,
             item: worker.item,
             since: worker.since.map(Timestamp::as_millis),
+            proven: worker.proven,
         }
     }
 }

@@ -78,7 +78,7 @@ fn locked<T>(
     if let Some(holder) = lock::current_holder(tree)? {
         return Err(RepairError::Busy(Box::new(holder)));
     }
-    if let Err(holder) = lock::acquire(tree, &tree.current_process(), Work::Repair)? {
+    if let Err(holder) = lock::acquire(tree, &tree.current_process(), Work::Repair, false)? {
         return Err(RepairError::Busy(Box::new(holder)));
     }
     let result = work();

@@ -4,40 +4,54 @@ use std::collections::BTreeMap;
 
 use super::finding::{Code, Diagnostic};
 use crate::capabilities::{Level, Worker};
+use crate::layout;
 use crate::orphans;
 use crate::runs;
 use crate::saved::Saved;
 use crate::time::describe_span;
 use crate::tree::Tree;
 
+/// What a person can do about a process that is not proven to be an agent.
+const UNPROVEN: &str = "nothing starts beside it: if it is an agent, end it (`kill PID`); if it is not, `wreckit-host run --take-over`";
+
 /// One finding for each item whose processes a batch left. Nobody else may hold the lock.
 pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
     let sessions = sessions(tree);
-    let left = orphans::find(tree, &sessions.iter().collect::<Vec<_>>());
+    let left = orphans::find(tree, layout::LOCK, &sessions.iter().collect::<Vec<_>>());
     diagnostics(tree, left)
 }
 
 /// Ends them all. Returns the findings that remain.
 pub(super) fn mend(tree: Tree<'_>) -> Vec<Diagnostic> {
     let sessions = sessions(tree);
-    let (_, left) = orphans::end(tree, &sessions.iter().collect::<Vec<_>>());
-    diagnostics(tree, left)
+    let orphans = orphans::end(tree, layout::LOCK, &sessions.iter().collect::<Vec<_>>());
+    diagnostics(tree, orphans.left.into_iter().chain(orphans.unproven).collect())
 }
 
 /// One finding for each item of these.
 pub(crate) fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnostic> {
-    let mut by_item: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
+    let mut by_item: BTreeMap<(Option<String>, bool), Vec<String>> = BTreeMap::new();
     for worker in workers {
         let since = worker.since.map(|since| {
             format!(" (since {since}, for {})", describe_span(tree.now().since(since)))
         });
         let words = format!("{}{}", worker.pid, since.unwrap_or_default());
-        by_item.entry(worker.item).or_default().push(words);
+        by_item.entry((worker.item, worker.proven)).or_default().push(words);
     }
-    let diagnostic = |(item, processes): (Option<String>, Vec<String>)| {
-        let message =
-            format!("an interrupted batch left a process running: pid {}", processes.join(", "));
-        let diagnostic = Diagnostic::new(Code::OrphanedAgent, message);
+    let diagnostic = |((item, proven), processes): ((Option<String>, bool), Vec<String>)| {
+        let pids = processes.join(", ");
+        let diagnostic = match proven {
+            true => {
+                let message = format!("an interrupted batch left a process running: pid {pids}");
+                Diagnostic::new(Code::OrphanedAgent, message)
+            }
+            false => {
+                let message = format!(
+                    "a process still runs that may be an agent of an interrupted batch; nothing proves it, so it is never signalled: pid {pids}"
+                );
+                Diagnostic::new(Code::OrphanedAgent, message).by_hand(UNPROVEN)
+            }
+        };
         match item {
             Some(item) => diagnostic.of(&item),
             None => diagnostic,

@@ -73,7 +73,10 @@ fn killed() -> (Rc<Machine>, Vec<String>) {
 /// Everything but the backups and the lock.
 fn state(machine: &Machine) -> Vec<(String, Option<String>)> {
     let paths = machine.paths().into_iter();
-    let paths = paths.filter(|path| !path.starts_with("backups") && path != layout::LOCK);
+    let is_kept_out = |path: &String| {
+        path.starts_with("backups") || path == layout::LOCK || path.starts_with("batch.owner.")
+    };
+    let paths = paths.filter(|path| !is_kept_out(path));
     paths.map(|path| (path.clone(), machine.text(&path))).collect()
 }
 

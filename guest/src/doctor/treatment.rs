@@ -14,6 +14,8 @@ use crate::tree::{Failure, Tree};
 /// Mending one thing brings up another: a state that is set back makes the index stale. What is not
 /// done after so many rounds is left.
 const MOST_ROUNDS: usize = 5;
+/// Why a session is not closed: its journal is all that knows of a process without the marker.
+const MAY_STILL_RUN: &str = "Left alone: an agent of an interrupted session may still run";
 /// So many files are changed with one sync.
 const GROUP: usize = 64;
 
@@ -122,6 +124,11 @@ enum Cure {
 }
 
 impl<'r, 'c> Round<'r, 'c> {
+    fn has_unproven_agents(&self) -> bool {
+        let mut found = self.examination.found.iter();
+        found.any(|diagnostic| diagnostic.code == Code::OrphanedAgent && !diagnostic.fixable)
+    }
+
     fn mend(&self, todo: &[&Diagnostic]) -> Vec<Mended> {
         let of = |codes: &[Code]| -> Vec<&Diagnostic> {
             todo.iter().copied().filter(|diagnostic| codes.contains(&diagnostic.code)).collect()
@@ -142,7 +149,10 @@ impl<'r, 'c> Round<'r, 'c> {
         fixes.extend(self.files(&of(&[Code::JournalDamaged])));
         for diagnostic in of(&[Code::StaleBatchProgress, Code::BatchProgressCorrupt]) {
             self.keeper.because(cause(diagnostic));
-            let result = batch_progress::mend(self.keeper).map_err(|failure| failure.to_string());
+            let result = match self.has_unproven_agents() {
+                true => Err(MAY_STILL_RUN.to_owned()),
+                false => batch_progress::mend(self.keeper).map_err(|failure| failure.to_string()),
+            };
             fixes.push(self.mended(diagnostic, result));
         }
         let settled = self.settle();
@@ -175,6 +185,9 @@ impl<'r, 'c> Round<'r, 'c> {
     /// What completed is in the items' files before anything is changed in them: a file that has changed
     /// since takes no result.
     fn settle(&self) -> Result<(), String> {
+        if self.has_unproven_agents() {
+            return Err(MAY_STILL_RUN.to_owned());
+        }
         self.keeper.because(Cause::new("SETTLED", None));
         let tree = self.keeper.tree();
         let settled = runs::settle_others(tree).map_err(|failure| failure.to_string());
@@ -192,6 +205,7 @@ impl<'r, 'c> Round<'r, 'c> {
             return Vec::new();
         }
         let left = orphaned_agents::mend(self.tree);
+        let left: Vec<&Diagnostic> = left.iter().filter(|left| left.fixable).collect();
         let is_left = |finding: &Diagnostic| left.iter().any(|left| left.item == finding.item);
         findings
             .iter()

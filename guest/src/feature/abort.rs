@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::document::{Document, PhaseStatus};
-use super::store::{change, lock, locked, read, text, unlock};
+use super::store::{change, lock_run, locked, read, text, unlock_run};
 use super::{Changed, FeatureError, legal};
 use crate::capabilities::Kind;
-use crate::layout;
 use crate::time::Timestamp;
 use crate::tree::{Failure, Tree};
 
@@ -87,11 +86,11 @@ pub fn abort(
     // instance.
     let is_exclusive = cleanup != Cleanup::KeepEverything;
     if is_exclusive {
-        lock(tree, layout::RUN_LOCK, false)?;
+        lock_run(tree, false)?;
     }
     let changed = record(tree, feature, reason, cleanup, commit, now);
     if is_exclusive && changed.is_err() {
-        unlock(tree, layout::RUN_LOCK)?;
+        unlock_run(tree)?;
     }
     changed
 }
@@ -167,7 +166,7 @@ fn check(document: &Document, cleanup: Cleanup) -> Result<(), FeatureError> {
 /// is removed: there is nothing left to record it in.
 pub fn cleaned(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
     let cleaned = clean(tree, feature);
-    unlock(tree, layout::RUN_LOCK)?;
+    unlock_run(tree)?;
     cleaned
 }
 

@@ -31,7 +31,7 @@ fn look(tree: Tree<'_>, is_quiet: bool, is_idle: bool) -> Vec<Diagnostic> {
         }
     };
     let mut found: Vec<Diagnostic> = match is_idle {
-        true => orphaned_agents::diagnostics(tree, orphans::find(tree, &[])),
+        true => orphaned_agents::diagnostics(tree, orphans::find(tree, layout::RUN_LOCK, &[])),
         false => Vec::new(),
     };
     for id in &ids {
@@ -204,7 +204,7 @@ fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
 }
 
 fn end(tree: Tree<'_>, diagnostic: &Diagnostic) -> Result<String, Failure> {
-    let (_, left) = orphans::end(tree, &[]);
+    let left = orphans::end(tree, layout::RUN_LOCK, &[]).left;
     let is_left = |worker: &Worker| worker.item == diagnostic.item;
     match left.iter().any(is_left) {
         false => Ok("Ended the process".to_owned()),
@@ -237,9 +237,9 @@ fn alone<T>(
     tree: Tree<'_>,
     work: impl FnOnce() -> Result<T, RepairError>,
 ) -> Result<T, RepairError> {
-    store::lock(tree, layout::RUN_LOCK, false)?;
+    store::lock_run(tree, false)?;
     let result = locked(tree, work);
-    store::unlock(tree, layout::RUN_LOCK)?;
+    store::unlock_run(tree)?;
     result
 }
 

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 use super::document::Document;
 use super::{Changed, FeatureError, abort, unique};
 use crate::backup::{self, Cause, FEATURE, Keeper};
-use crate::capabilities::{FsError, Kind, LockOutcome};
+use crate::capabilities::{FsError, Identity, Kind, Level, LockOutcome};
+use crate::claim;
 use crate::json;
 use crate::layout;
 use crate::lock::Holder;
+use crate::progress::Owner;
 use crate::select::Unresolved;
 use crate::tree::{Failure, Tree};
 
@@ -204,9 +206,42 @@ pub(super) fn locked<T, E: From<FeatureError>>(
     result
 }
 
-pub(super) fn lock(tree: Tree<'_>, path: &str, momentary: bool) -> Result<(), FeatureError> {
+/// Takes the lock of a run and records its owner. `take_over` passes over an owner that may still run.
+pub(super) fn lock_run(tree: Tree<'_>, take_over: bool) -> Result<(), FeatureError> {
+    let path = layout::RUN_LOCK;
     let identity = tree.current_process();
-    let note = json!({"pid": identity.pid, "since": tree.now().to_string()});
+    let busy = |holder| Err(FeatureError::Busy(Box::new(holder)));
+    // Before the lock: taking it overwrites the note of a holder whom it does not exclude.
+    if let Some(holder) = claim::current_holder(tree, path, &identity)?.filter(|_| !take_over) {
+        return busy(holder);
+    }
+    lock(tree, path, false)?;
+    let note = note(tree, &identity);
+    match claim::take(tree, path, &identity, &note, take_over) {
+        Ok(Ok(())) => Ok(()),
+        refused => {
+            unlock(tree, path)?;
+            busy(refused?.err().unwrap_or_default())
+        }
+    }
+}
+
+/// Gives the lock of a run back.
+pub(super) fn unlock_run(tree: Tree<'_>) -> Result<(), Failure> {
+    if let Err(failure) = claim::release(tree, layout::RUN_LOCK, &tree.current_process()) {
+        // The record is void as soon as this process has exited.
+        tree.log(Level::Debug, &failure.to_string());
+    }
+    unlock(tree, layout::RUN_LOCK)
+}
+
+fn note(tree: Tree<'_>, identity: &Identity) -> Value {
+    let owner = Owner::of(identity).to_json();
+    json!({"pid": identity.pid, "since": tree.now().to_string(), "owner": owner})
+}
+
+pub(super) fn lock(tree: Tree<'_>, path: &str, momentary: bool) -> Result<(), FeatureError> {
+    let note = note(tree, &tree.current_process());
     let outcome =
         tree.lock(path, note.to_string().as_bytes()).map_err(tree.failed("lock", path))?;
     match outcome {
@@ -224,7 +259,7 @@ pub(super) fn lock(tree: Tree<'_>, path: &str, momentary: bool) -> Result<(), Fe
     }
 }
 
-pub(super) fn unlock(tree: Tree<'_>, path: &str) -> Result<(), Failure> {
+fn unlock(tree: Tree<'_>, path: &str) -> Result<(), Failure> {
     tree.unlock(path).map_err(tree.failed("unlock", path))
 }
 

@@ -1,5 +1,6 @@
 //! Agents: what works on an item.
 
+pub(crate) mod descriptors;
 mod log_file;
 mod output;
 mod process;
@@ -12,9 +13,9 @@ pub(crate) mod wasm;
 pub(crate) use output::{Output, Wanted};
 pub(crate) use process::{Ending, Process};
 pub(crate) use prompts::{DEFAULTS as PROMPTS, PromptError, Prompts};
-pub(crate) use strays::{Start, Strays};
+pub(crate) use strays::{Start, Strays, StraysOf};
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -265,7 +266,7 @@ pub(crate) struct Place<'a> {
     /// The session.
     pub(crate) session: &'a str,
     /// What every agent of this repository carries in its environment.
-    pub(crate) marker: &'a str,
+    pub(crate) marker: &'a OsStr,
     /// Whether what agents put out is to be shown.
     pub(crate) shows_output: bool,
 }

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -17,14 +18,17 @@ use rustix::process::{
     waitid, waitpgid,
 };
 
+use super::descriptors;
 use super::output::Output;
 use crate::liveness;
 
 /// What is left of a group when its leader has exited gets so long after SIGTERM.
 const GRACE_OF_THE_REST: Duration = Duration::from_secs(2);
 /// After SIGKILL nothing is left that can act; what is still counted then (a zombie that nobody
-/// collects) is not waited for any longer.
+/// collects, another user's process) is not waited for any longer.
 const GRACE_AFTER_KILL: Duration = Duration::from_secs(1);
+/// What could be signalled and still runs so long after SIGKILL hangs in the kernel.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// So much output is taken at once, so that one agent that floods does not starve the others.
 const OUTPUT_AT_ONCE: usize = 256 << 10;
 
@@ -54,8 +58,8 @@ pub(crate) struct Process {
     leader: Option<ExitStatus>,
     /// When the group gets SIGKILL.
     kill_at: Option<Instant>,
-    /// When the rest of the group is given up.
-    give_up_at: Option<Instant>,
+    /// When the group got SIGKILL first.
+    killed_at: Option<Instant>,
 }
 
 impl Drop for Process {
@@ -63,7 +67,11 @@ impl Drop for Process {
     fn drop(&mut self) {
         if self.leader.is_none() {
             self.kill();
-            let _ = self.child.wait();
+            while self.killed_at.is_some_and(|at| at.elapsed() < STUCK_AFTER)
+                && matches!(self.child.try_wait(), Ok(None))
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }
@@ -87,6 +95,7 @@ pub(crate) struct Ending {
 
 impl Process {
     pub(super) fn start(launch: Launch, output: Output) -> io::Result<Self> {
+        let reserve = descriptors::reserve()?;
         let (pipe, writer) = io::pipe()?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
         let (stdin, input) = match launch.input {
@@ -106,7 +115,9 @@ impl Process {
             .stderr(writer)
             .process_group(0)
             .spawn()?;
+        drop(reserve);
         let pid = Pid::from_child(&child);
+        descriptors::give_back_limit(pid);
         let mut process = Process {
             child,
             pid,
@@ -116,7 +127,7 @@ impl Process {
             wants_terminal: false,
             leader: None,
             kill_at: None,
-            give_up_at: None,
+            killed_at: None,
         };
         process.give_input();
         Ok(process)
@@ -143,7 +154,7 @@ impl Process {
         match self.leader {
             // Nobody says when the last one of a group ends.
             Some(_) => Some(Instant::now() + Duration::from_millis(20)),
-            None => self.kill_at,
+            None => self.kill_at.or(self.killed_at.map(|at| at + STUCK_AFTER)),
         }
     }
 
@@ -185,6 +196,7 @@ impl Process {
     /// Ends the group at once.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
+        self.killed_at.get_or_insert_with(Instant::now);
     }
 
     /// Asks the group to stop for a while.
@@ -195,7 +207,7 @@ impl Process {
     /// Lets the group go on; it was stopped for so long, which does not count.
     pub(crate) fn resume(&mut self, after: Duration) {
         self.signal(Signal::CONT);
-        for at in [&mut self.kill_at, &mut self.give_up_at].into_iter().flatten() {
+        for at in [&mut self.kill_at, &mut self.killed_at].into_iter().flatten() {
             *at += after;
         }
     }
@@ -223,8 +235,7 @@ impl Process {
     pub(crate) fn advance(&mut self) -> io::Result<Option<Ending>> {
         if self.kill_at.is_some_and(|at| at <= Instant::now()) {
             self.kill_at = None;
-            self.signal(Signal::KILL);
-            self.give_up_at = self.leader.map(|_| Instant::now() + GRACE_AFTER_KILL);
+            self.kill();
         }
         if self.leader.is_none() && self.leader_has_exited() {
             // While the leader is a zombie, its number cannot belong to another group.
@@ -232,16 +243,35 @@ impl Process {
             self.signal(Signal::CONT);
             self.leader = Some(self.child.wait()?);
             self.kill_at = Some(Instant::now() + GRACE_OF_THE_REST);
-            self.give_up_at = None;
+            self.killed_at = None;
         }
-        let given_up = self.give_up_at.is_some_and(|at| at <= Instant::now());
         match self.leader {
-            Some(status) if given_up || self.group_is_gone() => {
+            Some(status) if self.group_is_gone() || self.is_given_up() => {
                 self.drain();
                 Ok(Some(Ending { exit_code: status.code(), signal: status.signal() }))
             }
             _ => Ok(None),
         }
+    }
+
+    /// The processes of the group that SIGKILL does not end, once that is certain.
+    pub(crate) fn stuck(&self) -> Option<Vec<Pid>> {
+        self.killed_at.filter(|at| at.elapsed() >= STUCK_AFTER)?;
+        Some(match self.leader {
+            None => vec![self.pid],
+            Some(_) => liveness::group_survivors(self.pid),
+        })
+    }
+
+    /// Nothing more is expected of it.
+    pub(crate) fn abandon(&mut self) {
+        self.drain();
+    }
+
+    /// True if what is still counted to the group is not waited for.
+    fn is_given_up(&self) -> bool {
+        self.killed_at.is_some_and(|at| at.elapsed() >= GRACE_AFTER_KILL)
+            && liveness::group_survivors(self.pid).is_empty()
     }
 
     /// What it puts out.

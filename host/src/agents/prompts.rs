@@ -229,7 +229,7 @@ mod tests {
             path: crate::repository::STATE,
             feature: None,
             session: "s",
-            marker: "1:2",
+            marker: "1:2".as_ref(),
             shows_output: false,
         }
     }

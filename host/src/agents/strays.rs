@@ -6,6 +6,7 @@
 //! kernel does not list children, none is seen.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
@@ -15,8 +16,10 @@ use crate::marker::Marker;
 
 /// So long after SIGTERM comes SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// What still runs so long after SIGTERM hangs in the kernel and is not waited for.
+/// What still runs so long after SIGTERM and may not be signalled (another user's) is not waited for.
 const GIVE_UP: Duration = Duration::from_secs(3);
+/// What still runs so long after SIGTERM although it was sent SIGKILL hangs in the kernel.
+const STUCK_AFTER: Duration = Duration::from_secs(12);
 /// How often it is looked whether they have ended.
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -30,13 +33,26 @@ struct Stray {
     starts: Option<Vec<Start>>,
     /// True once it was asked to end.
     is_told: bool,
+    /// True once SIGKILL was delivered.
+    is_killed: bool,
+}
+
+/// What is left of one start outside of its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StraysOf {
+    /// Nothing that is waited for.
+    None,
+    /// It is being ended.
+    Ending,
+    /// SIGKILL has no effect on these.
+    Stuck(Vec<Pid>),
 }
 
 /// The children of ours that are no agents.
 #[derive(Debug)]
 pub(crate) struct Strays {
     /// What processes of this root carry.
-    marker: String,
+    marker: OsString,
     /// The file that lists our children.
     children: String,
     /// True if what does not say where it belongs can only come from an agent: we had no children
@@ -52,7 +68,7 @@ pub(crate) struct Strays {
 
 impl Strays {
     /// From here on what an agent of this root leaves becomes a child of ours.
-    pub(crate) fn new(marker: &str) -> Self {
+    pub(crate) fn new(marker: &OsStr) -> Self {
         #[cfg(target_os = "linux")]
         // Without it there is less to be seen, and that is all.
         let _ = rustix::process::set_child_subreaper(Some(getpid()));
@@ -102,22 +118,39 @@ impl Strays {
         }
     }
 
-    /// True while some of a start are being ended.
-    pub(crate) fn any_of(&self, item: &str, attempt: u32) -> bool {
+    /// What is left of a start.
+    pub(crate) fn of(&self, item: &str, attempt: u32) -> StraysOf {
         let is_it = |(other, number): &Start| other == item && *number == attempt;
-        self.is_waited_for(|starts| starts.iter().any(is_it))
+        let known = self.known.iter();
+        let of_it: Vec<(&Pid, &Stray)> = known
+            .filter(|(_, stray)| stray.starts.as_ref().is_some_and(|it| it.iter().any(is_it)))
+            .collect();
+        let is_stuck = |(_, stray): &&(&Pid, &Stray)| {
+            stray.is_killed && self.time_of(stray).is_some_and(|time| time >= STUCK_AFTER)
+        };
+        if of_it.iter().any(|(_, stray)| self.is_waited_for(stray)) {
+            return StraysOf::Ending;
+        }
+        let stuck: Vec<Pid> = of_it.iter().filter(is_stuck).map(|(pid, _)| **pid).collect();
+        if stuck.is_empty() { StraysOf::None } else { StraysOf::Stuck(stuck) }
     }
 
-    fn is_waited_for(&self, is_meant: impl Fn(&[Start]) -> bool) -> bool {
-        self.known.values().filter_map(|stray| stray.starts.as_ref()).any(|starts| {
-            let since = starts.iter().filter_map(|start| self.dismissed.get(start)).max();
-            is_meant(starts) && since.is_some_and(|since| since.elapsed() < GIVE_UP)
-        })
+    /// How long ago it was asked to end.
+    fn time_of(&self, stray: &Stray) -> Option<Duration> {
+        let starts = stray.starts.as_ref()?;
+        let since = starts.iter().filter_map(|start| self.dismissed.get(start)).max()?;
+        Some(since.elapsed())
+    }
+
+    fn is_waited_for(&self, stray: &Stray) -> bool {
+        let limit = if stray.is_killed { STUCK_AFTER } else { GIVE_UP };
+        self.time_of(stray).is_some_and(|time| time < limit)
     }
 
     /// When to look again even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.is_waited_for(|_| true).then(|| Instant::now() + INTERVAL)
+        let any = self.known.values().any(|stray| self.is_waited_for(stray));
+        any.then(|| Instant::now() + INTERVAL)
     }
 
     /// Ends all that are left, `at_once` if that was asked for. No agent runs any more.
@@ -148,7 +181,7 @@ impl Strays {
         for pid in self.children() {
             if !is_agent(pid) && !self.before.contains(&pid) && !self.known.contains_key(&pid) {
                 let starts = self.starts_of(pid, starts);
-                self.known.insert(pid, Stray { starts, is_told: false });
+                self.known.insert(pid, Stray { starts, is_told: false, is_killed: false });
             }
         }
         self.known.len() > known
@@ -175,7 +208,7 @@ impl Strays {
 impl Stray {
     fn end(&mut self, pid: Pid, at_once: bool) {
         if at_once {
-            let _ = kill_process(pid, Signal::KILL);
+            self.is_killed |= kill_process(pid, Signal::KILL).is_ok();
         } else if !self.is_told {
             let _ = kill_process(pid, Signal::TERM);
             // A stopped process would not notice.

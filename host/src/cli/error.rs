@@ -63,6 +63,8 @@ impl Error {
             | Error::Failed(_)
             | Error::Illegal { .. }
             | Error::Damaged(_) => ExitCode::Failure,
+            // The system's limit, and nothing was begun.
+            Error::Component(ComponentError::NoThread(_)) => ExitCode::Failure,
             Error::Component(_) => ExitCode::Component,
         }
     }
@@ -106,14 +108,23 @@ impl Error {
             Error::Agent(AgentError::NoComponent { .. }) => Some(format!(
                 "set agent.component in {STATE}/config.json to a `wasi:cli/command` component; the path counts from the repository's root"
             )),
+            Error::Orphaned(workers) if workers.iter().all(|worker| !worker.proven) => Some(
+                "if they are agents, end them (`kill PID`) and run again; if they are not, `wreckit-host run --take-over` leaves them alone".to_owned(),
+            ),
             Error::Orphaned(_) => Some(
                 "end them (`kill -9 PID`; what hangs in the kernel ends with the machine), then run again".to_owned(),
             ),
+            Error::FeatureBusy(holder) if holder.liveness == Some(Liveness::Unknown) => {
+                Some(out_of_sight("wreckit-host feature run ID --take-over"))
+            }
             Error::FeatureBusy(_) => Some(
                 "wait until it has ended; `wreckit-host feature list` shows where they are".to_owned(),
             ),
             Error::Busy(holder) if holder.locked => {
                 Some("wait until it has ended; `wreckit-host status` shows how far it is".to_owned())
+            }
+            Error::Busy(holder) if holder.liveness == Some(Liveness::Unknown) => {
+                Some(out_of_sight("wreckit-host run --take-over"))
             }
             Error::Busy(_) => {
                 Some("if you know that it has ended, `--take-over` goes on with its session".to_owned())
@@ -126,12 +137,22 @@ impl Error {
             Error::Storage(..) => {
                 Some("nothing that was acknowledged is lost; mend the cause and run again".to_owned())
             }
+            Error::Component(ComponentError::NoThread(_)) => Some(
+                "nothing was changed; end some processes or raise their limit (`ulimit -u`, `pids.max` of the container), then run again".to_owned(),
+            ),
             Error::Component(_) => Some(
                 "what was acknowledged is on disk, and agents were ended: the next run goes on from there".to_owned(),
             ),
             Error::Failed(_) => None,
         }
     }
+}
+
+/// What to do about a process that is not visible from here.
+fn out_of_sight(command: &str) -> String {
+    format!(
+        "it ran in another container (PID namespace) or on another machine; once you know that it and its agents have ended, `{command}` goes on with its session"
+    )
 }
 
 /// Who else works here, as far as it is known.
@@ -159,10 +180,15 @@ fn busy(holder: &Holder) -> String {
 /// What is in the way of a batch.
 fn orphaned(workers: &[Worker]) -> String {
     let pids: Vec<String> = workers.iter().map(|worker| worker.pid.to_string()).collect();
-    format!(
-        "agents of an interrupted batch still run and could not be ended: pid {}",
-        pids.join(", ")
-    )
+    let pids = pids.join(", ");
+    match workers.iter().all(|worker| !worker.proven) {
+        true => format!(
+            "processes still run that the journal of an interrupted batch names, or that carry the mark of this repository, and nothing proves that they are its agents: pid {pids}"
+        ),
+        false => {
+            format!("agents of an interrupted batch still run and could not be ended: pid {pids}")
+        }
+    }
 }
 
 impl From<RepositoryError> for Error {

@@ -154,7 +154,6 @@ pub(super) fn run_session(
     reporter: &mut dyn Reporter,
     context: &Context,
 ) -> Result<ExitCode, Error> {
-    let marker = repository.marker().map_err(|error| Error::failed(&error))?;
     // From before the lock is taken: a signal at any later moment is one of the batch's, and nobody
     // who reads too slowly keeps us from it.
     output::do_not_wait();
@@ -162,6 +161,8 @@ pub(super) fn run_session(
     let opening = context.call(instance, |instance| {
         run::patiently(|| instance.open(options), run::holder_of_open)
     })??;
+    // The session has given the repository its id by now.
+    let marker = repository.marker().map_err(|error| Error::failed(&error))?;
     reporter.opened(&opening);
     // The rest of it names every item: that is not kept for hours.
     let session = opening.session;

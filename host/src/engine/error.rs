@@ -33,6 +33,9 @@ pub enum ComponentError {
     /// It answered what makes no sense.
     #[error("the component answered nonsense: {0}")]
     Nonsense(String),
+    /// The thread that counts its time could not be started.
+    #[error("cannot start a thread: {0}")]
+    NoThread(io::Error),
     /// This program cannot compile WebAssembly.
     #[error("this build has no compiler for --component; build it with the feature `compile`")]
     NoCompiler,

@@ -86,12 +86,13 @@ fn engine() -> Result<Engine, ComponentError> {
     let engine = Engine::new(&config).map_err(ComponentError::unusable)?;
     // The deadline of a call is counted in these ticks. The thread ends with the engine.
     let ticking = engine.weak();
-    thread::spawn(move || {
+    let tick = move || {
         while let Some(engine) = ticking.upgrade() {
             engine.increment_epoch();
             drop(engine);
             thread::sleep(limits::TICK);
         }
-    });
+    };
+    thread::Builder::new().spawn(tick).map_err(ComponentError::NoThread)?;
     Ok(engine)
 }

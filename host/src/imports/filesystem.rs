@@ -92,13 +92,7 @@ impl Host for Imports {
 
     fn rename(&mut self, source: String, target: String) -> Result<(), Error> {
         let (source, target) = (checked(&source)?, checked(&target)?);
-        let root = &self.tree.root;
-        match root.symlink_metadata(target) {
-            Ok(_) => return Err(Error::Exists),
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
-            Err(other) => return Err(error(other)),
-        }
-        root.rename(source, root, target).map_err(error)?;
+        self.tree.rename_to_new(source, target)?;
         self.tree.sync_directories([parent(target), parent(source)])
     }
 
@@ -269,6 +263,43 @@ impl Tree {
         Ok(())
     }
 
+    /// Gives something a name that is not taken, in one step: of several who want one name, one gets it.
+    fn rename_to_new(&self, source: &str, target: &str) -> Result<(), Error> {
+        match self.rename_no_replace(source, target) {
+            Err(unable) if is_unable(&unable) => {}
+            other => return other.map_err(error),
+        }
+        match self.root.hard_link(source, &self.root, target) {
+            Ok(()) => return self.root.remove_file(source).map_err(error),
+            Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::Exists);
+            }
+            // Directories, and file systems without hard links: not in one step.
+            _ => {}
+        }
+        match self.root.symlink_metadata(target) {
+            Ok(_) => Err(Error::Exists),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                self.root.rename(source, &self.root, target).map_err(error)
+            }
+            Err(other) => Err(error(other)),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn rename_no_replace(&self, source: &str, target: &str) -> io::Result<()> {
+        // The directories are resolved within the root; the last names are never followed.
+        let from = self.root.open_dir(parent(source))?;
+        let to = self.root.open_dir(parent(target))?;
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        Ok(rustix::fs::renameat_with(from, name(source), to, name(target), flags)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn rename_no_replace(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(rustix::io::Errno::NOSYS.into())
+    }
+
     fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), Error> {
         let path = checked(path)?;
         let mut options = OpenOptions::new();
@@ -388,6 +419,18 @@ fn checked(path: &str) -> Result<&str, Error> {
 
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or(".", |(parent, _)| parent)
+}
+
+#[cfg(target_os = "linux")]
+fn name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+/// True for a file system that cannot rename without replacing (FUSE, NFS and others).
+fn is_unable(failed: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = failed.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP))
 }
 
 /// `item.json` becomes `item.json.9f68aee0695f.tmp`, as in the existing tool: `doctor` knows what a

@@ -4,8 +4,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 
-use crate::agents::{Ending, Output, Work};
+use crate::agents::{Ending, Output, StraysOf, Work};
 use crate::engine::batch::{Attempt, Ended, Outcome};
 
 /// How long an agent has to end after it was asked to because the batch stops.
@@ -39,12 +40,22 @@ pub(super) struct Call {
     cut_short: Option<CutShort>,
     /// How it ended, while what it left is being ended.
     ended: Option<Ended>,
+    /// What of it still runs although it was given up.
+    lost: Option<String>,
 }
 
 impl Call {
     /// A call that has just begun and may take so long.
     pub(super) fn new(attempt: Attempt, work: Work, timeout: Option<Duration>) -> Self {
-        Call { attempt, work, started: Instant::now(), timeout, cut_short: None, ended: None }
+        Call {
+            attempt,
+            work,
+            started: Instant::now(),
+            timeout,
+            cut_short: None,
+            ended: None,
+            lost: None,
+        }
     }
 
     /// When [`Call::look`] has something to do even if nothing happens.
@@ -128,9 +139,13 @@ impl Call {
         self.ended.is_some()
     }
 
-    /// How it ended, if it has and `is_alone`: nothing else that it started is left.
-    pub(super) fn end(&mut self, is_alone: bool) -> Option<Ended> {
-        if is_alone { self.ended.take() } else { None }
+    /// How it ended, if it has and nothing else that it started is left, or nothing that can be ended.
+    pub(super) fn end(&mut self, strays: &StraysOf) -> Option<Ended> {
+        match strays {
+            StraysOf::None => self.ended.take(),
+            StraysOf::Ending => None,
+            StraysOf::Stuck(pids) => self.ended.take().map(|_| self.lose(pids)),
+        }
     }
 
     /// Looks at what has become of it.
@@ -163,7 +178,13 @@ impl Call {
             self.cut_short = Some(CutShort::WantsTerminal);
         }
         self.ended = match process.advance() {
-            Ok(None) => None,
+            Ok(None) => match process.stuck() {
+                None => None,
+                Some(pids) => {
+                    process.abandon();
+                    Some(self.lose(&pids))
+                }
+            },
             Ok(Some(ending)) => {
                 let output = process.output();
                 let last_lines = output.last_lines();
@@ -185,6 +206,32 @@ impl Call {
         };
     }
 
+    /// SIGKILL has no effect on what it started: that is not waited for.
+    pub(super) fn lose(&mut self, pids: &[Pid]) -> Ended {
+        let pids: Vec<String> = pids.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
+        let pids = pids.join(", ");
+        let why = match self.cut_short {
+            Some(CutShort::TimedOut) => {
+                let seconds = self.timeout.unwrap_or_default().as_secs();
+                format!("timed out after {seconds} s, and ")
+            }
+            _ => String::new(),
+        };
+        let outcome = match self.cut_short {
+            Some(CutShort::Interrupted) => Outcome::Interrupted,
+            _ => Outcome::Lost(format!(
+                "{why}SIGKILL does not end the agent: it hangs in the kernel (pid {pids})"
+            )),
+        };
+        self.lost = Some(pids);
+        self.describe_end(outcome, None, None)
+    }
+
+    /// The processes of it that still run although it was given up.
+    pub(super) fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
+    }
+
     fn describe_end(
         &self,
         outcome: Outcome,
@@ -200,9 +247,18 @@ impl Call {
 pub(super) fn not_started(attempt: &Attempt, error: &io::Error) -> Ended {
     let reason = format!("the agent could not be started: {error}");
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    let outcome = match errno {
-        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM) => Outcome::Paused(reason),
-        _ => Outcome::Failed(reason),
+    let remedy = match errno {
+        Some(Errno::MFILE) => Some("raise the limit on open files (`ulimit -n`)"),
+        Some(Errno::NFILE) => Some("the whole system has too many files open"),
+        Some(Errno::AGAIN) => {
+            Some("raise the limit on processes (`ulimit -u`, `pids.max` of the container)")
+        }
+        Some(Errno::NOMEM) => Some("the system is out of memory"),
+        _ => None,
+    };
+    let outcome = match remedy {
+        Some(remedy) => Outcome::NotStarted(format!("{reason}; {remedy}")),
+        None => Outcome::Failed(reason),
     };
     ended(attempt, Duration::ZERO, outcome, None, None)
 }

@@ -8,7 +8,7 @@ use rustix::process::Pid;
 use super::call::{Call, not_started};
 use super::report::Reporter;
 use super::signals::{Signals, Stopping, suspend_ourselves};
-use crate::agents::{Agent, Place, Start, Strays, Work};
+use crate::agents::{Agent, Place, Start, Strays, Work, descriptors};
 use crate::engine::batch::{
     CloseReason, Report, SessionError, Started, Step, StorageFailure, Summary,
 };
@@ -88,6 +88,7 @@ pub(crate) struct Batch<'a> {
 /// Runs an opened session to its end, or to where it has to stop; the summary is missing only if
 /// the session could not be closed.
 pub(crate) fn run(batch: Batch<'_>) -> (Option<Summary>, Option<Stop>) {
+    descriptors::raise_limit();
     let strays = Strays::new(batch.place.marker);
     let dispatcher = Dispatcher {
         batch,
@@ -99,6 +100,7 @@ pub(crate) fn run(batch: Batch<'_>) -> (Option<Summary>, Option<Stop>) {
         stop: None,
         retry_at: None,
         at_once: false,
+        lost: Vec::new(),
     };
     dispatcher.run()
 }
@@ -118,6 +120,8 @@ struct Dispatcher<'a> {
     retry_at: Option<Instant>,
     /// True once a second signal asked to end everything at once.
     at_once: bool,
+    /// Items whose agents were given up, and the processes of those.
+    lost: Vec<(String, String)>,
 }
 
 impl Dispatcher<'_> {
@@ -252,9 +256,13 @@ impl Dispatcher<'_> {
     }
 
     /// Waits until something happens, at most this long.
-    fn wait(&self, wake_after: Duration) {
+    fn wait(&mut self, wake_after: Duration) {
         let now = Instant::now();
-        let wake_after = wake_after.max(SHORTEST_WAIT);
+        // The end of an agent that came while the signals were taken does not wake us again.
+        let wake_after = match self.batch.signals.was_woken() {
+            true => SHORTEST_WAIT,
+            false => wake_after.max(SHORTEST_WAIT),
+        };
         let deadlines = self.running.iter().filter_map(Call::deadline);
         let timeout = deadlines
             .chain(self.strays.deadline())
@@ -328,9 +336,14 @@ impl Dispatcher<'_> {
         }
         for mut call in running {
             // At no time do two agents of one item run: its end waits for everything it started.
-            let is_alone = !self.strays.any_of(&call.attempt.item, call.attempt.number);
-            match call.end(is_alone) {
-                Some(ended) => self.reports.push(Report::Ended(ended)),
+            let strays = self.strays.of(&call.attempt.item, call.attempt.number);
+            match call.end(&strays) {
+                Some(ended) => {
+                    if let Some(pids) = call.lost() {
+                        self.lost.push((call.attempt.item.clone(), pids.to_owned()));
+                    }
+                    self.reports.push(Report::Ended(ended));
+                }
                 None => self.running.push(call),
             }
         }
@@ -367,7 +380,7 @@ impl Dispatcher<'_> {
     }
 
     fn close(mut self) -> (Option<Summary>, Option<Stop>) {
-        self.strays.end_all(self.at_once);
+        self.end_strays();
         let reason = match self.stop {
             None => CloseReason::Ended,
             Some(_) => CloseReason::Interrupted,
@@ -404,9 +417,20 @@ impl Dispatcher<'_> {
             self.look_at_signals();
             self.look_at_agents();
         }
-        self.strays.end_all(self.at_once);
+        self.end_strays();
         self.batch.reporter.leave_terminal();
         (None, Some(Stop::Component(error)))
+    }
+
+    /// Ends what agents left, and names what cannot be ended.
+    fn end_strays(&mut self) {
+        self.strays.end_all(self.at_once);
+        for (item, pids) in &self.lost {
+            let text = format!(
+                "the agent of {item} was not ended by SIGKILL (pid {pids}); while it runs, the next run does not start: it ends with whatever it waits for, or with the machine"
+            );
+            self.batch.reporter.message(Level::Warning, &text);
+        }
     }
 
     fn pass_on_messages(&mut self) {

@@ -34,6 +34,8 @@ pub(crate) struct Signals {
     wake: UnixStream,
     seen: [(i32, Arc<AtomicBool>); 3],
     suspend: Arc<AtomicBool>,
+    /// True if a signal was taken.
+    woken: bool,
 }
 
 impl Signals {
@@ -60,7 +62,7 @@ impl Signals {
         // agents would inherit that.
         flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         low_level::pipe::register(SIGCHLD, sender)?;
-        Ok(Signals { wake, seen, suspend })
+        Ok(Signals { wake, seen, suspend, woken: false })
     }
 
     /// What to wait on.
@@ -68,10 +70,18 @@ impl Signals {
         self.wake.as_fd()
     }
 
+    /// True if a signal was taken since the last call of this: a child may have ended that nobody has
+    /// looked at.
+    pub(crate) fn was_woken(&mut self) -> bool {
+        std::mem::take(&mut self.woken)
+    }
+
     /// What was asked for since the last call of this, if anything was.
     pub(crate) fn take(&mut self) -> Option<Stopping> {
         let mut buffer = [0; 256];
-        while matches!(self.wake.read(&mut buffer), Ok(length) if length > 0) {}
+        while matches!(self.wake.read(&mut buffer), Ok(length) if length > 0) {
+            self.woken = true;
+        }
         let mut latest = None;
         for (signal, seen) in &self.seen {
             if seen.swap(false, Ordering::Relaxed) {

@@ -188,7 +188,13 @@ fn killed_beside_an_agent() -> Rc<Machine> {
 fn what_a_killed_batch_left_is_ended_before_anything_starts() {
     let machine = killed_beside_an_agent();
     let item = Some("001-a".to_owned());
-    machine.marked.borrow_mut().push(Worker { pid: 78, start_time: Some(7800), item, since: None });
+    machine.marked.borrow_mut().push(Worker {
+        pid: 78,
+        start_time: Some(7800),
+        item,
+        since: None,
+        proven: true,
+    });
     let process = machine.process(2);
     let findings = doctor::diagnose(tree(&process));
     let orphans: Vec<_> =
@@ -224,4 +230,60 @@ fn nobody_is_ended_while_the_owner_may_live() {
     let process = machine.process(2);
     assert!(matches!(open(tree(&process), &options()), Err(OpenError::Busy(_))));
     assert!(machine.running.borrow().contains(&77));
+}
+
+#[test]
+fn what_is_not_proven_to_be_an_agent_is_named_and_never_ended() {
+    let machine = killed_beside_an_agent();
+    machine.unmarked.borrow_mut().push(77);
+    let process = machine.process(2);
+    let findings = doctor::diagnose(tree(&process));
+    let orphan = findings.iter().find(|finding| finding.code == Code::OrphanedAgent).unwrap();
+    assert!(!orphan.fixable && orphan.message.contains("nothing proves it"), "{orphan:?}");
+    doctor::fix(tree(&process)).unwrap();
+    let Err(OpenError::Orphaned(unproven)) = open(tree(&process), &options()) else { panic!() };
+    assert_eq!((unproven[0].pid, unproven[0].proven), (77, false));
+    let options = Options { take_over: true, ..options() };
+    open(tree(&process), &options).unwrap();
+    assert!(machine.said("not proven to be agents, and left alone: 001-a (pid 77)"));
+    assert!(machine.running.borrow().contains(&77));
+}
+
+#[test]
+fn an_agent_that_does_not_end_fails_its_item_for_good() {
+    let machine = machine(&THREE);
+    let process = machine.process(1);
+    let options = Options { retries: 3, ..options() };
+    let (mut session, _) = open(tree(&process), &options).unwrap();
+    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let lost = ended(&step.start[0], Outcome::Lost("it hangs".to_owned()));
+    let step = session.advance(tree(&process), &[lost], 1).unwrap();
+    assert_eq!(step.start[0].item, "002-b", "the batch goes on");
+    assert!(events(&machine, "item-retrying").is_empty());
+    assert_eq!(events(&machine, "item-failed")[0]["reason"], "lost");
+}
+
+#[test]
+fn where_there_is_room_for_fewer_agents_fewer_run_and_nothing_waits() {
+    let machine = machine(&["001-a", "002-b", "003-c", "004-d"]);
+    let process = machine.process(1);
+    let options = Options { parallel: 4, ..options() };
+    let (mut session, _) = open(tree(&process), &options).unwrap();
+    let step = session.advance(tree(&process), &[], 4).unwrap();
+    assert_eq!(step.start.len(), 4);
+    let not_started = |index: usize| {
+        ended(&step.start[index], Outcome::NotStarted("too many open files".to_owned()))
+    };
+    let next = session.advance(tree(&process), &[not_started(2), not_started(3)], 2).unwrap();
+    assert!(next.start.is_empty() && next.paused_until.is_none());
+    assert!(machine.said("from here on 2 run at once"));
+    let done = ended(&step.start[0], Outcome::Completed);
+    let next = session.advance(tree(&process), &[done], 3).unwrap();
+    assert_eq!(next.start.iter().map(|start| start.item.as_str()).collect::<Vec<_>>(), ["003-c"]);
+    // Alone it is a failure.
+    let done = ended(&step.start[1], Outcome::Completed);
+    session.advance(tree(&process), &[done], 0).unwrap();
+    let alone = ended(&next.start[0], Outcome::NotStarted("too many open files".to_owned()));
+    session.advance(tree(&process), &[alone], 0).unwrap();
+    assert_eq!(events(&machine, "item-failed")[0]["error"], "too many open files");
 }

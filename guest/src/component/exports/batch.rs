@@ -231,6 +231,8 @@ impl From<wit::Report> for Report {
                     wit::Outcome::TimedOut(seconds) => batch::Outcome::TimedOut(seconds),
                     wit::Outcome::Interrupted => batch::Outcome::Interrupted,
                     wit::Outcome::Paused(reason) => batch::Outcome::Paused(reason),
+                    wit::Outcome::NotStarted(reason) => batch::Outcome::NotStarted(reason),
+                    wit::Outcome::Lost(reason) => batch::Outcome::Lost(reason),
                 },
                 exit_code: ended.exit_code,
                 signal: ended.signal,

@@ -136,6 +136,7 @@ impl wit::Guest for Component {
             approve_all: options.approve_all,
             limit_wait: options.limit_wait,
             retries: options.retries,
+            take_over: options.take_over,
         };
         RUN.with_borrow_mut(|slot| {
             if slot.is_some() {

@@ -87,7 +87,14 @@ impl Run {
         }
         match &ended.outcome {
             Outcome::Completed => {}
-            Outcome::Failed(error) => self.try_again_or_fail(tree, hand, error, &failing)?,
+            Outcome::Failed(error) | Outcome::NotStarted(error) => {
+                self.try_again_or_fail(tree, hand, error, &failing)?;
+            }
+            Outcome::Lost(error) => {
+                // Beside an agent that still runs there is no other one of the same phase.
+                self.tries = self.options.retries;
+                self.try_again_or_fail(tree, hand, error, &failing)?;
+            }
             Outcome::TimedOut(seconds) => {
                 let error = format!("timed out after {seconds} s");
                 self.try_again_or_fail(tree, hand, &error, &failing)?;

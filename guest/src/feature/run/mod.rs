@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::document::{Document, PhaseStatus};
 use super::moves::{self, Details, Move};
-use super::store::{change, load, unlock};
+use super::store::{change, load, unlock_run};
 use super::{FeatureError, metrics};
 use crate::batch::{Attempt, CloseReason, Counts, Report, SessionError, Step, Summary};
 use crate::journal::{Event, EventKind};
@@ -39,6 +39,8 @@ pub struct RunOptions {
     pub limit_wait: u64,
     /// How often a phase that failed is tried again.
     pub retries: u32,
+    /// Passes over a run whose process is not proven to have ended.
+    pub take_over: bool,
 }
 
 /// A call of an agent that is in hand.
@@ -210,7 +212,7 @@ impl Run {
             .with("remaining", json!(remaining))
             .with("invalid", json!([]));
         self.happened(finished);
-        unlock(tree, layout::RUN_LOCK)?;
+        unlock_run(tree)?;
         Ok(Summary {
             session: self.id.clone(),
             completed: self.completed.clone(),

@@ -4,9 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Run, RunOptions};
 use crate::batch::{Opening, Origin};
-use crate::capabilities::Level;
 use crate::feature::document::{Document, PhaseStatus};
-use crate::feature::store::{lock, read, unlock};
+use crate::feature::store::{lock_run, read, unlock_run};
 use crate::feature::{FeatureError, legal};
 use crate::journal::{Event, EventKind};
 use crate::layout;
@@ -29,11 +28,11 @@ pub fn open_run(
         let message = "the feature was aborted: it has to be started again first";
         return Err(legal::illegal(&document, message));
     }
-    lock(tree, layout::RUN_LOCK, false)?;
+    lock_run(tree, options.take_over)?;
     match begin(tree, id, options, &document) {
         Ok(opened) => Ok(opened),
         Err(error) => {
-            unlock(tree, layout::RUN_LOCK)?;
+            unlock_run(tree)?;
             Err(error)
         }
     }
@@ -84,20 +83,20 @@ fn begin(
 
 /// Nothing may run beside what a run that was killed left.
 fn end_orphans(tree: Tree<'_>) -> Result<(), FeatureError> {
-    let (found, left) = orphans::end(tree, &[]);
-    if !left.is_empty() {
-        return Err(FeatureError::Illegal {
-            message: format!(
-                "agents of an interrupted run still run and could not be ended: {}",
-                orphans::describe(&left)
-            ),
-            legal: Vec::new(),
-        });
-    }
-    if !found.is_empty() {
-        let words = orphans::describe(&found);
-        let text = format!("an interrupted run had left agents running; they were ended: {words}");
-        tree.log(Level::Warning, &text);
-    }
-    Ok(())
+    orphans::mark_root(tree);
+    let orphans = orphans::end(tree, layout::RUN_LOCK, &[]);
+    let words = |workers| orphans::describe(workers);
+    let message = if !orphans.left.is_empty() {
+        let left = words(&orphans.left);
+        format!("agents of an interrupted run still run and could not be ended: {left}")
+    } else if !orphans.unproven.is_empty() {
+        let unproven = words(&orphans.unproven);
+        format!(
+            "processes still run that may be agents of an interrupted run, and nothing proves it: {unproven}; end them (`kill PID`) if they are"
+        )
+    } else {
+        orphans.report(tree, "run");
+        return Ok(());
+    };
+    Err(FeatureError::Illegal { message, legal: Vec::new() })
 }

@@ -14,9 +14,9 @@ use crate::cli::run::to_its_end;
 use crate::engine::feature::RunOptions;
 use crate::features::FEATURES;
 use crate::git::{self, Found, GitError};
-use crate::output::Tone;
+use crate::marker::RootMark;
+use crate::output::{self, Tone};
 use crate::run::{Batch, Human, Json, Reporter, Session, Signals};
-use crate::{marker, output};
 
 /// Take a feature through its phases with the configured agent; goes on where it stopped
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// Approve what every phase leaves
     #[arg(long)]
     yes: bool,
+    /// Go on although the process of an earlier run may still run, in another container for instance
+    #[arg(long)]
+    take_over: bool,
     #[command(flatten)]
     agent: AgentArgs,
     /// Print events, one a line, as `run --format json` does
@@ -55,6 +58,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         approve_all: args.yes,
         limit_wait: configured.limit_wait.saturating_mul(1000),
         retries: args.agent.retries,
+        take_over: args.take_over,
     };
     let feature = Feature {
         id: read.id.clone(),
@@ -64,7 +68,6 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         let text = "the agent is not told in which phase it works: put {phase} into agent.args of .wreckit/config.json (it is in WRECKIT_PHASE, too)";
         context.output.line(Tone::Warning, text);
     }
-    let marker = marker::of_root(&features.directory).map_err(|error| Error::failed(&error))?;
     let mut resume = format!("{} feature run {}", context.program(), read.id);
     if args.yes {
         resume.push_str(" --yes");
@@ -79,6 +82,9 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let mut signals = Signals::new().map_err(|error| Error::failed(&error))?;
     let opening =
         super::patiently(&mut instance, context, |it| it.feature_open_run(&read.id, &options))?;
+    // The run has given the directory its id by now.
+    let mark = RootMark::of(&features.directory).map_err(|error| Error::failed(&error))?;
+    let marker = mark.to_value();
     reporter.opened(&opening);
     let place = Place {
         root: &features.root,

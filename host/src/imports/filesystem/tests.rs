@@ -175,3 +175,26 @@ fn nothing_is_renamed_over_something() {
     imports.rename(text("a"), text("c")).unwrap();
     assert_eq!(imports.read(text("c"), 10).unwrap(), b"a");
 }
+
+#[test]
+fn of_many_who_want_one_name_one_gets_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..200 {
+        let target = format!("target.{round}");
+        let got = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..4)
+                .map(|racer| {
+                    let source = format!("source.{round}.{racer}");
+                    std::fs::write(directory.path().join(&source), "x").unwrap();
+                    let (mut imports, target) = (imports(directory.path()), target.clone());
+                    scope.spawn(move || imports.rename(source, target))
+                })
+                .collect();
+            let results = racers.into_iter().map(|racer| racer.join().unwrap());
+            let (got, others): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
+            assert!(others.iter().all(|other| matches!(other, Err(Error::Exists))), "{others:?}");
+            got.len()
+        });
+        assert_eq!(got, 1, "round {round}");
+    }
+}
