@@ -4,8 +4,10 @@
 //! FIFO blocks nobody. Everything durable is synced in this order: content, name, directory.
 
 mod locks;
+mod moving;
+mod sync;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::time::SystemTime;
 
@@ -17,9 +19,6 @@ use self::locks::Locks;
 use super::Imports;
 use super::random;
 use crate::engine::filesystem::{Entry, Error, Host, Kind, LockOutcome, Metadata, Replacement};
-
-mod moving;
-mod sync;
 
 /// Longer names cannot be made on any file system that matters.
 const LONGEST_NAME: usize = 255;
@@ -35,11 +34,13 @@ const NEW_FILE: u32 = 0o666;
 pub(super) struct Tree {
     root: Dir,
     locks: Locks,
+    /// Directories whose names were synced by this instance.
+    durable: HashSet<String>,
 }
 
 impl Tree {
     pub(super) fn new(root: Dir) -> Self {
-        Tree { root, locks: Locks::default() }
+        Tree { root, locks: Locks::default(), durable: HashSet::new() }
     }
 }
 
@@ -111,19 +112,25 @@ impl Host for Imports {
     fn create_directory(&mut self, path: String) -> Result<(), Error> {
         let path = checked(&path)?;
         let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
-        let mut parents = Vec::new();
+        let mut pending = Vec::new();
         for directory in ends.map(|end| &path[..end]).filter(|directory| *directory != ".") {
             match self.tree.root.create_dir(directory) {
-                Ok(()) => parents.push(parent(directory)),
+                Ok(()) => pending.push(directory),
                 Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
                     if !self.tree.root.metadata(directory).map_err(error)?.is_dir() {
                         return Err(Error::Exists);
+                    }
+                    // Whoever made it may have been killed before its name was on disk.
+                    if !self.tree.durable.contains(directory) {
+                        pending.push(directory);
                     }
                 }
                 Err(other) => return Err(error(other)),
             }
         }
-        self.tree.sync_directories(parents)
+        self.tree.sync_directories(pending.iter().map(|directory| parent(directory)))?;
+        self.tree.durable.extend(pending.into_iter().map(str::to_owned));
+        Ok(())
     }
 
     fn list(&mut self, path: String) -> Result<Vec<Entry>, Error> {
