@@ -18,7 +18,7 @@ const LOSSES: usize = 3;
 /// A batch makes about a hundred changes and syncs: now and then the power goes when a command has just
 /// said that it has done its work.
 const LONG: u64 = 140;
-/// The same for a fix, a restoration, and a single item.
+/// The same for a single item, and mostly for a fix or a restoration.
 const SHORT: u64 = 70;
 
 /// What happens in a world.
@@ -182,7 +182,7 @@ impl Case {
                     self.lose_power()?;
                 }
                 self.damage()?;
-                let cut = self.cut_before(SHORT);
+                let cut = self.cut_repair();
                 self.command(&["doctor", "--fix"], cut).map(drop)
             }
             Scenario::Restore => {
@@ -191,7 +191,7 @@ impl Case {
                 self.damage()?;
                 self.command(&["doctor", "--fix"], None)?;
                 let Some(id) = self.last_backup() else { return Ok(()) };
-                let cut = self.cut_before(SHORT);
+                let cut = self.cut_repair();
                 self.command(&["backups", "restore", &id], cut).map(drop)
             }
             Scenario::Add => {
@@ -242,6 +242,12 @@ impl Case {
 
     fn cut(&mut self) -> Option<Interruption> {
         self.cut_before(LONG)
+    }
+
+    /// A repair that does a lot takes as long as two batches.
+    fn cut_repair(&mut self) -> Option<Interruption> {
+        let limit = self.random.one_of(&[SHORT, SHORT, 2 * LONG]);
+        self.cut_before(limit)
     }
 
     pub(crate) fn cut_before(&mut self, limit: u64) -> Option<Interruption> {
