@@ -36,6 +36,11 @@ guest-check:
 kills count="10000":
     tests/kills {{count}}
 
+# Take the power away hundreds of times, over a file system that drops what was not synced. Needs /dev/fuse.
+power-loss count="600":
+    cargo build --workspace --bins --tests
+    "${CARGO_TARGET_DIR:-target}"/debug/power-loss {{count}}
+
 # Speed, size and memory, against other tools in the same run where they are installed.
 bench:
     cargo build --release

@@ -48,6 +48,11 @@ pub enum FsError {
     /// There is no room left for any file; the system's own words.
     #[error("{0}")]
     Full(String),
+    /// A directory cannot be renamed to another file system, or out of its layer of one.
+    #[error(
+        "it is on another file system, or in a lower layer of overlayfs; move it by hand (`cp -a`, then `rm -r`)"
+    )]
+    CrossesDevices,
     /// The system's own words.
     #[error("{0}")]
     Failed(String),

@@ -108,6 +108,8 @@ pub(crate) struct Machine {
     pub(crate) cut: Cell<Option<usize>>,
     /// Every write from here on fails, an append after half of it was written, as on a full disk.
     pub(crate) full: Cell<bool>,
+    /// A directory that is a file system of its own.
+    pub(crate) mount: RefCell<Option<String>>,
     pub(crate) running: RefCell<Vec<u64>>,
     pub(crate) unknown: RefCell<Vec<u64>>,
     /// Processes with the marker of this root.
@@ -146,6 +148,7 @@ impl Machine {
             unknown: RefCell::default(),
             marked: RefCell::default(),
             unmarked: RefCell::default(),
+            mount: RefCell::default(),
             immortal: RefCell::default(),
             messages: RefCell::default(),
         })
@@ -397,9 +400,16 @@ impl Capabilities for Process {
     }
 
     fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
-        self.node(source)?;
+        let is_directory = self.node(source)?.0 == Node::Directory;
         if self.node(target).is_ok() {
             return Err(FsError::Exists);
+        }
+        let is_mounted = |path: &str| {
+            let mount = self.machine.mount.borrow();
+            mount.as_ref().is_some_and(|mount| path.starts_with(mount.as_str()))
+        };
+        if is_directory && is_mounted(source) != is_mounted(target) {
+            return Err(FsError::CrossesDevices);
         }
         self.change(Change::Rename(source.to_owned(), target.to_owned()), true)
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::Dir;
 
 use crate::ambient;
+use crate::durable;
 use crate::repository::STATE;
 
 /// The directory of the features, from the repository's root.
@@ -72,7 +73,7 @@ impl Features {
     /// The same; their directory is made if it is missing.
     pub(crate) fn find_or_make(start: &Path) -> io::Result<Self> {
         let root = root(start)?;
-        ambient::open_dir(&root)?.create_dir_all(FEATURES)?;
+        durable::create_directory(&ambient::open_dir(&root)?, FEATURES)?;
         let directory = ambient::open_dir(&root.join(FEATURES))?;
         Ok(Features { root, directory })
     }

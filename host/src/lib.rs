@@ -10,6 +10,7 @@ pub mod engine;
 
 mod agents;
 mod config;
+mod durable;
 mod features;
 mod git;
 mod imports;

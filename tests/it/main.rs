@@ -20,6 +20,7 @@ mod durability;
 mod endings;
 mod environment;
 mod features;
+mod file_systems;
 mod hostile_agents;
 mod hostile_component;
 mod interruption;

@@ -243,6 +243,25 @@ impl<'c> Keeper<'c> {
         Capabilities::append(&*self.inner, &path, lines.as_bytes(), true)
     }
 
+    /// Moves a directory into the backup that cannot be moved as a whole: each part has an entry of
+    /// its own in the manifest, so that a restoration after a crash takes back what was moved.
+    fn remove_by_parts(&self, path: &str) -> Result<(), FsError> {
+        self.backup.borrow_mut().files.retain(|file| file.path != path);
+        self.known.borrow_mut().remove(path);
+        self.is_written.set(false);
+        let cause = self.cause.borrow().clone();
+        let parts: Vec<_> = Capabilities::list(&*self.inner, path)?
+            .into_iter()
+            .map(|entry| (format!("{path}/{}", entry.name), cause.clone()))
+            .collect();
+        self.announce_removals(&parts).map_err(unkept)?;
+        for (part, _) in &parts {
+            Capabilities::remove(self, part)?;
+        }
+        // Empty by now; it is made again for the parts that come back.
+        Capabilities::remove(&*self.inner, path)
+    }
+
     /// Keeps what a change is about to touch.
     fn before(&self, paths: &[&str]) -> Result<(), FsError> {
         let cause = self.cause.borrow().clone();
@@ -256,6 +275,26 @@ fn unkept(failure: Failure) -> FsError {
     match failure.error {
         FsError::Full(words) => FsError::Full(words),
         _ => FsError::Failed(format!("no backup of it could be made: {failure}")),
+    }
+}
+
+/// Gives something another name; a directory that has to move to another file system moves part by
+/// part.
+fn move_whole_or_by_parts(
+    capabilities: &dyn Capabilities,
+    source: &str,
+    target: &str,
+) -> Result<(), FsError> {
+    match capabilities.rename(source, target) {
+        Err(FsError::CrossesDevices) if capabilities.stat(source)?.kind == Kind::Directory => {
+            capabilities.create_directory(target)?;
+            for entry in capabilities.list(source)? {
+                let part = |directory: &str| format!("{directory}/{}", entry.name);
+                move_whole_or_by_parts(capabilities, &part(source), &part(target))?;
+            }
+            capabilities.remove(source)
+        }
+        other => other,
     }
 }
 
@@ -330,7 +369,10 @@ impl Capabilities for Keeper<'_> {
             Capabilities::create_directory(&*self.inner, &place)?;
             Capabilities::remove(&*self.inner, path)?;
         } else {
-            Capabilities::rename(&*self.inner, path, &place)?;
+            match Capabilities::rename(&*self.inner, path, &place) {
+                Err(FsError::CrossesDevices) if is_directory => return self.remove_by_parts(path),
+                other => other?,
+            }
         }
         self.stored.borrow_mut().insert(path.to_owned());
         Ok(())
@@ -340,7 +382,7 @@ impl Capabilities for Keeper<'_> {
         let from_a_backup = source.starts_with(&format!("{}/", self.inner.place().backups));
         let touched: &[&str] = if from_a_backup { &[target] } else { &[source, target] };
         self.before(touched)?;
-        Capabilities::rename(&*self.inner, source, target)
+        move_whole_or_by_parts(&*self.inner, source, target)
     }
 
     fn create_directory(&self, path: &str) -> Result<(), FsError> {

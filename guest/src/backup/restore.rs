@@ -194,6 +194,13 @@ fn look_at_kept(
         // The backup was cut off before this file came into it, and was changed.
         return Ok(Standing::Nothing);
     };
+    let is_empty_directory = |kind: Option<Kind>, path: &str| {
+        Ok(kind == Some(Kind::Directory) && tree.list(path)?.is_empty())
+    };
+    if is_empty_directory(now, &file.path)? && is_empty_directory(Some(kept), &stored)? {
+        // The backup was cut off before the directory was removed.
+        return Ok(Standing::Nothing);
+    }
     let there = match now {
         Some(_) => tree.read(&file.path, FILE_LIMIT).ok(),
         None => None,

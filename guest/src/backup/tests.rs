@@ -75,6 +75,43 @@ fn every_change_is_undone_and_done_again() {
     assert_eq!(without_directories(state()), without_directories(after));
 }
 
+/// A directory on another file system moves into a backup part by part, and back. Cut off at any
+/// moment, what was moved comes back.
+#[test]
+fn a_directory_on_another_file_system_is_removed_and_restored() {
+    for power in 0..40 {
+        let machine = Machine::new();
+        let process = machine.process(1);
+        for name in ["a", "b", "deep/c"] {
+            machine.put(&format!("items/001-a/{name}"), name.to_owned());
+        }
+        machine.put_node("items/001-a/empty", Node::Directory);
+        machine.mount.replace(Some("items/".to_owned()));
+        let contents =
+            || ["a", "b", "deep/c"].map(|name| machine.text(&format!("items/001-a/{name}")));
+        let before = contents();
+
+        machine.power_until.set(power);
+        let keeper = Keeper::new(tree(&process), "doctor-fix");
+        let removed = keeper.tree().remove("items/001-a");
+        machine.power_until.set(usize::MAX);
+        if removed.is_ok() {
+            assert!(!machine.paths().iter().any(|path| path.starts_with("items/001-a")));
+        }
+        if let Some(id) = keeper.id()
+            && manifest::read(tree(&process), &id).is_ok()
+        {
+            restore(tree(&process), &id).unwrap();
+        }
+        assert_eq!(contents(), before, "cut off after {power} operations");
+        if removed.is_ok() {
+            assert!(process.stat("items/001-a/empty").is_ok(), "an empty directory comes back");
+            return;
+        }
+    }
+    panic!("it was never removed");
+}
+
 /// What a run set aside comes back over what came after it, which is kept in turn; what a repair
 /// changed does not, and not either if it is not known what the repair left.
 #[test]

@@ -61,6 +61,7 @@ impl From<Failure> for wit::StorageFailure {
                 }),
                 FsError::TooLarge(size) => filesystem::Error::TooLarge(size),
                 FsError::Full(words) => filesystem::Error::Full(words),
+                FsError::CrossesDevices => filesystem::Error::CrossesDevices,
                 FsError::Failed(words) => filesystem::Error::Failed(words),
             },
         }

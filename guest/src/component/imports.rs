@@ -182,6 +182,7 @@ impl From<filesystem::Error> for FsError {
             filesystem::Error::WrongKind(kind) => FsError::WrongKind(kind.into()),
             filesystem::Error::TooLarge(size) => FsError::TooLarge(size),
             filesystem::Error::Full(words) => FsError::Full(words),
+            filesystem::Error::CrossesDevices => FsError::CrossesDevices,
             filesystem::Error::Failed(words) => FsError::Failed(words),
         }
     }

@@ -1,14 +1,15 @@
 //! `wreckit-host init`
 
-use std::io::{self, Write};
+use std::io;
 
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::Dir;
 
 use super::Context;
 use super::error::Error;
 use super::exit_code::ExitCode;
 use crate::agents::PROMPTS;
 use crate::ambient;
+use crate::durable;
 use crate::output::Tone;
 use crate::repository::STATE;
 
@@ -43,20 +44,15 @@ pub(super) fn main(_: &Args, context: &Context) -> Result<ExitCode, Error> {
 /// Makes what is missing and returns it.
 fn init(root: &Dir) -> io::Result<Vec<String>> {
     for directory in ["items", "prompts"] {
-        root.create_dir_all(format!("{STATE}/{directory}"))?;
+        durable::create_directory(root, &format!("{STATE}/{directory}"))?;
     }
     let state = root.open_dir(STATE)?;
     let prompts = PROMPTS.map(|(phase, text)| (format!("prompts/{phase}.md"), text));
     let files = FILES.map(|(path, text)| (path.to_owned(), text)).into_iter().chain(prompts);
     let mut made = Vec::new();
     for (path, contents) in files {
-        match state.open_with(&path, OpenOptions::new().write(true).create_new(true)) {
-            Ok(mut file) => {
-                file.write_all(contents.as_bytes())?;
-                made.push(path);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+        if durable::create_file(&state, &path, contents.as_bytes())? {
+            made.push(path);
         }
     }
     Ok(made)

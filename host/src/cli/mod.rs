@@ -30,6 +30,7 @@ use crate::engine::{Component, Instance, Limits};
 use crate::features::{FEATURES, Features};
 use crate::output::{Color, Output, Tone};
 use crate::repository::Repository;
+use crate::run::survive_file_size_limit;
 
 /// Runs coding agents through a backlog and loses nothing: after Ctrl-C, a crash or a reboot the
 /// next `run` goes on exactly where it stopped.
@@ -164,6 +165,8 @@ impl Context {
 
 /// The whole program: reads the arguments, does what they say, returns the exit code.
 pub fn main() -> ProcessExitCode {
+    // Without the handler a write over the limit ends the process: no reason not to start.
+    let _ = survive_file_size_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -66,6 +66,9 @@ pub(crate) fn describe(place: &str, failure: &StorageFailure) -> String {
         FileError::WrongKind(Kind::Directory) => "it is a directory".to_owned(),
         FileError::WrongKind(_) => "it is not a regular file".to_owned(),
         FileError::TooLarge(size) => format!("it has {size} bytes, which is too much"),
+        FileError::CrossesDevices => {
+            "it is on another file system, or in a lower layer of overlayfs; move it by hand (`cp -a`, then `rm -r`)".to_owned()
+        }
         FileError::Full(words) | FileError::Failed(words) => words.clone(),
     };
     format!("cannot {} {place}/{}: {why}", failure.operation, failure.path)

@@ -4,13 +4,16 @@
 //! FIFO blocks nobody. Everything durable is synced in this order: content, name, directory.
 
 mod locks;
+mod moving;
+mod sync;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::time::SystemTime;
 
 use cap_std::fs::{Dir, File, FileType, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
 use rustix::fs::{Timespec, Timestamps};
+use rustix::process::geteuid;
 
 use self::locks::Locks;
 use super::Imports;
@@ -24,19 +27,20 @@ const LONGEST_PATH: usize = 4095;
 /// Memory for a file is set aside before it is read only up to this: a sparse file may claim any
 /// size.
 const RESERVED: u64 = 16 << 20;
-/// From this many files on one sync of the whole file system is cheaper than one for each.
-#[cfg(target_os = "linux")]
-const SYNC_ALL_FROM: usize = 8;
+/// The permissions of a new file, before the umask.
+const NEW_FILE: u32 = 0o666;
 
 /// The tree of one instance and its locks.
 pub(super) struct Tree {
     root: Dir,
     locks: Locks,
+    /// Directories whose names were synced by this instance.
+    durable: HashSet<String>,
 }
 
 impl Tree {
     pub(super) fn new(root: Dir) -> Self {
-        Tree { root, locks: Locks::default() }
+        Tree { root, locks: Locks::default(), durable: HashSet::new() }
     }
 }
 
@@ -92,26 +96,35 @@ impl Host for Imports {
 
     fn rename(&mut self, source: String, target: String) -> Result<(), Error> {
         let (source, target) = (checked(&source)?, checked(&target)?);
-        self.tree.rename_to_new(source, target)?;
-        self.tree.sync_directories([parent(target), parent(source)])
+        match self.tree.rename_to_new(source, target) {
+            Ok(()) => self.tree.sync_directories([parent(target), parent(source)]),
+            Err(Error::CrossesDevices) => self.tree.move_by_copy(source, target),
+            Err(other) => Err(other),
+        }
     }
 
     fn create_directory(&mut self, path: String) -> Result<(), Error> {
         let path = checked(&path)?;
         let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
-        let mut parents = Vec::new();
+        let mut pending = Vec::new();
         for directory in ends.map(|end| &path[..end]).filter(|directory| *directory != ".") {
             match self.tree.root.create_dir(directory) {
-                Ok(()) => parents.push(parent(directory)),
+                Ok(()) => pending.push(directory),
                 Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
                     if !self.tree.root.metadata(directory).map_err(error)?.is_dir() {
                         return Err(Error::Exists);
+                    }
+                    // Whoever made it may have been killed before its name was on disk.
+                    if !self.tree.durable.contains(directory) {
+                        pending.push(directory);
                     }
                 }
                 Err(other) => return Err(error(other)),
             }
         }
-        self.tree.sync_directories(parents)
+        self.tree.sync_directories(pending.iter().map(|directory| parent(directory)))?;
+        self.tree.durable.extend(pending.into_iter().map(str::to_owned));
+        Ok(())
     }
 
     fn list(&mut self, path: String) -> Result<Vec<Entry>, Error> {
@@ -197,32 +210,23 @@ impl Tree {
         durable: bool,
         written: &mut Vec<(String, String)>,
     ) -> Result<(), Error> {
-        let mut contents = Vec::with_capacity(files.len());
+        let mut group = sync::Group::new(files.len());
         for file in files {
             let target = self.target(&file.path)?;
             let temporary = temporary_name(&target);
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
-            let mut open = self.root.open_with(&temporary, &options).map_err(error)?;
-            written.push((temporary, target));
-            open.write_all(&file.contents).map_err(error)?;
             let like = match &file.like {
                 Some(like) => checked(like)?,
-                None => written[written.len() - 1].1.as_str(),
+                None => target.as_str(),
             };
-            self.keep_mode(&open, like)?;
+            let mut open = self.create(&temporary, like)?;
+            written.push((temporary, target));
+            open.write_all(&file.contents).map_err(error)?;
             if let Some(modified) = file.modified {
                 set_modified(&open, modified)?;
             }
-            // Held open only as long as they are synced one by one.
-            if files.len() < sync_all_from() {
-                contents.push(open);
-            }
+            group.add(open)?;
         }
-        match files.len() < sync_all_from() {
-            true => contents.iter().try_for_each(File::sync_all).map_err(error)?,
-            false => self.sync_file_system()?,
-        }
+        group.finish()?;
         for (temporary, target) in written.iter() {
             self.root.rename(temporary, &self.root, target).map_err(error)?;
         }
@@ -252,15 +256,28 @@ impl Tree {
         target.into_os_string().into_string().map_err(|_| Error::Outside)
     }
 
-    /// A file that is replaced keeps its permissions.
-    fn keep_mode(&self, file: &File, target: &str) -> Result<(), Error> {
-        if let Ok(old) = self.root.metadata(target) {
-            let mode = old.mode() & 0o7777;
-            if file.metadata().map_err(error)?.mode() & 0o7777 != mode {
-                file.set_permissions(PermissionsExt::from_mode(mode)).map_err(error)?;
-            }
+    /// Creates a file with the permissions of `like`, before it has any content.
+    ///
+    /// Only permission bits, and only those of our own files, are taken over as they are: a setuid bit
+    /// would turn somebody else's program into one that runs as us. A copy of somebody else's file is
+    /// a new file that nobody may read who could not read the original.
+    fn create(&self, path: &str, like: &str) -> Result<File, Error> {
+        let (mode, is_exact) = match self.root.metadata(like) {
+            Ok(old) if old.uid() == geteuid().as_raw() => (old.mode() & 0o777, true),
+            Ok(old) => (old.mode() & NEW_FILE | 0o600, false),
+            Err(_) => (NEW_FILE, false),
+        };
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
+        let file = self.root.open_with(path, &options).map_err(error)?;
+        // The umask has taken bits away that the original has.
+        if is_exact && file.metadata().map_err(error)?.mode() & 0o777 != mode {
+            file.set_permissions(PermissionsExt::from_mode(mode)).map_err(|failed| {
+                let _ = self.root.remove_file(path);
+                error(failed)
+            })?;
         }
-        Ok(())
+        Ok(file)
     }
 
     /// Gives something a name that is not taken, in one step: of several who want one name, one gets it.
@@ -328,6 +345,7 @@ impl Tree {
     /// Syncs the content of files, then the directories that hold their names.
     fn sync(&self, paths: &[String]) -> Result<(), Error> {
         let mut directories = BTreeSet::new();
+        let mut group = sync::Group::new(paths.len());
         for path in paths {
             let path = self.followed(path)?;
             let mut options = OpenOptions::new();
@@ -337,15 +355,13 @@ impl Tree {
             if !(metadata.is_file() || metadata.is_dir()) {
                 return Err(Error::WrongKind(kind(metadata.file_type())));
             }
-            if paths.len() < sync_all_from() {
-                file.sync_all().map_err(error)?;
-            }
+            group.add(file)?;
             directories.insert(parent(&path).to_owned());
         }
-        match paths.len() < sync_all_from() {
-            true => self.sync_directories(directories.iter().map(String::as_str)),
-            false => self.sync_file_system(),
+        for directory in directories {
+            group.add(self.root.open(directory).map_err(error)?)?;
         }
+        group.finish()
     }
 
     /// Puts the names in these directories on disk.
@@ -354,37 +370,12 @@ impl Tree {
         directories: impl IntoIterator<Item = &'p str>,
     ) -> Result<(), Error> {
         let directories: BTreeSet<&str> = directories.into_iter().collect();
-        if directories.len() >= sync_all_from() {
-            return self.sync_file_system();
-        }
+        let mut group = sync::Group::new(directories.len());
         for directory in directories {
-            self.root.open(directory).and_then(|file| file.sync_all()).map_err(error)?;
+            group.add(self.root.open(directory).map_err(error)?)?;
         }
-        Ok(())
+        group.finish()
     }
-
-    /// Puts everything on disk that this file system was given.
-    #[cfg(target_os = "linux")]
-    fn sync_file_system(&self) -> Result<(), Error> {
-        let root = self.root.open(".").map_err(error)?;
-        rustix::fs::syncfs(root).map_err(|errno| error(errno.into()))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn sync_file_system(&self) -> Result<(), Error> {
-        Err(Error::Failed("this system cannot sync a whole file system".to_owned()))
-    }
-}
-
-#[cfg(target_os = "linux")]
-const fn sync_all_from() -> usize {
-    SYNC_ALL_FROM
-}
-
-/// No other system has a sync of a whole file system: files are always synced one by one.
-#[cfg(not(target_os = "linux"))]
-const fn sync_all_from() -> usize {
-    usize::MAX
 }
 
 /// `modified` is in milliseconds since 1970.
@@ -463,6 +454,10 @@ fn error(failed: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Error::Full(failed.to_string())
         }
+        io::ErrorKind::FileTooLarge => Error::Full(format!(
+            "{failed}: the file would exceed the limit of this process (`ulimit -f`) or of its file system"
+        )),
+        io::ErrorKind::CrossesDevices => Error::CrossesDevices,
         io::ErrorKind::IsADirectory => Error::WrongKind(Kind::Directory),
         _ => Error::Failed(failed.to_string()),
     }

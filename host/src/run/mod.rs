@@ -10,7 +10,7 @@ mod signals;
 
 pub(crate) use dispatcher::{Batch, Session, Stop, run};
 pub(crate) use report::{Human, Json, Progress, Reporter, Screen, Watched, Watcher, print_message};
-pub(crate) use signals::{Signals, Stopping, suspend_ourselves};
+pub(crate) use signals::{Signals, Stopping, survive_file_size_limit, suspend_ourselves};
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -19,6 +19,15 @@ const STOPPING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 /// What is to be written before the process stops has so long.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// Makes a file that may not grow any more (`ulimit -f`) an error like any other: the signal that the
+/// system sends with it would end the process without a word.
+///
+/// The signal is caught, not ignored: an agent starts with the default again, unless this program was
+/// started with the signal ignored.
+pub(crate) fn survive_file_size_limit() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
+}
+
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopping {
@@ -58,9 +67,6 @@ impl Signals {
             flag::register(SIGTSTP, Arc::clone(&suspend))?;
             low_level::pipe::register(SIGTSTP, sender.try_clone()?)?;
         }
-        // A file that may not grow any more (`ulimit -f`) is an error like any other. Not ignored:
-        // agents would inherit that.
-        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         low_level::pipe::register(SIGCHLD, sender)?;
         Ok(Signals { wake, seen, suspend, woken: false })
     }

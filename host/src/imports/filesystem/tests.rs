@@ -131,6 +131,49 @@ fn a_replaced_file_keeps_its_mode_and_no_temporary_is_left() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
+/// As root a program of another user can be made; else only one of our own.
+#[test]
+fn a_copy_is_never_setuid_and_takes_only_restrictions_from_another_users_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("f");
+    let copy = directory.path().join("copy");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let make = |owner: Option<u32>, mode: u32| {
+        let _ = std::fs::remove_file(&copy);
+        std::fs::write(&file, "program").unwrap();
+        let made = std::os::unix::fs::chown(&file, owner, None).is_ok();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+        made
+    };
+    let mut imports = imports(directory.path());
+    let mut replace = |path: &str| {
+        let file = Replacement { like: Some(text("f")), ..replacement(path, "content") };
+        imports.replace(vec![file], true).unwrap();
+    };
+
+    make(None, 0o6755);
+    replace("copy");
+    assert_eq!(mode(&copy), 0o755, "our own file's permissions, without the set-ID bits");
+    replace("f");
+    assert_eq!(mode(&file), 0o755);
+
+    if !make(Some(12345), 0o4755) {
+        eprintln!("only root can make files of other users: not tested");
+        return;
+    }
+    replace("copy");
+    assert_eq!(mode(&copy), 0o644, "a new file");
+    replace("f");
+    assert_eq!(mode(&file), 0o644, "it is ours now, and new");
+    make(Some(12345), 0o1600);
+    replace("copy");
+    assert_eq!(mode(&copy), 0o600, "what others could not read they still cannot");
+    make(Some(12345), 0o4444);
+    replace("copy");
+    assert_eq!(mode(&copy), 0o644, "our copy can be changed");
+}
+
 #[test]
 fn many_files_are_replaced_together() {
     let directory = tempfile::tempdir().unwrap();
