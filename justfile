@@ -36,6 +36,11 @@ guest-check:
 kills count="10000":
     tests/kills {{count}}
 
+# Kill every command at every system call that changes something: see `syscall-kills --help`.
+syscall-kills *args:
+    cargo build --release --workspace --bins
+    target/release/syscall-kills {{args}}
+
 # Speed, size and memory, against other tools in the same run where they are installed.
 bench:
     cargo build --release
