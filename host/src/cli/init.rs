@@ -9,6 +9,7 @@ use super::error::Error;
 use super::exit_code::ExitCode;
 use crate::agents::PROMPTS;
 use crate::ambient;
+use crate::imports::temporary_name;
 use crate::output::Tone;
 use crate::repository::STATE;
 
@@ -50,14 +51,32 @@ fn init(root: &Dir) -> io::Result<Vec<String>> {
     let files = FILES.map(|(path, text)| (path.to_owned(), text)).into_iter().chain(prompts);
     let mut made = Vec::new();
     for (path, contents) in files {
-        match state.open_with(&path, OpenOptions::new().write(true).create_new(true)) {
-            Ok(mut file) => {
-                file.write_all(contents.as_bytes())?;
+        match state.symlink_metadata(&path) {
+            Ok(_) => {}
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                make(&state, &path, contents.as_bytes())?;
                 made.push(path);
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
+    if !made.is_empty() {
+        for (directory, path) in [(&state, "prompts"), (&state, "."), (root, ".")] {
+            directory.open(path)?.sync_all()?;
+        }
+    }
     Ok(made)
+}
+
+/// Makes a file, whole or not at all: a second `init` takes what it finds for the user's.
+fn make(state: &Dir, path: &str, contents: &[u8]) -> io::Result<()> {
+    let temporary = temporary_name(path);
+    let written = state
+        .open_with(&temporary, OpenOptions::new().write(true).create_new(true))
+        .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
+        .and_then(|()| state.rename(&temporary, state, path));
+    if written.is_err() {
+        let _ = state.remove_file(&temporary);
+    }
+    written
 }
