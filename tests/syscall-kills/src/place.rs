@@ -183,8 +183,9 @@ impl Place {
             thread::sleep(Duration::from_millis(2));
         }
         batch.kill().and_then(|()| batch.wait()).map_err(failed)?;
-        let workers = self.events().into_iter().filter(|event| event["event"] == "phase-started");
-        if let Some(agent) = workers.last().and_then(|event| event["pid"].as_i64()) {
+        let events = self.events();
+        let mut workers = events.iter().filter(|event| event["event"] == "phase-started");
+        if let Some(agent) = workers.next_back().and_then(|event| event["pid"].as_i64()) {
             let agent = nix::unistd::Pid::from_raw(agent as i32);
             let _ = nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGKILL);
         }

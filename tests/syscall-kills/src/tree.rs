@@ -84,9 +84,7 @@ impl Tree {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).ok();
         let alike = self.0.into_iter().map(|(name, node)| match node {
             Node::File(bytes) => {
-                let content = text(&bytes).map_or(bytes, |text| {
-                    without_times(&without_checksums(&without_mark(text))).into_bytes()
-                });
+                let content = text(&bytes).map_or(bytes, |text| alike(text).into_bytes());
                 (without_times(&name), Node::File(content))
             }
             other => (without_times(&name), other),
@@ -169,10 +167,17 @@ fn without_times(text: &str) -> String {
     result + rest
 }
 
-/// Replaces the checksums of a journal's lines, which depend on their times.
-fn without_checksums(text: &str) -> String {
-    const KEY: &str = "\"checksum\":\"";
-    let mut parts = text.split(KEY);
+/// Replaces what stands behind a key: the checksums of a journal's lines, which depend on their times.
+fn without_values(text: &str, key: &str, is_part: fn(char) -> bool) -> String {
+    let mut parts = text.split(key);
     let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| text + KEY + "@" + part.get(8..).unwrap_or_default())
+    parts.fold(first, |text, part| text + key + "@" + part.trim_start_matches(is_part))
+}
+
+/// Replaces everything that depends on when something happened.
+fn alike(text: String) -> String {
+    let text = without_mark(text);
+    let text = without_values(&text, "\"checksum\":\"", |c| c.is_ascii_hexdigit());
+    let text = without_values(&text, "_minutes\": ", |c| c.is_ascii_digit() || c == '.');
+    without_times(&text)
 }

@@ -1,5 +1,13 @@
 //! A short campaign: one random point of every scenario.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test of a test program"
+)]
+
 use std::path::Path;
 use std::process::Command;
 
