@@ -214,6 +214,10 @@ impl<'s> Worker<'s> {
         let mut reference = Reference::before(&place);
         let command = place.traced(&arguments).map_err(failed)?;
         let traced = trace(command, None, &place.root())?;
+        if traced.code != Some(scenario.code) {
+            let told = format!("{} {}", place.said("stdout"), place.said("stderr"));
+            return Err(format!("undisturbed, {arguments:?} ends with {:?}: {told}", traced.code));
+        }
         reference.after = place.tree("");
         reference.findings = findings(&place);
         Ok(Worker { scenario, place, arguments, reference, calls: traced.calls })

@@ -12,18 +12,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "init",
         set_up: |place| fs::create_dir(place.path(".git")).map_err(|error| error.to_string()),
         command: |_| words(&["init"]),
+        code: 0,
         check: is_complete,
     },
     Scenario {
         name: "add",
         set_up: batch::fresh,
         command: |_| words(&["add", "One more", "And another"]),
+        code: 0,
         check: are_whole,
     },
     Scenario {
         name: "add-beside-a-session",
         set_up: batch::interrupted,
         command: |_| words(&["add", "One more", "And another"]),
+        code: 0,
         check: are_whole,
     },
 ];

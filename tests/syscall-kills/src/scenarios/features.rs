@@ -23,36 +23,42 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "feature-new",
         set_up: bare,
         command: |_| words(&["feature", "new", "Asset Export", "--phase", "drafting"]),
+        code: 0,
         check: is_made,
     },
     Scenario {
         name: "feature-start",
         set_up: made,
         command: |place| step(place, &["start", "drafting"]),
+        code: 0,
         check: moves,
     },
     Scenario {
         name: "feature-complete",
         set_up: started,
         command: |place| step(place, &["complete", "drafting", "--decision", "Stream rows"]),
+        code: 0,
         check: moves,
     },
     Scenario {
         name: "feature-block",
         set_up: started,
         command: |place| step(place, &["block", "drafting", "--reason", "no access"]),
+        code: 0,
         check: moves,
     },
     Scenario {
         name: "feature-fail",
         set_up: started,
         command: |place| step(place, &["fail", "drafting", "--reason", "no access"]),
+        code: 0,
         check: moves,
     },
     Scenario {
         name: "feature-record",
         set_up: started,
         command: |place| step(place, &["record", "--agents", "2", "--tokens", "drafting=9,3"]),
+        code: 0,
         check: counts,
     },
     Scenario {
@@ -63,42 +69,49 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                 ["iterate", "--implementation", "Fields", "--review", "PASS", "--test", "FAIL"];
             step(place, &round)
         },
+        code: 0,
         check: counts,
     },
     Scenario {
         name: "feature-abort-keep-everything",
         set_up: in_a_worktree,
         command: |place| abort(place, "keep_everything"),
+        code: 0,
         check: gives_up,
     },
     Scenario {
         name: "feature-abort-keep-artifacts",
         set_up: in_a_worktree,
         command: |place| abort(place, "keep_artifacts"),
+        code: 0,
         check: gives_up,
     },
     Scenario {
         name: "feature-abort-rollback",
         set_up: in_a_worktree,
         command: |place| abort(place, "rollback"),
+        code: 0,
         check: gives_up,
     },
     Scenario {
         name: "feature-abort-full-cleanup",
         set_up: in_a_worktree,
         command: |place| abort(place, "full_cleanup"),
+        code: 0,
         check: gives_up,
     },
     Scenario {
         name: "feature-run",
         set_up: made,
         command: |place| step(place, &["run"]),
+        code: 0,
         check: runs,
     },
     Scenario {
         name: "feature-run-again",
         set_up: half_run,
         command: |place| step(place, &["run"]),
+        code: 0,
         check: runs,
     },
     Scenario {
@@ -109,6 +122,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             let newest = backups.into_iter().next_back().unwrap_or_default();
             words(&["backups", "restore", &newest])
         },
+        code: 0,
         check: counts,
     },
     Scenario {
@@ -118,6 +132,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             place.write_text(&document(place), "{")
         },
         command: |_| words(&["doctor", "--fix"]),
+        code: 0,
         check: mends,
     },
 ];

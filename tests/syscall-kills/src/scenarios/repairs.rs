@@ -12,40 +12,63 @@ const PROGRESS: &str = ".wreckit/batch-progress.json";
 const BACKUPS: &str = ".wreckit/backups";
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "fix", set_up: damaged, command: |_| fix(), check: mends },
-    Scenario { name: "fix-a-session", set_up: damaged_session, command: |_| fix(), check: mends },
-    Scenario { name: "fix-a-journal", set_up: damaged_journal, command: |_| fix(), check: mends },
+    Scenario { name: "fix", set_up: damaged, command: |_| fix(), code: 0, check: mends },
+    Scenario {
+        name: "fix-a-session",
+        set_up: damaged_session,
+        command: |_| fix(),
+        code: 0,
+        check: mends,
+    },
+    Scenario {
+        name: "fix-a-journal",
+        set_up: damaged_journal,
+        command: |_| fix(),
+        code: 0,
+        check: mends,
+    },
     Scenario {
         name: "fix-a-dead-session",
         set_up: batch::interrupted,
         command: |_| fix(),
+        code: 0,
         check: mends,
     },
     Scenario {
         name: "restore",
         set_up: |place| damaged(place).and_then(|()| fixed(place)),
         command: restore,
+        code: 0,
         check: restores,
     },
     Scenario {
         name: "restore-a-session",
         set_up: |place| damaged_session(place).and_then(|()| fixed(place)),
         command: restore,
+        code: 0,
         check: restores,
     },
     Scenario {
         name: "restore-a-dead-session",
         set_up: |place| batch::interrupted(place).and_then(|()| fixed(place)),
         command: restore,
+        code: 0,
         check: restores,
     },
     Scenario {
         name: "restore-what-a-run-set-aside",
         set_up: set_aside,
         command: restore,
+        code: 0,
         check: restores,
     },
-    Scenario { name: "restore-a-restoration", set_up: restored, command: restore, check: restores },
+    Scenario {
+        name: "restore-a-restoration",
+        set_up: restored,
+        command: restore,
+        code: 0,
+        check: restores,
+    },
 ];
 
 fn fix() -> Vec<String> {
