@@ -41,6 +41,11 @@ power-loss count="600":
     cargo build --workspace --bins --tests
     "${CARGO_TARGET_DIR:-target}"/debug/power-loss {{count}}
 
+# Kill every command at every system call that changes something: see `syscall-kills --help`.
+syscall-kills *args:
+    cargo build --release --workspace --bins
+    target/release/syscall-kills {{args}}
+
 # Speed, size and memory, against other tools in the same run where they are installed.
 bench:
     cargo build --release

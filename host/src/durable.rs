@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use cap_std::fs::{Dir, OpenOptions};
 
+use crate::imports::temporary_name;
+
 /// Makes a directory and those above it. The names of those that exist are synced, too: whoever made
 /// them may have been killed before.
 pub(crate) fn create_directory(root: &Dir, path: &str) -> io::Result<()> {
@@ -13,18 +15,24 @@ pub(crate) fn create_directory(root: &Dir, path: &str) -> io::Result<()> {
     ["."].into_iter().chain(ends).try_for_each(|directory| root.open(directory)?.sync_all())
 }
 
-/// Makes a file; false if it exists.
-pub(crate) fn create_file(directory: &Dir, name: &str, contents: &[u8]) -> io::Result<bool> {
-    let mut options = OpenOptions::new();
-    match directory.open_with(name, options.write(true).create_new(true)) {
-        Ok(mut file) => {
-            file.write_all(contents)?;
-            file.sync_all()?;
-            let parent = name.rsplit_once('/').map_or(".", |(parent, _)| parent);
-            directory.open(parent)?.sync_all()?;
-            Ok(true)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+/// Makes a file, whole or not at all; false if something has its name.
+pub(crate) fn create_file(directory: &Dir, path: &str, contents: &[u8]) -> io::Result<bool> {
+    match directory.symlink_metadata(path) {
+        Ok(_) => return Ok(false),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
+    let temporary = temporary_name(path);
+    let mut options = OpenOptions::new();
+    let written = directory
+        .open_with(&temporary, options.write(true).create_new(true))
+        .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
+        .and_then(|()| directory.rename(&temporary, directory, path));
+    if written.is_err() {
+        let _ = directory.remove_file(&temporary);
+    }
+    written?;
+    let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+    directory.open(parent)?.sync_all()?;
+    Ok(true)
 }

@@ -1,11 +1,11 @@
 //! The commands, as a user types them.
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::environment::{Repository, finish};
+use crate::environment::{Repository, finish, program};
 
 #[test]
 fn the_demo_runs_anywhere_and_leaves_nothing() {
@@ -45,6 +45,21 @@ fn init_add_and_run_from_nothing() {
 
     let ran = repository.run(&["run", "--mock-agent", "--mock-delay", "0", "--parallel", "3"]);
     assert_eq!(ran.stdout, "5 completed\n", "{}", ran.stderr);
+}
+
+/// Whether it is killed or the disk is full: what `init` could not write, a second one makes.
+#[test]
+fn an_init_that_was_cut_off_is_completed_by_the_next_one() {
+    let repository = Repository::empty();
+    // No byte can be written; the first attempt to ends the program.
+    let limited = format!("ulimit -f 0; exec '{}' init", program().display());
+    let cut_off = Command::new("sh").args(["-c", &limited]).current_dir(repository.root()).output();
+    assert_ne!(cut_off.expect("sh runs").status.code(), Some(0));
+    assert!(repository.exists(".wreckit/items") && !repository.exists(".wreckit/config.json"));
+    let again = repository.run(&["init"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(repository.json(".wreckit/config.json")["agent"].is_object());
+    assert!(!repository.read(".wreckit/prompts/plan.md").is_empty());
 }
 
 #[test]

@@ -426,7 +426,7 @@ fn is_unable(failed: &io::Error) -> bool {
 
 /// `item.json` becomes `item.json.9f68aee0695f.tmp`, as in the existing tool: `doctor` knows what a
 /// crash leaves behind.
-fn temporary_name(target: &str) -> String {
+pub(crate) fn temporary_name(target: &str) -> String {
     let mut bytes = [0; 6];
     random::fill(&mut bytes);
     let suffix: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -6,6 +6,7 @@ mod log;
 mod process;
 mod random;
 
+pub(crate) use filesystem::temporary_name;
 pub(crate) use log::Level;
 
 use cap_std::fs::Dir;
