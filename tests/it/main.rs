@@ -22,6 +22,7 @@ mod environment;
 mod features;
 mod hostile_agents;
 mod hostile_component;
+mod hostile_text;
 mod interruption;
 mod kills;
 mod limits;
