@@ -1,11 +1,12 @@
-# What there is to do here: `just --list`. CI does the same: `.ci/run`.
+# What there is to do here: `just --list`. CI is `just ci`.
 
 # Build the program.
 build:
-    cargo build --release
+    cargo build --release --locked
 
-# Format, lint, check the component, test: everything that CI checks.
-ci: format-check lint guest-check test
+# Format, dependencies, lint, component, tests: everything that CI checks.
+ci:
+    .ci/run
 
 # Unit, property and black-box tests.
 test:
@@ -16,13 +17,13 @@ lint:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
+# Licences, duplicates and sources of the dependencies, and known vulnerabilities (needs a network).
+deny:
+    .ci/deny licenses bans sources advisories
+
 format:
     cargo fmt --all
     cargo fmt --manifest-path examples/wasm-agent/Cargo.toml
-
-format-check:
-    cargo fmt --all -- --check
-    cargo fmt --manifest-path examples/wasm-agent/Cargo.toml -- --check
 
 # Rebuild the component after a change of guest/ or wit/. Needs: rustup target add wasm32-unknown-unknown
 guest:
@@ -30,7 +31,7 @@ guest:
 
 # Compare the committed component with what its source gives.
 guest-check:
-    guest/build --check
+    .ci/component
 
 # Kill batches ten thousand times at random moments: nothing is lost, done twice or left running.
 kills count="10000":

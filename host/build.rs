@@ -7,17 +7,26 @@ use std::{env, fs};
 
 #[path = "src/engine/config.rs"]
 mod config;
+#[path = "build/digest.rs"]
+mod digest;
+
+const COMPONENT: &str = "component/wreckit.wasm";
+const PROVENANCE: &str = "component/provenance.json";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let component = "component/wreckit.wasm";
-    println!("cargo::rerun-if-changed={component}");
-    println!("cargo::rerun-if-changed=src/engine/config.rs");
-    println!("cargo::rerun-if-changed=wit");
+    for input in [COMPONENT, PROVENANCE, "build", "src/engine/config.rs", "wit"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
     let target = env::var("TARGET")?;
     println!("cargo::rustc-env=WRECKIT_TARGET={target}");
 
+    let component = fs::read(COMPONENT)?;
+    if let Some(mismatch) = digest::mismatch(&component, &fs::read_to_string(PROVENANCE)?) {
+        println!("cargo::error={mismatch}");
+        return Ok(());
+    }
     let engine = wasmtime::Engine::new(&config::engine_config(&target)?)?;
-    let code = engine.precompile_component(&fs::read(component)?)?;
+    let code = engine.precompile_component(&component)?;
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("wreckit.cwasm"), code)?;
     Ok(())
 }

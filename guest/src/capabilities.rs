@@ -140,7 +140,7 @@ pub struct Recorded {
 }
 
 /// A process that works for this root, or did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Worker {
     /// Process id.
     pub pid: u64,

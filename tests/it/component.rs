@@ -10,6 +10,9 @@ use wasmtime::{Config, Engine};
 
 use crate::environment::{Repository, workspace};
 
+#[path = "../../host/build/digest.rs"]
+mod digest;
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes it");
@@ -80,6 +83,39 @@ fn it_is_not_older_than_its_source() {
 #[test]
 fn it_is_the_one_that_its_provenance_names() {
     assert_eq!(provenance()["component_sha256"], hex(&Sha256::digest(embedded())));
+}
+
+#[test]
+fn another_one_is_not_built_into_the_program() {
+    let provenance = std::fs::read_to_string(workspace().join("host/component/provenance.json"))
+        .expect("its provenance");
+    assert_eq!(digest::mismatch(&embedded(), &provenance), None);
+    let mut changed = embedded();
+    changed.push(0);
+    let problem = digest::mismatch(&changed, &provenance).expect("it is noticed");
+    assert!(problem.contains("provenance.json") && problem.contains("guest/build"), "{problem}");
+    assert!(digest::mismatch(&embedded(), "{}").is_some());
+}
+
+#[test]
+fn that_it_cannot_be_compared_with_its_source_fails_ci_unless_that_was_asked_for() {
+    let place = Repository::empty();
+    place.write("rustup", "#!/bin/sh\necho \"$@\" >> \"$0.calls\"\n[ \"$2\" = list ]\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path("rustup"), mode).expect("a mode");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let check = |skip: &str| {
+        std::process::Command::new(workspace().join(".ci/component"))
+            .env("PATH", format!("{}:{path}", place.root().display()))
+            .env("WRECKIT_SKIP_COMPONENT_CHECK", skip)
+            .output()
+            .expect("the script")
+    };
+    let ran = check("");
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("WRECKIT_SKIP_COMPONENT_CHECK=1"));
+    assert_eq!(place.read("rustup.calls").lines().count(), 2, "it tried to install the target");
+    assert_eq!(check("1").status.code(), Some(0));
 }
 
 #[test]

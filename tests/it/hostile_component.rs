@@ -194,3 +194,31 @@ fn one_that_names_paths_outside_reaches_nothing() {
     assert_eq!(ran.code, Some(70), "{}", ran.stderr);
     assert_eq!(repository.read("agent"), "", "nothing was started");
 }
+
+/// A component that says this of what happened, and is finished.
+fn says(event: &str) -> Vec<u8> {
+    // See `starts`: there is one event, and nothing to start.
+    let bytes: String = event.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let length: String =
+        (event.len() as u32).to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let extra = format!(
+        r#"(data (i32.const 1040) "\00\08\00\00\01\00\00\00")
+        (data (i32.const 1056) "\01")
+        (data (i32.const 2048) "\00\09\00\00{length}")
+        (data (i32.const 2304) "{bytes}")"#
+    );
+    component("i32.const 4096", &[("#advance", "i32.const 1024")], &extra)
+}
+
+#[test]
+fn one_that_hands_over_events_that_are_none() {
+    let run = |event| run(&says(event), &["run", "--format", "json"]).1;
+    let sound = run("{\n\"event\":\"x\",\n\"a\": 1.0}");
+    assert_eq!(sound.code, Some(0), "{}", sound.stderr);
+    assert_eq!(sound.stdout, "{ \"event\":\"x\", \"a\": 1.0}\n", "one object on one line");
+    for event in ["x", "[1]", "{\"a\": 1}\n::error::forged", "{\"a\": \"\n::error::forged\"}"] {
+        let ran = run(event);
+        assert_eq!(ran.stdout, "", "{event}");
+        assert!(ran.stderr.contains("is not a JSON object"), "{}", ran.stderr);
+    }
+}

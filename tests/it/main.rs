@@ -23,6 +23,7 @@ mod features;
 mod file_systems;
 mod hostile_agents;
 mod hostile_component;
+mod hostile_text;
 mod interruption;
 mod kills;
 mod limits;

@@ -51,29 +51,33 @@ impl From<Failure> for Unusable {
 }
 
 /// Moves a file into a new backup: in one step it is kept and gone. Works for what cannot be read,
-/// too: a FIFO, a link, a file without permission. Returns the backup's id.
+/// too: a FIFO, a link, a file without permission. Returns the backup's id; `None` if there was nothing
+/// to move.
 pub fn set_aside(
     tree: Tree<'_>,
     reason: &'static str,
     path: &str,
     code: &str,
-) -> Result<String, Failure> {
+) -> Result<Option<String>, Failure> {
     let keeper = Keeper::new(tree, reason);
     keeper.because(Cause::new(code, None));
     keeper.tree().remove(path)?;
-    Ok(keeper.finish()?.unwrap_or_default())
+    keeper.finish()
 }
 
-/// Copies a file into a new backup, before it is changed. Returns the backup's id.
+/// Copies a file into a new backup, before it is changed. Returns the backup's id; `None` if there was
+/// nothing to copy.
 pub fn copy(
     tree: Tree<'_>,
     reason: &'static str,
     path: &str,
     code: &str,
-) -> Result<String, Failure> {
+) -> Result<Option<String>, Failure> {
     let keeper = Keeper::new(tree, reason);
-    keeper.keep(&[(path.to_owned(), Cause::new(code, None))])?;
-    Ok(keeper.finish()?.unwrap_or_default())
+    if tree.stat(path)?.is_some() {
+        keeper.keep(&[(path.to_owned(), Cause::new(code, None))])?;
+    }
+    keeper.finish()
 }
 
 /// Every backup that can be used, the newest first.

@@ -22,7 +22,7 @@ fn the_last_ten_are_kept_and_the_new_one_whatever_the_clock_says() {
     machine.put("backups/2026-11-20T21-02-22-735Z/left.jsonl", "");
     machine.clock.set(1_000_000);
     machine.put("batch-progress.json", "precious");
-    let id = set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap();
+    let id = set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap().unwrap();
     assert_eq!(restore(tree(&process), &id).unwrap().files, ["batch-progress.json"]);
     assert_eq!(machine.text("batch-progress.json").as_deref(), Some("precious"));
     assert_eq!(all(tree(&process)).unwrap().len(), 11, "what a restoration keeps counts by itself");
@@ -120,7 +120,7 @@ fn what_was_changed_since_is_only_restored_over_where_that_is_the_purpose() {
     let process = machine.process(1);
     let text = || machine.text("file").unwrap();
     machine.put("file", "damaged");
-    let id = copy(tree(&process), RUN, "file", "CODE").unwrap();
+    let id = copy(tree(&process), RUN, "file", "CODE").unwrap().unwrap();
     machine.put("file", "rebuilt");
     let restored = restore(tree(&process), &id).unwrap();
     assert_eq!(

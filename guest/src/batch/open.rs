@@ -270,9 +270,13 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
                 _ => backup::set_aside(tree, backup::RUN, layout::PROGRESS, code)?,
             };
             let what = saved.as_ref().map(Saved::describe).unwrap_or_default();
+            let kept = id.map(|id| format!("; the damaged file is in backup {id}"));
             tree.log(
                 Level::Warning,
-                &format!("{damage}; it was rebuilt from its journal ({what}). The damaged file is in backup {id}"),
+                &format!(
+                    "{damage}; it was rebuilt from its journal ({what}){}",
+                    kept.unwrap_or_default()
+                ),
             );
             Ok(saved)
         }
@@ -292,13 +296,13 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
             };
             let id = backup::set_aside(tree, backup::RUN, layout::PROGRESS, code)?;
             let level = if reason == Reason::Asked { Level::Info } else { Level::Warning };
-            tree.log(
-                level,
-                &format!(
-                    "{why}{what}; it was set aside and a new session starts.\n\
-                     To bring it back: wreckit-host backups restore {id}"
+            let kept = match id {
+                Some(id) => format!(
+                    "it was set aside and a new session starts; `wreckit-host backups restore {id}` brings it back"
                 ),
-            );
+                None => "a new session starts".to_owned(),
+            };
+            tree.log(level, &format!("{why}{what}; {kept}"));
             Ok(None)
         }
     }

@@ -223,9 +223,9 @@ fn rebuild(keeper: &Keeper<'_>, mut saved: Saved) -> Result<String, Failure> {
         tree.remove(layout::PROGRESS)?;
     }
     progress::write(tree, &saved.document(), true)?;
-    let undo = keeper.id().unwrap_or_default();
+    let undo = undone_by(keeper, "undoes this");
     Ok(format!(
-        "Rebuilt {} from its journal ({}): the next run goes on with it; wreckit-host backups restore {undo} undoes this",
+        "Rebuilt {} from its journal ({}): the next run goes on with it{undo}",
         layout::PROGRESS,
         saved.describe()
     ))
@@ -233,9 +233,12 @@ fn rebuild(keeper: &Keeper<'_>, mut saved: Saved) -> Result<String, Failure> {
 
 fn remove(keeper: &Keeper<'_>) -> Result<String, Failure> {
     keeper.tree().remove(layout::PROGRESS)?;
-    let undo = keeper.id().unwrap_or_default();
-    Ok(format!(
-        "Removed stale/corrupt {}; wreckit-host backups restore {undo} brings it back",
-        layout::PROGRESS
-    ))
+    let undo = undone_by(keeper, "brings it back");
+    Ok(format!("Removed stale/corrupt {}{undo}", layout::PROGRESS))
+}
+
+/// The command that undoes what was done so far; nothing if no file was changed.
+fn undone_by(keeper: &Keeper<'_>, does: &str) -> String {
+    let command = |id: String| format!("; wreckit-host backups restore {id} {does}");
+    keeper.id().map(command).unwrap_or_default()
 }

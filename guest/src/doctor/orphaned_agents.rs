@@ -1,6 +1,6 @@
 //! ORPHANED_AGENT.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::finding::{Code, Diagnostic};
 use crate::capabilities::{Level, Worker};
@@ -31,7 +31,9 @@ pub(super) fn mend(tree: Tree<'_>) -> Vec<Diagnostic> {
 /// One finding for each item of these.
 pub(crate) fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnostic> {
     let mut by_item: BTreeMap<(Option<String>, bool), Vec<String>> = BTreeMap::new();
-    for worker in workers {
+    // A process may be found twice: by its marker and as the leader of a group.
+    let mut seen = HashSet::new();
+    for worker in workers.into_iter().filter(|worker| seen.insert(worker.pid)) {
         let since = worker.since.map(|since| {
             format!(" (since {since}, for {})", describe_span(tree.now().since(since)))
         });

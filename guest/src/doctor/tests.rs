@@ -3,8 +3,9 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::backup::Keeper;
 use crate::batch::{Attempt, CloseReason, Ended, Options, Outcome, Report, Summary, open};
-use crate::capabilities::Capabilities;
+use crate::capabilities::{Capabilities, Worker};
 use crate::layout;
 use crate::memory::{Machine, Process};
 
@@ -327,4 +328,22 @@ fn a_session_of_this_instance_is_a_batch_like_any_other() {
     let step = session.advance(tree(&process), &[], 1).unwrap();
     assert_eq!(step.start.len(), 1, "it still has its lock and goes on");
     assert!(machine.process(2).lock_holder(layout::LOCK).unwrap().is_some());
+}
+
+#[test]
+fn no_command_is_named_that_undoes_nothing() {
+    let process = Machine::new().process(1);
+    let keeper = Keeper::new(tree(&process), "doctor-fix");
+    let message = batch_progress::mend(&keeper).unwrap();
+    assert!(!message.contains("restore"), "the file was gone already: {message}");
+}
+
+#[test]
+fn a_process_that_is_found_twice_is_named_once() {
+    let process = Machine::new().process(1);
+    let worker = |pid| Worker { pid, item: Some("001-a".to_owned()), ..Worker::default() };
+    let found = vec![worker(7), worker(8), worker(7)];
+    let diagnostics = orphaned_agents::diagnostics(tree(&process), found);
+    assert_eq!(diagnostics.len(), 1);
+    assert!(diagnostics[0].message.ends_with("pid 7, 8"), "{}", diagnostics[0].message);
 }

@@ -8,7 +8,7 @@ use super::exit_code::ExitCode;
 use crate::engine::doctor::{RepairError, Restoration};
 use crate::engine::{ComponentError, Instance};
 use crate::features::FEATURES;
-use crate::output::Tone;
+use crate::output::{Tone, safe};
 use crate::repository::{RepositoryError, STATE};
 use crate::run;
 
@@ -107,7 +107,8 @@ fn restore(
                 }
                 if let Some(backup) = restored.backup {
                     let text = format!(
-                        "what stood there is in backup {backup}: `wreckit-host backups restore {backup}` goes back"
+                        "what was there before is in backup {backup}: `wreckit-host backups restore {}` goes back",
+                        safe::word(&backup)
                     );
                     context.output.note(Tone::Hint, &text);
                 }

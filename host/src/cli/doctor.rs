@@ -10,7 +10,7 @@ use super::exit_code::ExitCode;
 use crate::engine::doctor::{Diagnostic, Mended, RepairError, Severity, Treatment};
 use crate::engine::{ComponentError, Instance};
 use crate::features::FEATURES;
-use crate::output::{self, Tone};
+use crate::output::{self, Tone, safe};
 use crate::repository::{RepositoryError, STATE};
 use crate::run;
 
@@ -162,16 +162,25 @@ fn print(report: &Report, fix: bool, context: &Context) {
         output.result(&line(word(finding.severity), &finding.code, finding, &finding.message));
     }
     output.result(&summary(report, fix));
+    if let Some(hint) = undoing(report) {
+        output.line(Tone::Hint, &hint);
+    }
+}
+
+/// How to undo what was done; `None` if no file was changed.
+fn undoing(report: &Report) -> Option<String> {
     let commands: Vec<String> = report
         .backups
         .iter()
-        .map(|backup| format!("`wreckit-host backups restore {backup}`"))
+        .map(|backup| format!("`wreckit-host backups restore {}`", safe::word(backup)))
         .collect();
-    match commands.len() {
-        0 => {}
-        1 => output.line(Tone::Hint, &format!("{} undoes all of this", commands.join(""))),
-        _ => output.line(Tone::Hint, &format!("{} undo all of this", commands.join(" and "))),
-    }
+    let undoes = if commands.len() == 1 { "undoes" } else { "undo" };
+    let commands = Some(commands.join(" and ")).filter(|commands| !commands.is_empty())?;
+    Some(match report.fixes.iter().any(|mended| mended.fixed) {
+        true => format!("{commands} {undoes} all of this"),
+        // A change that failed half-way has its backup all the same.
+        false => format!("if a file was changed all the same, {commands} {undoes} it"),
+    })
 }
 
 /// What is left and was not found before something else was mended.
@@ -183,10 +192,10 @@ fn came_up(report: &Report) -> impl Iterator<Item = &Diagnostic> {
     report.left.iter().filter(move |finding| !found.contains(&key(finding)))
 }
 
-/// `warning  INDEX_STALE 001-a: …`, on one line whatever is in it.
+/// `warning  INDEX_STALE 001-a: …`
 fn line(word: &str, code: &str, finding: &Diagnostic, message: &str) -> String {
     let item = finding.item_id.as_ref().map(|item| format!("{item}: ")).unwrap_or_default();
-    format!("{word:<8} {code} {item}{message}").replace('\n', "\\n")
+    format!("{word:<8} {code} {item}{message}")
 }
 
 /// `2 errors and 1 warning found; 1 mended, 2 left`.
@@ -256,5 +265,47 @@ fn word(severity: Severity) -> &'static str {
         Severity::Error => "error",
         Severity::Warning => "warning",
         Severity::Info => "info",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(fixed: &[bool], backups: &[&str]) -> Report {
+        let diagnostic = Diagnostic {
+            item_id: None,
+            severity: Severity::Warning,
+            code: "INDEX_STALE".to_owned(),
+            message: String::new(),
+            fixable: true,
+            remedy: String::new(),
+        };
+        let mended = |fixed: &bool| Mended {
+            diagnostic: diagnostic.clone(),
+            fixed: *fixed,
+            message: String::new(),
+            backup: None,
+        };
+        Report {
+            fixes: fixed.iter().map(mended).collect(),
+            backups: backups.iter().map(|id| (*id).to_owned()).collect(),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn only_what_was_done_is_said_to_be_undone() {
+        let hint = |fixed: &[bool], backups: &[&str]| undoing(&report(fixed, backups));
+        assert_eq!(hint(&[true, false], &[]), None);
+        assert_eq!(
+            hint(&[true, false], &["a"]).unwrap(),
+            "`wreckit-host backups restore a` undoes all of this"
+        );
+        assert_eq!(
+            hint(&[true], &["a", "b"]).unwrap(),
+            "`wreckit-host backups restore a` and `wreckit-host backups restore b` undo all of this"
+        );
+        assert!(!hint(&[false], &["a"]).unwrap().contains("all of this"));
     }
 }

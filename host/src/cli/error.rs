@@ -1,5 +1,7 @@
 //! Everything that can end a command, with its message, what to do about it, and its exit code.
 
+use std::collections::BTreeSet;
+
 use crate::agents::AgentError;
 use crate::config::ConfigError;
 use crate::engine::batch::{AddError, Holder, OpenError, StorageFailure, Unresolved};
@@ -179,7 +181,9 @@ fn busy(holder: &Holder) -> String {
 
 /// What is in the way of a batch.
 fn orphaned(workers: &[Worker]) -> String {
-    let pids: Vec<String> = workers.iter().map(|worker| worker.pid.to_string()).collect();
+    // A process may be found twice: by its marker and as the leader of a group.
+    let pids: BTreeSet<u64> = workers.iter().map(|worker| worker.pid).collect();
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let pids = pids.join(", ");
     match workers.iter().all(|worker| !worker.proven) {
         true => format!(
@@ -310,5 +314,17 @@ impl From<FeatureError> for Error {
             FeatureError::Corrupt(message) => Error::Damaged(message),
             FeatureError::Storage(failure) => Error::Storage(FEATURES, failure),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_found_twice_is_named_once() {
+        let worker = |pid| Worker { pid, start_time: None, item: None, since: None, proven: true };
+        let message = Error::Orphaned(vec![worker(7), worker(8), worker(7)]).message();
+        assert!(message.ends_with(": pid 7, 8"), "{message}");
     }
 }

@@ -22,13 +22,14 @@ use std::process::ExitCode as ProcessExitCode;
 
 use cap_std::fs::Dir;
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 
 use self::error::Error;
 use self::exit_code::ExitCode;
 use crate::ambient;
-use crate::engine::{Component, Instance, Limits};
+use crate::engine::{Component, ComponentError, Instance, Limits};
 use crate::features::{FEATURES, Features};
-use crate::output::{Color, Output, Tone};
+use crate::output::{Color, Output, Tone, safe};
 use crate::repository::Repository;
 use crate::run::survive_file_size_limit;
 
@@ -109,7 +110,7 @@ impl Context {
         let mut words = "wreckit-host".to_owned();
         for (flag, path) in [("--cwd", &self.cwd), ("--component", &self.component)] {
             if let Some(path) = path {
-                words.push_str(&format!(" {flag} {}", path.display()));
+                words.push_str(&format!(" {flag} {}", safe::word(path)));
             }
         }
         words
@@ -149,11 +150,18 @@ impl Context {
         Ok(Instance::new(&component, root, Limits::default())?)
     }
 
+    /// Prints JSON text that the component gave, if it is that.
+    fn json(&self, text: &str) -> Result<(), Error> {
+        parse(text)?;
+        self.output.json(text.trim());
+        Ok(())
+    }
+
     /// Calls the component and shows what it has to say.
     fn call<R>(
         &self,
         instance: &mut Instance,
-        call: impl FnOnce(&mut Instance) -> Result<R, crate::engine::ComponentError>,
+        call: impl FnOnce(&mut Instance) -> Result<R, ComponentError>,
     ) -> Result<R, Error> {
         let answer = call(instance);
         for (level, message) in instance.take_messages() {
@@ -170,11 +178,7 @@ pub fn main() -> ProcessExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and the version go to standard output, mistakes to standard error. If nobody
-            // reads them any more, that is no reason to fail.
-            let _ = error.print();
-            let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
-            return code.into();
+            return refuse(&error).into();
         }
     };
     let Global { cwd, verbose, quiet, color, component } = cli.global;
@@ -199,6 +203,33 @@ pub fn main() -> ProcessExitCode {
     };
     crate::output::finish(|| false);
     code.into()
+}
+
+/// Prints what is wrong with the arguments, or the help that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // That nobody reads it is no reason to fail.
+        let _ = error.print();
+        return ExitCode::Success;
+    }
+    // It quotes the arguments, which may come from anywhere: so it is not printed as it is.
+    let output = Output::new(false, false, Color::Auto);
+    let text = error.render().to_string();
+    let (tone, text) = match text.strip_prefix("error: ") {
+        Some(text) => (Tone::Error, text),
+        None => (Tone::Plain, text.as_str()),
+    };
+    for (index, line) in text.lines().enumerate() {
+        output.line(if index == 0 { tone } else { Tone::Plain }, line);
+    }
+    ExitCode::Usage
+}
+
+/// JSON text that the component gave.
+fn parse(text: &str) -> Result<Value, Error> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::Component(ComponentError::Nonsense(format!("its JSON is invalid: {error}")))
+    })
 }
 
 fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Error> {

@@ -12,7 +12,7 @@ use super::exit_code::ExitCode;
 use crate::agents::Place;
 use crate::engine::Instance;
 use crate::engine::batch::{Forecast, Options, Summary};
-use crate::output::{self, Tone};
+use crate::output::{self, Tone, safe};
 use crate::repository::{Repository, STATE};
 use crate::run::{self, Batch, Human, Json, Reporter, Session, Signals, Stop, Stopping};
 
@@ -81,7 +81,7 @@ fn demo(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         &Repository::open(demo.root())?,
         args,
         context,
-        args.resume(&format!("wreckit-host --cwd {place} run")),
+        args.resume(&format!("wreckit-host --cwd {} run", safe::word(demo.root()))),
     )
     .inspect(|ended| code = *ended);
     // What was interrupted can be resumed; what ended is thrown away.
@@ -136,7 +136,7 @@ impl Args {
         }
         command.push_str(&self.agent.repeated(self.demo));
         for item in &self.items {
-            command.push_str(&format!(" {item}"));
+            command.push_str(&format!(" {}", safe::word(item)));
         }
         command
     }

@@ -1,13 +1,15 @@
 //! What the user sees: results on standard output, everything else on standard error.
 //!
-//! Text from files, agents and components never reaches the terminal raw, and a reader that goes
-//! away (`| head`) ends nothing.
+//! Text from files, agents and components never reaches a terminal or a CI log raw: every function
+//! that prints text makes it [`safe`], a line at a time, and nothing outside of this module can write
+//! to a [`Stream`]. A reader that goes away (`| head`) ends nothing.
 
+pub(crate) mod safe;
 mod stream;
+mod terminal;
 
 pub(crate) use stream::{Stream, do_not_wait, finish, settle};
-
-use std::borrow::Cow;
+pub(crate) use terminal::Terminal;
 
 use anstyle::{AnsiColor, Style};
 
@@ -77,15 +79,21 @@ impl Output {
 
     /// A line of the result.
     pub(crate) fn result(&self, text: &str) {
-        Stream::Out.write(format!("{}\n", plain(text)).as_bytes());
+        Stream::Out.write(format!("{}\n", safe::line(text)).as_bytes());
     }
 
-    /// JSON as the result, on lines of its own.
-    pub(crate) fn json(&self, text: &str) {
-        Stream::Out.write(format!("{}\n", plain_json(text)).as_bytes());
+    /// A text of several lines as a part of the result.
+    pub(crate) fn document(&self, text: &str) {
+        text.lines().for_each(|line| self.result(line));
     }
 
-    /// Bytes of the result, as they are.
+    /// Valid JSON as the result, on lines of its own.
+    pub(crate) fn json(&self, json: &str) {
+        Stream::Out.write(format!("{}\n", safe::json(json)).as_bytes());
+    }
+
+    /// Bytes of the result, as they are: nothing that others wrote may be in them, or they are not
+    /// text.
     pub(crate) fn raw(&self, bytes: &[u8]) {
         Stream::Out.write(bytes);
     }
@@ -104,65 +112,36 @@ impl Output {
         }
     }
 
-    /// A line that is shown whatever was asked for. Further lines of it are indented.
+    /// A line that is shown whatever was asked for.
     pub(crate) fn line(&self, tone: Tone, text: &str) {
-        let (word, style) = tone.prefix();
-        let text = plain(text).replace('\n', "\n  ");
-        let line = match self.color && !word.is_empty() {
-            true => format!("{style}{word}{style:#}{text}\n"),
-            false => format!("{word}{text}\n"),
-        };
-        Stream::Err.write(line.as_bytes());
+        self.lines(tone, &[text]);
     }
-}
 
-/// Text without control characters other than line breaks: they are shown, not obeyed.
-pub(crate) fn plain(text: &str) -> String {
-    let is_harmless = |c: char| c == '\n' || !c.is_control();
-    if text.chars().all(is_harmless) {
-        return text.to_owned();
+    /// The same with further lines below it, which are indented.
+    pub(crate) fn lines(&self, tone: Tone, lines: &[impl AsRef<str>]) {
+        let (word, style) = tone.prefix();
+        let mut text = match self.color && !word.is_empty() {
+            true => format!("{style}{word}{style:#}"),
+            false => word.to_owned(),
+        };
+        for (index, line) in lines.iter().enumerate() {
+            if index > 0 {
+                text.push_str("  ");
+            }
+            text.push_str(&safe::line(line.as_ref()));
+            text.push('\n');
+        }
+        Stream::Err.write(text.as_bytes());
     }
-    text.chars()
-        .map(|c| if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() })
-        .collect()
+
+    /// A question, to be answered on the same line.
+    pub(crate) fn prompt(&self, text: &str) {
+        Stream::Err.write(format!("{} ", safe::line(text)).as_bytes());
+    }
 }
 
 /// `1 error`, `2 errors`.
 pub(crate) fn counted(count: usize, name: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {name}{plural}")
-}
-
-/// The same JSON, with nothing in it that a terminal would obey: serialising leaves some control
-/// characters as they are.
-fn plain_json(json: &str) -> Cow<'_, str> {
-    let is_harmless = |c: char| c == '\n' || !c.is_control();
-    if json.chars().all(is_harmless) {
-        return json.into();
-    }
-    let escape = |c: char| match is_harmless(c) {
-        true => c.to_string(),
-        false => format!("\\u{:04x}", u32::from(c)),
-    };
-    json.chars().map(escape).collect::<String>().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_stays_the_same_and_is_not_obeyed_either() {
-        let json = "{\"a\":\"\u{9b}31m\u{7f}\"}";
-        assert_eq!(plain_json(json), "{\"a\":\"\\u009b31m\\u007f\"}");
-        let parsed: serde_json::Value = serde_json::from_str(&plain_json(json)).unwrap();
-        assert_eq!(parsed, serde_json::from_str::<serde_json::Value>(json).unwrap());
-        assert_eq!(plain_json("{\n\"a\":\"ü\"}"), "{\n\"a\":\"ü\"}");
-    }
-
-    #[test]
-    fn escapes_are_shown_and_not_obeyed() {
-        assert_eq!(plain("a\u{1b}[31mb\r\u{9b}c\nd"), "a\\u{1b}[31mb\\r\\u{9b}c\nd");
-        assert_eq!(plain("müde ✓"), "müde ✓");
-    }
 }

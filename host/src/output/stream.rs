@@ -158,7 +158,7 @@ pub(crate) fn finish(mut gives_up: impl FnMut() -> bool) {
 
 impl Stream {
     /// Writes as it is, and does not mind if nobody reads any more.
-    pub(crate) fn write(self, text: &[u8]) {
+    pub(super) fn write(self, text: &[u8]) {
         let mut state = QUEUE.lock();
         if !state.has_writer {
             drop(state);

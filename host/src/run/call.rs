@@ -1,12 +1,14 @@
 //! A call of an agent in hand: its time, its end, and what that means.
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::agents::{Ending, Output, StraysOf, Work};
+use crate::ambient;
 use crate::engine::batch::{Attempt, Ended, Outcome};
 
 /// How long an agent has to end after it was asked to because the batch stops.
@@ -242,10 +244,17 @@ impl Call {
     }
 }
 
-/// What is reported of an agent that could not be started. That the system has no more to give
-/// (EMFILE, EAGAIN, …) is no fault of the item.
-pub(super) fn not_started(attempt: &Attempt, error: &io::Error) -> Ended {
-    let reason = format!("the agent could not be started: {error}");
+/// What is reported of an agent that could not be started, for a repository at `root`. That the system
+/// has no more to give (EMFILE, EAGAIN, …) is no fault of the item.
+pub(super) fn not_started(attempt: &Attempt, error: &io::Error, root: &Path) -> Ended {
+    let is_gone = error.kind() == io::ErrorKind::NotFound && !ambient::is_dir(root);
+    let reason = match is_gone {
+        true => format!(
+            "the agent could not be started: there is no directory {} any more, was the repository moved?",
+            root.display()
+        ),
+        false => format!("the agent could not be started: {error}"),
+    };
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     let remedy = match errno {
         Some(Errno::MFILE) => Some("raise the limit on open files (`ulimit -n`)"),

@@ -250,7 +250,10 @@ impl Dispatcher<'_> {
                     }
                     self.running.push(Call::new(attempt, work, self.batch.timeout));
                 }
-                Err(error) => self.reports.push(Report::Ended(not_started(&attempt, &error))),
+                Err(error) => {
+                    let ended = not_started(&attempt, &error, self.batch.place.root);
+                    self.reports.push(Report::Ended(ended));
+                }
             }
         }
     }

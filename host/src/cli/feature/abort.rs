@@ -78,7 +78,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let changed = patiently(&mut instance, context, |instance| {
         instance.feature_abort(&read.id, reason, cleanup, commit.as_deref())
     })?;
-    tell(&changed, args.json && args.cleanup == Choice::KeepEverything, context);
+    tell(&changed, args.json && args.cleanup == Choice::KeepEverything, context)?;
     if args.cleanup == Choice::KeepEverything {
         return Ok(ExitCode::Success);
     }
@@ -88,7 +88,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         ))
     })?;
     let cleaned = patiently(&mut instance, context, |instance| instance.feature_cleaned(&read.id))?;
-    tell(&cleaned, args.json, context);
+    tell(&cleaned, args.json, context)?;
     Ok(ExitCode::Success)
 }
 
@@ -126,7 +126,7 @@ fn agreed(args: &Args, work: &Work, context: &Context) -> Result<bool, Error> {
             hint: Some("say `--yes` if that is meant".to_owned()),
         });
     }
-    Stream::Err.write(b"Go on? [y/N] ");
+    context.output.prompt("Go on? [y/N]");
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -51,7 +51,7 @@ pub(super) fn new(args: &New, context: &Context) -> Result<ExitCode, Error> {
     let new = NewFeature { name: args.name.clone(), phases: args.phases.clone(), worktree };
     let changed = patiently(&mut instance, context, |instance| instance.feature_create(&new))?;
     match args.json {
-        true => tell(&changed, true, context),
+        true => tell(&changed, true, context)?,
         false => context.output.result(&changed.id),
     }
     Ok(ExitCode::Success)
@@ -118,7 +118,7 @@ fn make(args: &Move, step: PhaseMove, context: &Context) -> Result<ExitCode, Err
             context.output.line(Tone::Warning, &text);
         }
     }
-    tell(&changed, args.json, context);
+    tell(&changed, args.json, context)?;
     Ok(ExitCode::Success)
 }
 
@@ -184,7 +184,7 @@ pub(super) fn iterate(args: &Iterate, context: &Context) -> Result<ExitCode, Err
     let changed = patiently(&mut instance, context, |instance| {
         instance.feature_iterate(&args.id, &iteration)
     })?;
-    tell(&changed, args.json, context);
+    tell(&changed, args.json, context)?;
     Ok(ExitCode::Success)
 }
 
@@ -281,7 +281,7 @@ pub(super) fn record(args: &Record, context: &Context) -> Result<ExitCode, Error
     let changed = patiently(&mut instance, context, |instance| {
         instance.feature_record(&args.id, &measurements)
     })?;
-    tell(&changed, args.json, context);
+    tell(&changed, args.json, context)?;
     Ok(ExitCode::Success)
 }
 

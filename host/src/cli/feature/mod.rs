@@ -9,11 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
-use serde_json::Value;
 
-use super::Context;
 use super::error::Error;
 use super::exit_code::ExitCode;
+use super::{Context, parse};
 use crate::engine::feature::{Changed, FeatureError};
 use crate::engine::{ComponentError, Instance};
 use crate::features::Features;
@@ -103,11 +102,12 @@ fn patiently<T>(
 }
 
 /// Tells what a change came to.
-fn tell(changed: &Changed, json: bool, context: &Context) {
+fn tell(changed: &Changed, json: bool, context: &Context) -> Result<(), Error> {
     match json {
-        true => context.output.json(changed.document.trim_end()),
+        true => context.json(&changed.document)?,
         false => context.output.result(&format!("{}: {}", changed.id, changed.message)),
     }
+    Ok(())
 }
 
 fn warn_of_no_worktree(path: &Path, context: &Context) {
@@ -116,11 +116,4 @@ fn warn_of_no_worktree(path: &Path, context: &Context) {
         path.display()
     );
     context.output.line(Tone::Warning, &text);
-}
-
-/// JSON text that the component gave.
-fn parse(text: &str) -> Result<Value, Error> {
-    serde_json::from_str(text).map_err(|error| {
-        Error::Component(ComponentError::Nonsense(format!("its JSON is none: {error}")))
-    })
 }

@@ -15,7 +15,7 @@ use crate::engine::feature::RunOptions;
 use crate::features::FEATURES;
 use crate::git::{self, Found, GitError};
 use crate::marker::RootMark;
-use crate::output::{self, Tone};
+use crate::output::{self, Tone, safe};
 use crate::run::{Batch, Human, Json, Reporter, Session, Signals};
 
 /// Take a feature through its phases with the configured agent; goes on where it stopped
@@ -68,7 +68,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         let text = "the agent is not told in which phase it works: put {phase} into agent.args of .wreckit/config.json (it is in WRECKIT_PHASE, too)";
         context.output.line(Tone::Warning, text);
     }
-    let mut resume = format!("{} feature run {}", context.program(), read.id);
+    let mut resume = format!("{} feature run {}", context.program(), safe::word(&read.id));
     if args.yes {
         resume.push_str(" --yes");
     }

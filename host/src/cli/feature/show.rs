@@ -8,7 +8,7 @@ use crate::cli::error::Error;
 use crate::cli::exit_code::ExitCode;
 use crate::engine::Instance;
 use crate::features::FEATURES;
-use crate::output::Tone;
+use crate::output::{Tone, safe};
 
 /// List every feature
 #[derive(Debug, clap::Args)]
@@ -105,7 +105,7 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<ExitCode, Error> {
     let (_, mut instance) = open(context)?;
     let read = context.call(&mut instance, |instance| instance.feature_read(&args.id))??;
     if args.json {
-        context.output.json(read.document.trim_end());
+        context.json(&read.document)?;
         return Ok(ExitCode::Success);
     }
     let document = parse(&read.document)?;
@@ -162,7 +162,7 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error
     let (_, mut instance) = open(context)?;
     let told = context.call(&mut instance, |instance| instance.feature_resume(&args.id))??;
     if args.json {
-        context.output.json(told.trim_end());
+        context.json(&told)?;
         return Ok(ExitCode::Success);
     }
     let told = parse(&told)?;
@@ -179,6 +179,10 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error
     if let Some(path) = told["worktree"]["path"].as_str() {
         output.result(&format!("Worktree: {path}"));
     }
+    let heading = |words: &str| {
+        output.result("");
+        output.result(&format!("## {words}"));
+    };
     let decisions = |phase: &Value| {
         for decision in phase["decisions"].as_array().into_iter().flatten() {
             output.result(&format!("  - decided: {}", decision.as_str().unwrap_or_default()));
@@ -186,13 +190,13 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error
     };
     let done = told["done"].as_array().filter(|done| !done.is_empty());
     if let Some(done) = done {
-        output.result("\n## Done");
+        heading("Done");
         for phase in done {
             output.result(&format!("- {}", text(phase, "phase")));
             decisions(phase);
         }
     }
-    output.result("\n## To do");
+    heading("To do");
     for todo in told["todo"].as_array().into_iter().flatten() {
         let reason = match todo["reason"].as_str() {
             Some(reason) => format!(": {reason}"),
@@ -202,39 +206,48 @@ pub(super) fn resume(args: &Resume, context: &Context) -> Result<ExitCode, Error
         decisions(todo);
     }
     if let Some(rounds) = rounds(&told["feedback_loop"]) {
-        output.result(&format!("\n## Feedback loop\n{rounds}"));
+        heading("Feedback loop");
+        output.result(&rounds);
     }
-    let next = &told["next"];
-    let phase = text(next, "phase");
-    output.result(&match text(next, "move") {
-        "approve" => format!(
-            "\nGo on with, when a person has approved what {phase} left: wreckit-host feature run {id} --approve {phase}"
-        ),
-        step => format!("\nGo on with: wreckit-host feature {step} {id} {phase}"),
-    });
+    output.result("");
+    output.result(&next_command(&told["next"], id));
     for artifact in told["artifacts"].as_array().into_iter().flatten() {
         let (name, path) = (text(artifact, "name"), text(artifact, "path"));
         match (text(artifact, "state"), artifact["content"].as_str()) {
             ("present", Some(content)) => {
-                output.result(&format!("\n## {name} ({path})\n\n{}", content.trim_end()));
+                heading(&format!("{name} ({path})"));
+                output.result("");
+                output.document(content.trim_end());
             }
             ("present", None) if name == "progress" => {}
-            ("present", None) => output.result(&format!("\n## {name} ({path}): too long to show")),
+            ("present", None) => heading(&format!("{name} ({path}): too long to show")),
             ("outside", _) => {
                 let why = "not in the directory of the features, so not shown";
-                output.result(&format!("\n## {name} ({path}): {why}"));
+                heading(&format!("{name} ({path}): {why}"));
             }
-            (state, _) => output.result(&format!("\n## {name} ({path}): {state}")),
+            (state, _) => heading(&format!("{name} ({path}): {state}")),
         }
     }
     Ok(ExitCode::Success)
+}
+
+/// The command that takes a feature on.
+fn next_command(next: &Value, id: &str) -> String {
+    let phase = text(next, "phase");
+    let (id, word) = (safe::word(id), safe::word(phase));
+    match text(next, "move") {
+        "approve" => format!(
+            "Go on with, when a person has approved what {phase} left: wreckit-host feature run {id} --approve {word}"
+        ),
+        step => format!("Go on with: wreckit-host feature {step} {id} {word}"),
+    }
 }
 
 pub(super) fn summary(args: &Summary, context: &Context) -> Result<ExitCode, Error> {
     let (_, mut instance) = open(context)?;
     let told = context.call(&mut instance, |instance| instance.feature_summarize(&args.id))??;
     if args.json {
-        context.output.json(told.trim_end());
+        context.json(&told)?;
         return Ok(ExitCode::Success);
     }
     print_summary(&parse(&told)?, context);

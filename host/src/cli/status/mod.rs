@@ -4,12 +4,12 @@ mod watch;
 
 use serde_json::{Value, json};
 
-use super::Context;
 use super::error::Error;
 use super::exit_code::ExitCode;
+use super::{Context, parse};
+use crate::engine::Instance;
 use crate::engine::batch::{ItemStanding, ItemStatus, Overview};
 use crate::engine::process::Liveness;
-use crate::engine::{ComponentError, Instance};
 use crate::output::Tone;
 
 /// Show the session and every item
@@ -41,9 +41,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
 fn document(overview: &Overview) -> Result<Value, Error> {
     let session: Value = match &overview.session {
         None => Value::Null,
-        Some(text) => serde_json::from_str(text).map_err(|error| {
-            ComponentError::Nonsense(format!("its session is no JSON: {error}"))
-        })?,
+        Some(text) => parse(text)?,
     };
     let counts = overview.counts;
     Ok(json!({

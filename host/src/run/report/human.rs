@@ -74,8 +74,13 @@ impl Human {
 
     /// A line that is always shown.
     fn line(&mut self, tone: Tone, text: &str) {
+        self.lines(tone, &[text]);
+    }
+
+    /// The same with further lines below it.
+    fn lines(&mut self, tone: Tone, lines: &[impl AsRef<str>]) {
         let output = self.output;
-        self.screen.print(|| output.line(tone, text));
+        self.screen.print(|| output.lines(tone, lines));
     }
 
     fn began(&mut self, event: &Event<'_>) {
@@ -110,40 +115,38 @@ impl Human {
     }
 
     fn failed(&mut self, event: &Event<'_>) {
-        let mut text = self.describe_failure(event);
+        let mut lines = self.describe_failure(event);
         if let Some(log) = event.text("log") {
             let log = format!("{}/{log}", self.place);
-            text = format!("{text}\nits output: {log}");
+            lines.push(format!("its output: {log}"));
             self.logs.insert(event.item.to_owned(), log);
         }
         self.live.remove(event.item);
-        self.line(Tone::Bad, &text);
+        self.lines(Tone::Bad, &lines);
     }
 
     fn retried(&mut self, event: &Event<'_>) {
-        let text = self.describe_failure(event);
+        let mut lines = self.describe_failure(event);
         self.live.remove(event.item);
         let wait = from_now(event.text("until").unwrap_or_default());
-        self.line(Tone::Warning, &format!("{text}\nit is tried again in {wait}"));
+        lines.push(format!("it is tried again in {wait}"));
+        self.lines(Tone::Warning, &lines);
     }
 
-    /// `001-a (1.5 s): why`, and its last words.
-    fn describe_failure(&self, event: &Event<'_>) -> String {
+    /// `001-a (1.5 s): why`, and a line for each of the last ones that the agent wrote.
+    fn describe_failure(&self, event: &Event<'_>) -> Vec<String> {
         let took = event.duration().map(|took| format!(" ({})", length(took)));
         let phase = event.text("phase").map(|phase| format!(", {phase}"));
         let error = event.text("error").unwrap_or_default();
-        let mut text = format!(
+        let failure = format!(
             "{}{}{}: {error}",
             event.item,
             phase.unwrap_or_default(),
             took.unwrap_or_default()
         );
         let output: Vec<&str> = event.text("output").unwrap_or_default().lines().collect();
-        for line in &output[output.len().saturating_sub(LAST_LINES)..] {
-            text.push_str("\n| ");
-            text.push_str(line);
-        }
-        text
+        let last = &output[output.len().saturating_sub(LAST_LINES)..];
+        std::iter::once(failure).chain(last.iter().map(|line| format!("| {line}"))).collect()
     }
 
     fn paused(&mut self, event: &Event<'_>) {
@@ -274,9 +277,10 @@ impl Reporter for Human {
     fn closed(&mut self, summary: &Summary) {
         self.screen.clear();
         for failed in &summary.failed {
-            let log = self.logs.get(&failed.item);
-            let log = log.map(|log| format!("\n  its output: {log}")).unwrap_or_default();
-            self.output.result(&format!("failed   {}: {}{log}", failed.item, failed.error));
+            self.output.result(&format!("failed   {}: {}", failed.item, failed.error));
+            if let Some(log) = self.logs.get(&failed.item) {
+                self.output.result(&format!("  its output: {log}"));
+            }
         }
         for blocked in &summary.blocked {
             self.output.result(&format!("blocked  {}: {}", blocked.item, blocked.reason));

@@ -3,7 +3,6 @@
 mod human;
 mod json;
 mod screen;
-mod terminal;
 mod words;
 
 pub(crate) use human::Human;
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use crate::engine::batch::{Counts, Json as JsonText, Opening, Summary};
 use crate::imports::Level;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, safe};
 
 /// Is told what happens in a batch.
 pub(crate) trait Reporter {
@@ -47,8 +46,9 @@ fn to_go_on(summary: &Summary, resume: &str) -> String {
     match &summary.awaits {
         None => format!("go on with: {resume}"),
         Some(phase) => format!(
-            "when a person has approved what `wreckit-host feature resume {}` shows, go on with: {resume} --approve {phase}",
-            summary.session
+            "when a person has approved what `wreckit-host feature resume {}` shows, go on with: {resume} --approve {}",
+            safe::word(&summary.session),
+            safe::word(phase)
         ),
     }
 }

@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::terminal::Terminal;
 use super::words::{time_left, whole};
 use crate::ambient;
 use crate::engine::batch::Counts;
-use crate::output::{Output, Stream, Tone, plain};
+use crate::output::{Output, Stream, Terminal, Tone, safe};
 
 /// How progress is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -236,14 +235,14 @@ impl Bar {
         }
         for (line, text) in self.lines.iter().zip(texts) {
             // Names come from files: they are shown, not obeyed.
-            line.set_message(plain(&text).replace('\n', " "));
+            line.set_message(safe::line(&text).into_owned());
         }
         let template = if columns < NARROW { "{wide_msg}" } else { "[{bar:20}] {wide_msg}" };
         let counts = view.counts;
         self.total.set_style(style(template));
         self.total.set_length(u64::from(counts.queued.max(1)));
         self.total.set_position(u64::from(counts.completed + counts.failed));
-        self.total.set_message(summary(view));
+        self.total.set_message(safe::line(&summary(view)).into_owned());
         self.total.tick();
     }
 

@@ -9,18 +9,19 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::TermLike;
 
-use crate::output::Stream;
+use super::Stream;
 
 /// One of the two streams, which is or was a terminal. A frame is written at once; where it cannot
-/// be, nobody looks any more.
+/// be, nobody looks any more. It is drawn with control sequences, so what it is given has to be safe:
+/// see [`super::safe::line`].
 #[derive(Debug)]
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     stream: Stream,
     frame: Mutex<String>,
 }
 
 impl Terminal {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Terminal { stream, frame: Mutex::default() }
     }
 
