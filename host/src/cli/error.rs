@@ -92,10 +92,7 @@ impl Error {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Error::Usage { hint, .. } => hint.clone(),
-            Error::Repository(RepositoryError::NotFound(_)) => Some(
-                "`wreckit-host init` makes one here; `wreckit-host run --demo` shows a batch without one".to_owned(),
-            ),
-            Error::Repository(_) => None,
+            Error::Repository(error) => error.hint(),
             Error::Config(error) => Some(error.hint()),
             Error::Agent(AgentError::NoProgram { .. }) => Some(format!(
                 "install it, or set agent.command in {STATE}/config.json; `--mock-agent` runs without one"
