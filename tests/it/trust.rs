@@ -329,15 +329,20 @@ fn a_journal_that_claims_any_size_is_damage() {
 fn a_session_whose_journal_claims_any_size_goes_on() {
     let script =
         "echo $1 >> ran; [ $1 = 001-a ] || [ -e again ] || { touch again; kill -9 $PPID; }";
-    let repository = Repository::new(script, &["001-a", "002-b"]);
-    repository.run(&["run"]);
-    let session = fs::read_dir(repository.path(".wreckit/runs")).expect("a directory");
-    let session = session.flatten().next().expect("a session").path();
-    claim_a_terabyte(&session.join("events.1.jsonl"));
-    let ran = repository.run(&["run"]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert_eq!(repository.ran(), ["001-a", "002-b", "002-b"], "{}", ran.stderr);
-    assert!(ran.stderr.contains("is damaged"), "{}", ran.stderr);
+    for has_progress in [true, false] {
+        let repository = Repository::new(script, &["001-a", "002-b"]);
+        repository.run(&["run"]);
+        let session = fs::read_dir(repository.path(".wreckit/runs")).expect("a directory");
+        let session = session.flatten().next().expect("a session").path();
+        claim_a_terabyte(&session.join("events.1.jsonl"));
+        if !has_progress {
+            fs::remove_file(repository.path(".wreckit/batch-progress.json")).expect("a file");
+        }
+        let ran = repository.run(&["run"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert_eq!(repository.ran(), ["001-a", "002-b", "002-b"], "{}", ran.stderr);
+        assert!(ran.stderr.contains("is damaged"), "{}", ran.stderr);
+    }
 }
 
 #[test]

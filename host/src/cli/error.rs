@@ -228,6 +228,17 @@ impl From<OpenError> for Error {
 }
 
 impl Error {
+    /// Of the features' directory, which could not be opened or made.
+    pub(super) fn of_features(operation: &str, error: RepositoryError) -> Self {
+        match error {
+            RepositoryError::Unreadable { error, .. }
+            | RepositoryError::NoDirectory { error, .. } => {
+                Error::Failed(format!("cannot {operation} {FEATURES}: {error}"))
+            }
+            error => Error::Repository(error),
+        }
+    }
+
     /// Of a repair in this directory of the repository.
     pub(super) fn of_repair(error: RepairError, place: &'static str) -> Self {
         match error {

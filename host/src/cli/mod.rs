@@ -121,7 +121,7 @@ impl Context {
 
     /// The features of the repository that the user is in, if there are any.
     fn features(&self) -> Result<Option<Features>, Error> {
-        Ok(Features::find(&self.directory)?)
+        Features::find(&self.directory).map_err(|error| Error::of_features("open", error))
     }
 
     /// The same, for who has other things to look at as well: what cannot be opened is only told.

@@ -32,7 +32,8 @@ pub(super) struct New {
 }
 
 pub(super) fn new(args: &New, context: &Context) -> Result<ExitCode, Error> {
-    let features = Features::find_or_make(&context.directory)?;
+    let features = Features::find_or_make(&context.directory)
+        .map_err(|error| Error::of_features("make", error))?;
     let mut instance = context.instance_over(&features.directory)?;
     let worktree = args.worktree.as_ref().map(|path| Worktree {
         path: path.to_string_lossy().into_owned(),
