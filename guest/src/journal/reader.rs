@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::event::{Event, EventKind};
+use super::event::Event;
 use super::gaps::Gaps;
 use super::line;
 use crate::capabilities::Kind;
@@ -234,15 +234,15 @@ fn last_before_damage(tree: Tree<'_>, path: &str) -> Result<Option<Event>, Failu
     Ok(last)
 }
 
-/// Whether a journal in a directory is that of the session which the directory is named after: every
-/// segment begins with the opening of its session.
+/// Whether a journal in a directory is that of the session which the directory is named after: the
+/// segments that begin with the opening of a session name it.
 pub fn names_session(tree: Tree<'_>, directory: &str) -> Result<bool, Failure> {
     for number in segments(tree, directory)? {
         let path = layout::segment(directory, number);
         let first = Lines::new(tree, &path, 0).next()?;
         let event = first.and_then(|(_, line)| line::decode(&line));
-        let session = event.as_ref().filter(|event| event.kind == EventKind::BatchStarted);
-        if session
+        if event
+            .as_ref()
             .and_then(|event| event.text("session_id"))
             .is_some_and(|session| layout::run_directory(session) == directory)
         {
