@@ -145,6 +145,30 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
+/// Whether an id consists of letters and digits of any script, `-`, `_` and `.` alone. Ids get into
+/// command lines, prompts, logs and the names of files.
+pub fn is_legal(id: &str) -> bool {
+    id.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.') || is_mark(c))
+}
+
+/// What an id may consist of, for messages.
+pub const LEGAL: &str = "an id may only contain letters, digits, `-`, `_` and `.`";
+
+/// Marks that are part of letters in many scripts, but no letters themselves: accents that stand alone,
+/// and those of the scripts from Devanagari to Myanmar and of Khmer.
+fn is_mark(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36f}' | '\u{900}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
+}
+
+/// Reads an item that may be run. One with an illegal id is none, unless it is done.
+pub fn read_to_run(tree: Tree<'_>, id: &str) -> Result<Item, String> {
+    let item = read(tree, id)?;
+    match is_legal(id) || item.state == DONE {
+        true => Ok(item),
+        false => Err(format!("{LEGAL}: rename its directory {}", layout::item_directory(id))),
+    }
+}
+
 /// Reads and checks an item; on failure what is wrong, in words for a person.
 pub fn read(tree: Tree<'_>, id: &str) -> Result<Item, String> {
     read_at(tree, id, &layout::item_file(id))
@@ -264,4 +288,36 @@ fn slug(title: &str) -> String {
     slug.truncate(50);
     let slug = slug.trim_end_matches('-');
     if slug.is_empty() { "item".to_owned() } else { slug.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_letters_and_digits_of_any_script() {
+        for id in
+            ["001-a", "001-A_b.c", "1000-ünï", "001-日本語", "001-हिन्दी", "001-e\u{301}", "001-"]
+        {
+            assert!(is_legal(id), "{id}");
+        }
+        for id in [
+            "001-$(touch PWNED)",
+            "001-a b",
+            "001-a;b",
+            "001-`a`",
+            "001-a'b",
+            "001-a\"b",
+            "001-a\nb",
+            "001-a\u{1b}[31m",
+            "001-a\u{202e}b",
+            "001-a\u{2028}b",
+            "001-a\u{fffd}",
+            "001-a=b",
+            "001-a*",
+            "001-a\\b",
+        ] {
+            assert!(!is_legal(id), "{id}");
+        }
+    }
 }

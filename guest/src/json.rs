@@ -29,7 +29,50 @@ pub fn parse_up_to(bytes: &[u8], most: usize) -> Result<Value, String> {
     if bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > most {
         return Err(format!("it has more than {most} values"));
     }
+    if has_reserved_key(bytes) {
+        return Err(format!("keys must not begin with {RESERVED:?}"));
+    }
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// Keys that begin like this mean something to `serde_json`: it takes an object with such a key
+/// for a number. A document with one would not be read as it is written, so it is refused, here and by the
+/// host (`host/src/json.rs`).
+const RESERVED: &str = "$serde_json::private::";
+
+/// Whether a key is a reserved one.
+pub fn is_reserved(key: &str) -> bool {
+    key.starts_with(RESERVED)
+}
+
+/// Whether an object in a document has a reserved key.
+pub fn has_reserved_key(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
+        let (string, behind) = split_string(&rest[start..]);
+        let is_escaped = string.contains(&b'\\');
+        let text = is_escaped.then(|| serde_json::from_slice::<String>(string).unwrap_or_default());
+        let contents = text.as_ref().map_or(&string[1..], |text| text.as_bytes());
+        let is_key = behind.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
+        if is_key && contents.starts_with(RESERVED.as_bytes()) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
+}
+
+/// Splits behind the string that `bytes` begins with, quotes included.
+fn split_string(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let mut end = 1;
+    while let Some(byte) = bytes.get(end) {
+        end += match byte {
+            b'"' => return bytes.split_at(end + 1),
+            b'\\' => 2,
+            _ => 1,
+        };
+    }
+    (bytes, &[])
 }
 
 /// Reads the fields of an object and collects what is wrong with them.
@@ -158,6 +201,34 @@ mod tests {
         assert_eq!(number("18446744073709551616"), Some(u64::MAX));
         for text in ["-1", "1.0", "1e3", "\"1\"", "null"] {
             assert_eq!(number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_would_become_a_number_is_refused() {
+        for text in [
+            r#"{"$serde_json::private::Number": "12"}"#,
+            r#"{"a": [{"\u0024serde_json::private::Number": "12"}]}"#,
+            r#"{"a\\": {"$serde_json::private::RawValue" : "12"}}"#,
+        ] {
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert!(error.contains("must not begin with"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn other_documents_are_parsed_as_before() {
+        for text in [
+            r#"{"a": ["$serde_json::private::Number", 12], "b": "$serde_json::private::Number"}"#,
+            r#"{"a": "say \"$serde_json::private::Number\"", "b\\": [1, 2.50, "\u00e4"]}"#,
+            "12",
+            r#""""#,
+            r#"{"a": "#,
+            r#"{"a": "\"#,
+            "",
+        ] {
+            let (parsed, expected) = (parse(text.as_bytes()), serde_json::from_str::<Value>(text));
+            assert_eq!(parsed.ok(), expected.ok(), "{text}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Where things are in `.wreckit`, the root of the instance.
 
+use crate::items;
+
 /// A root that an instance may have.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
@@ -85,6 +87,30 @@ pub fn log_file(run_directory: &str, item: &str, attempt: u32) -> String {
     format!("{run_directory}/{item}.{attempt}.log")
 }
 
+/// Whether a file in the directory of a session is named like one of a batch: a segment, the log of an
+/// item, or what is left of a write of one of them.
+pub fn is_of_run(name: &str) -> bool {
+    let is_log = |name: &str| {
+        name.strip_suffix(".log").and_then(|name| name.rsplit_once('.')).is_some_and(
+            |(item, attempt)| {
+                items::number(item).is_some()
+                    && attempt.parse().is_ok_and(|n: u32| n > 0 && n.to_string() == attempt)
+            },
+        )
+    };
+    let name = temporary_target(name).unwrap_or(name);
+    segment_number(name).is_some() || is_log(name)
+}
+
+/// What a temporary file was to become: `item.json.9f68aee0695f.tmp`, here and in the existing tool.
+pub fn temporary_target(name: &str) -> Option<&str> {
+    let (target, digits) = name.strip_suffix(".tmp")?.rsplit_once('.')?;
+    let is_ours = digits.len() == 12
+        && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+        && !target.is_empty();
+    is_ours.then_some(target)
+}
+
 /// `[A-Za-z0-9._-]{1,64}` without a leading dot.
 pub fn is_safe_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
@@ -106,6 +132,43 @@ mod tests {
             );
         }
         assert_eq!(run_directory("7e6e3dab-f73a"), "runs/7e6e3dab-f73a");
+    }
+
+    #[test]
+    fn files_of_a_run_are_told_by_their_names() {
+        for name in
+            ["events.1.jsonl", "001-a.1.log", "1000-a.b.12.log", "events.2.jsonl.9f68aee0695f.tmp"]
+        {
+            assert!(is_of_run(name), "{name}");
+        }
+        for name in [
+            "model.bin",
+            "events.jsonl",
+            "train.1.log",
+            "001-a.log",
+            "001-a.0.log",
+            "001-a.01.log",
+            "001-a.1.log.gz",
+            "notes.9f68aee0695f.tmp",
+        ] {
+            assert!(!is_of_run(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn temporary_files_are_told_by_their_names() {
+        assert_eq!(temporary_target("item.json.9f68aee0695f.tmp"), Some("item.json"));
+        for name in [
+            "item.json",
+            "notes.tmp",
+            "item.json.tmp",
+            "item.json.9f68.tmp",
+            "item.json.9F68AEE0695F.tmp",
+            ".9f68aee0695f.tmp",
+            "item.json.9f68aee0695f.tmp.md",
+        ] {
+            assert_eq!(temporary_target(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn check_kind(tree: Tree<'_>) -> Result<(), Failure> {
 /// by a child that it left, or by somebody who only looks: that passes. Who only begins will soon
 /// say with what.
 fn holder(tree: Tree<'_>, note: &[u8]) -> Holder {
-    let note: Value = serde_json::from_slice(note).unwrap_or_default();
+    let note = crate::json::parse(note).unwrap_or_default();
     let pid = note.get("pid").and_then(crate::json::integer);
     let owner = note.get("owner").and_then(Owner::from_json).unwrap_or_default();
     let since = note.get("since").and_then(Value::as_str);

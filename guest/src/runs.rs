@@ -1,7 +1,7 @@
 //! The directories of sessions under `runs/`: finding those that were never closed, and keeping
 //! their number down.
 
-use crate::capabilities::{Kind, Level};
+use crate::capabilities::{Entry, Kind, Level};
 use crate::journal::{self, Event, EventKind, Writer};
 use crate::layout;
 use crate::progress::{self, Found};
@@ -139,7 +139,8 @@ pub fn unsettled(tree: Tree<'_>, current: Option<&str>) -> Result<Vec<Saved>, Fa
 }
 
 /// Removes the oldest runs beyond those that are kept. What cannot be removed stays: it is no
-/// reason to stop a batch.
+/// reason to stop a batch. Only directories with a journal of ours count, and only files of ours go:
+/// whatever else someone keeps there stays.
 pub fn prune(tree: Tree<'_>, current: &str) -> Result<(), Failure> {
     let saved = match progress::find(tree) {
         Found::Valid(progress) => Some(layout::run_directory(&progress.session_id)),
@@ -148,12 +149,29 @@ pub fn prune(tree: Tree<'_>, current: &str) -> Result<(), Failure> {
     let is_needed = |run: &Run| {
         run.directory == current || Some(&run.directory) == saved.as_ref() || !run.is_settled()
     };
-    let old = all(tree)?.into_iter().filter(|run| !is_needed(run));
+    let old = all(tree)?.into_iter().filter(|run| run.last.is_some() && !is_needed(run));
     for run in old.skip(KEPT - 1) {
-        for entry in tree.list(&run.directory)? {
-            remove_or_say(tree, &format!("{}/{}", run.directory, entry.name));
+        if journal::names_session(tree, &run.directory)? {
+            remove_run(tree, &run.directory)?;
         }
-        remove_or_say(tree, &run.directory);
+    }
+    Ok(())
+}
+
+/// Removes the files of a run, its journal last: what is cut off is still known for a run. The
+/// directory goes if nothing else is in it.
+fn remove_run(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
+    let (ours, others): (Vec<Entry>, Vec<Entry>) = tree
+        .list(directory)?
+        .into_iter()
+        .partition(|entry| entry.kind == Kind::File && layout::is_of_run(&entry.name));
+    let mut names: Vec<String> = ours.into_iter().map(|entry| entry.name).collect();
+    names.sort_by_key(|name| std::cmp::Reverse(layout::segment_number(name).unwrap_or(u32::MAX)));
+    for name in names {
+        remove_or_say(tree, &format!("{directory}/{name}"));
+    }
+    if others.is_empty() {
+        remove_or_say(tree, directory);
     }
     Ok(())
 }

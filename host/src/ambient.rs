@@ -88,6 +88,14 @@ pub fn current_dir() -> io::Result<PathBuf> {
     std::env::current_dir()
 }
 
+/// `PATH` without entries that depend on the working directory (empty, `.`, `bin`): that may be a
+/// repository of someone else, and a program in it is none of the user's.
+pub fn search_path() -> Option<OsString> {
+    let path = variable("PATH")?;
+    let absolute = std::env::split_paths(&path).filter(|entry| entry.is_absolute());
+    std::env::join_paths(absolute).ok().filter(|path| !path.is_empty())
+}
+
 /// A variable of the environment; an empty one is not set.
 pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())

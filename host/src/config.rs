@@ -1,12 +1,16 @@
 //! `.wreckit/config.json`, with `config.local.json` merged over it: the existing tool's file.
 
 use std::io::{self, Read};
+use std::path::Path;
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, File, MetadataExt};
 use regex::bytes::Regex;
 use serde_json::{Map, Value};
 
 use crate::engine::feature::Price;
+use crate::json;
+use crate::ownership::{self, OwnershipError};
+use crate::repository::STATE;
 
 /// A larger configuration is a mistake.
 const LIMIT: u64 = 1 << 20;
@@ -91,6 +95,8 @@ pub(crate) enum ConfigError {
     NotJson { file: &'static str, error: serde_json::Error },
     #[error(".wreckit/{FILE} is invalid: {0}")]
     Invalid(String),
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     #[error("agent kind `{kind}` cannot be run by wreckit-host")]
     Unsupported { kind: String },
 }
@@ -99,6 +105,7 @@ impl ConfigError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> String {
         match self {
+            ConfigError::Ownership(error) => error.hint().unwrap_or_default(),
             ConfigError::Missing => {
                 "`wreckit-host init` makes one; `--mock-agent` needs none".to_owned()
             }
@@ -118,10 +125,10 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads both files.
-    pub(crate) fn read(state: &Dir) -> Result<Self, ConfigError> {
-        let mut document = read_object(state, FILE)?.ok_or(ConfigError::Missing)?;
-        if let Some(local) = read_object(state, LOCAL_FILE)? {
+    /// Reads both files of the repository at `root`, whose `.wreckit` is `state`.
+    pub(crate) fn read(state: &Dir, root: &Path) -> Result<Self, ConfigError> {
+        let mut document = read_object(state, root, FILE)?.ok_or(ConfigError::Missing)?;
+        if let Some(local) = read_object(state, root, LOCAL_FILE)? {
             merge(&mut document, local);
         }
         Config::from_document(&document)
@@ -154,9 +161,9 @@ impl Config {
 
 /// What models cost, by `pricing`: `{model: {"input": dollars, "output": dollars}}`, for a million
 /// tokens. A configuration that is damaged otherwise is no hindrance.
-pub(crate) fn prices(state: &Dir) -> Result<Vec<Price>, ConfigError> {
-    let mut document = read_object(state, FILE)?.unwrap_or_default();
-    if let Some(local) = read_object(state, LOCAL_FILE)? {
+pub(crate) fn prices(state: &Dir, root: &Path) -> Result<Vec<Price>, ConfigError> {
+    let mut document = read_object(state, root, FILE)?.unwrap_or_default();
+    if let Some(local) = read_object(state, root, LOCAL_FILE)? {
         merge(&mut document, local);
     }
     let Some(pricing) = document.get("pricing") else { return Ok(Vec::new()) };
@@ -272,24 +279,37 @@ fn strings(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect()
 }
 
-fn read_object(state: &Dir, file: &'static str) -> Result<Option<Map<String, Value>>, ConfigError> {
-    let text = match read_bounded(state, file) {
-        Ok(text) => text,
+fn read_object(
+    state: &Dir,
+    root: &Path,
+    name: &'static str,
+) -> Result<Option<Map<String, Value>>, ConfigError> {
+    let unreadable = |error| ConfigError::Unreadable { file: name, error };
+    let file = match open_regular(state, name) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(ConfigError::Unreadable { file, error }),
+        Err(error) => return Err(unreadable(error)),
     };
-    match serde_json::from_slice(&text).map_err(|error| ConfigError::NotJson { file, error })? {
+    // Asked of the open file: its name may be given to another one at any time.
+    let owner = file.metadata().map_err(unreadable)?.uid();
+    ownership::check(root, &root.join(STATE).join(name), owner)?;
+    let text = read_bounded(file).map_err(unreadable)?;
+    match json::parse(&text).map_err(|error| ConfigError::NotJson { file: name, error })? {
         Value::Object(object) => Ok(Some(object)),
         _ => Err(ConfigError::Invalid("the document must be an object".to_owned())),
     }
 }
 
-fn read_bounded(state: &Dir, file: &str) -> io::Result<Vec<u8>> {
-    if !state.metadata(file)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+fn open_regular(state: &Dir, name: &str) -> io::Result<File> {
+    match state.metadata(name)?.is_file() {
+        true => state.open(name),
+        false => Err(io::Error::other("it is not a regular file")),
     }
+}
+
+fn read_bounded(file: File) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    state.open(file)?.take(LIMIT + 1).read_to_end(&mut text)?;
+    file.take(LIMIT + 1).read_to_end(&mut text)?;
     match text.len() as u64 > LIMIT {
         true => Err(io::Error::other("it is larger than 1 MiB")),
         false => Ok(text),

@@ -7,7 +7,8 @@ use cap_std::fs::Dir;
 
 use crate::ambient;
 use crate::durable;
-use crate::repository::STATE;
+use crate::ownership;
+use crate::repository::{Repository, RepositoryError, STATE, open_inside};
 
 /// The directory of the features, from the repository's root.
 pub(crate) const FEATURES: &str = ".claude/.output/features";
@@ -27,13 +28,23 @@ pub(crate) struct Features {
 }
 
 /// The root for features: the nearest parent of `start` with one of the marks, else `start`.
-pub(crate) fn root(start: &Path) -> io::Result<PathBuf> {
-    let start = ambient::canonicalize(start)?;
+fn root(start: &Path) -> Result<PathBuf, RepositoryError> {
+    let start = ambient::canonicalize(start)
+        .map_err(|error| RepositoryError::NoDirectory { path: start.to_owned(), error })?;
     let is_root = |directory: &&Path| {
         MARKS.iter().any(|mark| ambient::canonicalize(&directory.join(mark)).is_ok())
     };
     let root = start.ancestors().find(is_root).unwrap_or(&start);
-    Ok(of_worktree(root).unwrap_or_else(|| root.to_owned()))
+    let Some(repository) = of_worktree(root) else { return Ok(root.to_owned()) };
+    // Only the caller's own worktree may say where the repository is.
+    let worktree = ambient::open_dir(root).map_err(RepositoryError::opening(root))?;
+    for (path, metadata) in [
+        (root.to_owned(), worktree.dir_metadata()),
+        (root.join(".git"), worktree.symlink_metadata(".git")),
+    ] {
+        ownership::check_metadata(root, &path, metadata)?;
+    }
+    Ok(repository)
 }
 
 /// The repository that a linked worktree of git belongs to: agents work in there, and its features are
@@ -61,25 +72,33 @@ fn of_worktree(directory: &Path) -> Option<PathBuf> {
 
 impl Features {
     /// The features of the repository around `start`; `None` if it has none yet.
-    pub(crate) fn find(start: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn find(start: &Path) -> Result<Option<Self>, RepositoryError> {
         let root = root(start)?;
-        match ambient::open_dir(&root.join(FEATURES)) {
-            Ok(directory) => Ok(Some(Features { root, directory })),
+        match ambient::canonicalize(&root.join(FEATURES)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            _ => {
+                let directory = open_inside(&root, FEATURES)?;
+                Ok(Some(Features { root, directory }))
+            }
         }
     }
 
     /// The same; their directory is made if it is missing.
-    pub(crate) fn find_or_make(start: &Path) -> io::Result<Self> {
+    pub(crate) fn find_or_make(start: &Path) -> Result<Self, RepositoryError> {
         let root = root(start)?;
-        durable::create_directory(&ambient::open_dir(&root)?, FEATURES)?;
-        let directory = ambient::open_dir(&root.join(FEATURES))?;
+        let directory = ambient::open_dir(&root).map_err(RepositoryError::opening(&root))?;
+        ownership::check_metadata(&root, &root, directory.dir_metadata())?;
+        let path = root.join(FEATURES);
+        durable::create_directory(&directory, FEATURES).map_err(RepositoryError::opening(&path))?;
+        let directory = open_inside(&root, FEATURES)?;
         Ok(Features { root, directory })
     }
 
     /// `.wreckit` beside them, if there is one.
-    pub(crate) fn state(&self) -> Option<Dir> {
-        ambient::open_dir(&self.root.join(STATE)).ok()
+    pub(crate) fn state(&self) -> Result<Option<Dir>, RepositoryError> {
+        match ambient::is_dir(&self.root.join(STATE)) {
+            true => Repository::open(&self.root).map(|repository| Some(repository.state)),
+            false => Ok(None),
+        }
     }
 }

@@ -8,6 +8,7 @@ use cap_std::fs::Dir;
 
 use crate::ambient;
 use crate::marker::RootMark;
+use crate::ownership::{self, OwnershipError};
 
 /// The name of the directory that makes a repository one.
 pub(crate) const STATE: &str = ".wreckit";
@@ -29,6 +30,38 @@ pub(crate) enum RepositoryError {
     NotFound(PathBuf),
     #[error("cannot open {}: {error}", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
+    #[error("{} is behind a symbolic link that is absolute or leads out of the repository", .0.display())]
+    LeadsOut(PathBuf),
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
+}
+
+impl RepositoryError {
+    /// Explains why a directory could not be opened or made.
+    pub(crate) fn opening(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |error| match error.kind() {
+            // How cap-std reports a link that leads out: without an error number of the system.
+            io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
+                RepositoryError::LeadsOut(path.to_owned())
+            }
+            _ => RepositoryError::Unreadable { path: path.to_owned(), error },
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            RepositoryError::NotFound(_) => Some(
+                "`wreckit-host init` makes one here; `wreckit-host run --demo` shows a batch without one".to_owned(),
+            ),
+            RepositoryError::LeadsOut(path) => Some(format!(
+                "files there are replaced and removed, so it must be inside: move the directory to {}, or use `--cwd` to work where it is",
+                path.display()
+            )),
+            RepositoryError::Ownership(error) => error.hint(),
+            RepositoryError::NoDirectory { .. } | RepositoryError::Unreadable { .. } => None,
+        }
+    }
 }
 
 impl Repository {
@@ -45,9 +78,7 @@ impl Repository {
 
     /// The repository of this directory, which has a `.wreckit`.
     pub(crate) fn open(root: &Path) -> Result<Self, RepositoryError> {
-        let path = root.join(STATE);
-        let state = ambient::open_dir(&path)
-            .map_err(|error| RepositoryError::Unreadable { path, error })?;
+        let state = open_inside(root, STATE)?;
         Ok(Repository { root: root.to_owned(), state })
     }
 
@@ -55,4 +86,22 @@ impl Repository {
     pub(crate) fn marker(&self) -> io::Result<OsString> {
         Ok(RootMark::of(&self.state)?.to_value())
     }
+}
+
+/// Opens a directory of a repository by its path from the root. Everything on the way must belong to
+/// the caller and be inside of the repository; a link that stays inside is followed.
+pub(crate) fn open_inside(root: &Path, path: &str) -> Result<Dir, RepositoryError> {
+    let above = ambient::open_dir(root).map_err(RepositoryError::opening(root))?;
+    ownership::check_metadata(root, root, above.dir_metadata())?;
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    let mut opened = None;
+    for part in ends.map(|end| &path[..end]) {
+        let place = root.join(part);
+        let directory = above.open_dir(part).map_err(RepositoryError::opening(&place))?;
+        // The name, which may be a link, and what it leads to.
+        ownership::check_metadata(root, &place, above.symlink_metadata(part))?;
+        ownership::check_metadata(root, &place, directory.dir_metadata())?;
+        opened = Some(directory);
+    }
+    opened.ok_or_else(|| RepositoryError::NotFound(root.to_owned()))
 }

@@ -32,5 +32,6 @@ mod phases;
 mod real_repository;
 mod storage;
 mod terminal;
+mod trust;
 mod undoing;
 mod wasm_agent;

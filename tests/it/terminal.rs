@@ -329,9 +329,9 @@ fn a_batch_is_followed_from_another_terminal() {
 #[test]
 fn names_with_escapes_are_shown_and_not_obeyed() {
     let id = "001-\u{1b}]0;pwned\u{7}x";
-    let repository = Repository::new(WAITS, &[id]);
+    let repository = Repository::new(WAITS, &[id, "002-waits"]);
     let mut terminal = Terminal::run(&repository, &["run"], 24, 80);
-    let text = terminal.until("the item", |text| text.contains("pwned"));
+    let text = terminal.until("the item that does not run", |text| text.contains("pwned"));
     assert!(text.contains("001-\\u{1b}]0;pwned\\u{7}x"), "{text}");
     terminal.press(b"\x03");
     assert_eq!(terminal.end().0, 130);

@@ -8,6 +8,8 @@ use crate::json::{self, Fields};
 use crate::layout;
 use crate::tree::{Failure, Tree};
 
+/// The name of the file.
+pub(super) const NAME: &str = "manifest.json";
 /// A larger manifest is none of ours.
 const LIMIT: u64 = 16 << 20;
 
@@ -130,7 +132,7 @@ fn file(tree: Tree<'_>, value: &Value) -> Option<File> {
     Some(File {
         path: own_path(tree, text("original_path")?)?,
         stored: text("backup_path")
-            .filter(|path| !["manifest.json", super::left::NAME].contains(path))?
+            .filter(|path| ![NAME, super::left::NAME].contains(path))?
             .to_owned(),
         operation: match text("operation")? {
             "modified" => Operation::Modified,

@@ -16,6 +16,8 @@ pub use manifest::{Backup, File, Operation};
 pub use pending::{Pending, finish, finish_restoration, read as pending};
 pub use restore::{Restored, restore};
 
+use std::collections::HashSet;
+
 use crate::capabilities::Kind;
 use crate::layout;
 use crate::tree::{Failure, Tree};
@@ -137,12 +139,14 @@ enum Group {
 }
 
 /// Removes the oldest backups beyond those that are kept, and what was cut off before it became one.
-/// What is in use stays, whatever its name says of its age, and so does what is no backup.
+/// What is in use stays, whatever its name says of its age, and so does what is no backup: a directory
+/// that is not named after a time, such as a copy of one, and files that no manifest names.
 ///
 /// What is kept of a feature before each of its changes is counted for each feature by itself, and so
 /// is what restorations keep: who goes back through the backups does not lose those that come next.
 fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
-    let backups = all(tree)?;
+    let mut backups = all(tree)?;
+    backups.retain(|backup| is_time(&backup.id));
     let unfinished = unfinished(tree, &backups)?;
     let group = |backup: &Backup| {
         let path = || backup.files.first().map(|file| file.path.clone());
@@ -154,23 +158,26 @@ fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
     };
     let newest = backups.iter().find(|backup| in_use.contains(&backup.id.as_str())).map(group);
     let backups = backups.iter().filter(|backup| Some(group(backup)) == newest);
-    let old: Vec<String> = backups
-        .map(|backup| backup.id.clone())
-        .filter(|id| !in_use.contains(&id.as_str()))
-        .skip(KEPT.saturating_sub(in_use.len()))
-        .collect();
-    for id in old.into_iter().chain(unfinished) {
+    let old = backups
+        .filter(|backup| !in_use.contains(&backup.id.as_str()))
+        .skip(KEPT.saturating_sub(in_use.len()));
+    for backup in old {
+        remove(tree, backup)?;
+    }
+    for id in unfinished {
         remove_all(tree, &directory(tree, &id))?;
     }
     Ok(())
 }
 
+/// Whether a name is one that backups get.
+fn is_time(name: &str) -> bool {
+    name.len() == "2026-11-20T21-02-22-735Z".len()
+        && name.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'T' | b'-' | b'Z'))
+}
+
 /// Directories of backups that were cut off before they had a manifest: nothing was changed then.
 fn unfinished(tree: Tree<'_>, backups: &[Backup]) -> Result<Vec<String>, Failure> {
-    let is_time = |name: &str| {
-        name.len() == "2026-11-20T21-02-22-735Z".len()
-            && name.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'T' | b'-' | b'Z'))
-    };
     let is_beginning = |name: &str| {
         name == left::NAME || (name.starts_with("manifest.json.") && name.ends_with(".tmp"))
     };
@@ -184,6 +191,60 @@ fn unfinished(tree: Tree<'_>, backups: &[Backup]) -> Result<Vec<String>, Failure
         }
     }
     Ok(unfinished)
+}
+
+/// Removes a backup: what its manifest names, then the manifest. Its directory goes if nothing else is
+/// in it.
+fn remove(tree: Tree<'_>, backup: &Backup) -> Result<(), Failure> {
+    let directory = directory(tree, &backup.id);
+    let stored: HashSet<&str> = backup.files.iter().map(|file| file.stored.as_str()).collect();
+    let above: HashSet<&str> = stored
+        .iter()
+        .flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]))
+        .collect();
+    let known = Known { stored, above };
+    let is_empty = known.remove_in(tree, &directory, "")?;
+    for name in [left::NAME, manifest::NAME] {
+        tree.remove(&format!("{directory}/{name}"))?;
+    }
+    if is_empty { tree.remove(&directory) } else { Ok(()) }
+}
+
+/// What a backup is known to hold, from its directory.
+struct Known<'b> {
+    stored: HashSet<&'b str>,
+    /// The directories that the stored files are in.
+    above: HashSet<&'b str>,
+}
+
+impl Known<'_> {
+    /// Removes what is stored below a directory of the backup, all but the files about the backup
+    /// itself; false if anything else is there.
+    fn remove_in(&self, tree: Tree<'_>, directory: &str, prefix: &str) -> Result<bool, Failure> {
+        let mut is_empty = true;
+        for entry in tree.list(directory)? {
+            let path = format!("{directory}/{}", entry.name);
+            let own = format!("{prefix}{}", entry.name);
+            let is_copy_cut_off = layout::temporary_target(&own)
+                .is_some_and(|target| self.stored.contains(target) || target == manifest::NAME);
+            match entry.kind {
+                Kind::Directory if self.stored.contains(own.as_str()) => remove_all(tree, &path)?,
+                Kind::Directory if self.above.contains(own.as_str()) => {
+                    match self.remove_in(tree, &path, &format!("{own}/"))? {
+                        true => tree.remove(&path)?,
+                        false => is_empty = false,
+                    }
+                }
+                Kind::File if own == manifest::NAME || own == left::NAME => {}
+                Kind::File if is_copy_cut_off => tree.remove(&path)?,
+                Kind::File | Kind::Link | Kind::Other if self.stored.contains(own.as_str()) => {
+                    tree.remove(&path)?;
+                }
+                _ => is_empty = false,
+            }
+        }
+        Ok(is_empty)
+    }
 }
 
 fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {

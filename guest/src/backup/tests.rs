@@ -30,6 +30,34 @@ fn the_last_ten_are_kept_and_the_new_one_whatever_the_clock_says() {
     assert_eq!(machine.text("backups/2026-11-20T21-02-22-735Z/left.jsonl"), None);
 }
 
+#[test]
+fn what_someone_else_keeps_among_backups_stays() {
+    let machine = Machine::new();
+    let process = machine.process(1);
+    let set_aside = |number: usize| {
+        machine.put("batch-progress.json", format!("{number}"));
+        set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap()
+    };
+    let first = set_aside(0);
+    // Their own file in a backup, and a copy of a backup under another name.
+    let manifest = machine.text(&format!("backups/{first}/manifest.json")).unwrap();
+    for directory in [first.as_str(), "a-copy"] {
+        machine.put(&format!("backups/{directory}/manifest.json"), &*manifest);
+        machine.put(&format!("backups/{directory}/batch-progress.json"), "0");
+        machine.put(&format!("backups/{directory}/notes/todo.txt"), "mine");
+    }
+    for number in 1..14 {
+        set_aside(number);
+    }
+    let stays = |path: &str| machine.text(&format!("backups/{path}")).is_some();
+    assert!(stays(&format!("{first}/notes/todo.txt")));
+    assert!(!stays(&format!("{first}/batch-progress.json")));
+    assert!(!stays(&format!("{first}/manifest.json")));
+    for name in ["manifest.json", "batch-progress.json", "notes/todo.txt"] {
+        assert!(stays(&format!("a-copy/{name}")), "{name}");
+    }
+}
+
 /// Whatever is done through a keeper, a restoration undoes it, and restoring what that kept does it
 /// again.
 #[test]

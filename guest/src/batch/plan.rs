@@ -44,7 +44,7 @@ pub(super) fn survey(
         if !is_left(known) || (known.is_none() && !chosen.is_empty() && !chosen.contains(id)) {
             continue;
         }
-        match items::read(tree, id) {
+        match items::read_to_run(tree, id) {
             Ok(item) if item.state == items::DONE => findings.done.push(id.clone()),
             Ok(item) => findings.open.push((place, item.depends_on)),
             Err(problem) => findings.invalid.push((id.clone(), problem)),
@@ -135,7 +135,7 @@ impl Resolver<'_> {
         if self.findings.ids.binary_search_by(|other| items::compare(other, id)).is_err() {
             return hopeless(id, "does not exist");
         }
-        match items::read(self.tree, id) {
+        match items::read_to_run(self.tree, id) {
             Ok(Item { state, .. }) if state == items::DONE => None,
             Ok(_) => hopeless(id, "is not done and not part of this run"),
             Err(problem) => hopeless(id, &format!("cannot be used: {problem}")),

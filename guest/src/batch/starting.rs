@@ -92,7 +92,7 @@ impl Session {
         let index = self.plan.places[place];
         let id = self.ledger.id(index).to_owned();
         // Read again: hours may have passed since the session was opened.
-        let item = match items::read(tree, &id) {
+        let item = match items::read_to_run(tree, &id) {
             Ok(item) => item,
             Err(problem) => {
                 self.plan.queue.fail(place);

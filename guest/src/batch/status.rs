@@ -113,7 +113,7 @@ fn results(tree: Tree<'_>, saved: Option<&Saved>) -> Result<HashMap<String, Vec<
 
 /// An item as the next run finds it.
 fn read(tree: Tree<'_>, id: &str, results: &HashMap<String, Vec<Change>>) -> Result<Item, String> {
-    let item = items::read(tree, id)?;
+    let item = items::read_to_run(tree, id)?;
     Ok(match results.get(id) {
         Some(changes) => item.after(&changes.iter().collect::<Vec<_>>(), tree.now()),
         None => item,

@@ -1,10 +1,11 @@
-//! MISSING_CONFIG and INVALID_CONFIG: `config.json`, with `config.local.json` merged over it.
+//! MISSING_CONFIG, INVALID_CONFIG and UNSAFE_PLACEHOLDER: `config.json`, with `config.local.json` merged over it.
 //!
 //! The host reads the same files to run agents; a test holds the two to the same opinion.
 
 use serde_json::{Map, Value};
 
 use super::finding::{Code, Diagnostic};
+use super::shell;
 use crate::capabilities::FsError;
 use crate::json::{self, Fields};
 use crate::tree::Tree;
@@ -38,8 +39,20 @@ pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
     }
     match problems(&config) {
         Some(problems) => invalid(format!("{name} is invalid: {problems}")),
-        None => Vec::new(),
+        None => config.get("agent").and_then(unsafe_placeholder).into_iter().collect(),
     }
+}
+
+/// Placeholders in the script of a shell that the agent's command starts.
+fn unsafe_placeholder(agent: &Value) -> Option<Diagnostic> {
+    let kind = agent.get("kind").or_else(|| agent.get("mode"))?;
+    let command = agent.get("command")?.as_str()?;
+    if kind.as_str() != Some("command") {
+        return None;
+    }
+    let args = json::strings(agent.get("args")?)?;
+    let message = shell::warning(command, &args)?;
+    Some(Diagnostic::new(Code::UnsafePlaceholder, message))
 }
 
 fn read(tree: Tree<'_>, file: &str) -> Result<Option<Map<String, Value>>, String> {

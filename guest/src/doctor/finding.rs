@@ -52,10 +52,14 @@ codes! {
         Hand("there is no agent to run: `wreckit-host init` makes one; `--mock-agent` needs none");
     InvalidConfig = "INVALID_CONFIG", Error,
         Hand("no agent can run before the file is corrected");
+    UnsafePlaceholder = "UNSAFE_PLACEHOLDER", Warning,
+        Hand("a title with `$(…)` in it would be executed: use the variables in double quotes, as in docs/agents.md");
     MissingPrompts = "MISSING_PROMPTS", Info,
         Fix("writes the default prompts, for you to change");
     ItemsDirUnreadable = "ITEMS_DIR_UNREADABLE", Warning,
         Hand("nothing can run: make it a directory that can be read");
+    InvalidItemId = "INVALID_ITEM_ID", Error,
+        Hand("the item cannot run: rename its directory, and correct `id` in item.json and `depends_on` of other items");
     MissingItemJson = "MISSING_ITEM_JSON", Error,
         Hand("the item cannot run: bring the file back, or remove the directory");
     InvalidItemJson = "INVALID_ITEM_JSON", Error,

@@ -1,4 +1,4 @@
-//! The items one by one: MISSING_ITEM_JSON, INVALID_ITEM_JSON, ARTIFACT_UNREADABLE,
+//! The items one by one: INVALID_ITEM_ID, MISSING_ITEM_JSON, INVALID_ITEM_JSON, ARTIFACT_UNREADABLE,
 //! STATE_FILE_MISMATCH, what is wrong with their stories, and temporary files beside them.
 
 use serde_json::Value;
@@ -141,6 +141,10 @@ fn examine_item(
             return None;
         }
     };
+    if !items::is_legal(id) && item.state != items::DONE {
+        let message = format!("{}: {}{directory}", items::LEGAL, layout::PREFIX);
+        found.push(Diagnostic::new(Code::InvalidItemId, message).of(id));
+    }
     future_times(tree.now(), id, &item, found);
 
     let mut look = |name: &str| match has(name) {

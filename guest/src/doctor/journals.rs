@@ -11,6 +11,8 @@ const BY_HAND: &str = "what it says cannot be counted: make it readable";
 /// A segment is mended in memory, which holds some of this size.
 const LARGEST: u64 = 24 << 20;
 const TOO_LARGE: &str = "it is too large to be mended here; its sound lines count all the same";
+const CUT_OFF: &str =
+    "its sound lines before that count all the same: shorten it to where they end";
 
 /// Looks at every line of every journal.
 pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
@@ -35,6 +37,19 @@ pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
         }
     }
     for path in segments {
+        if let Ok(Some(metadata)) = tree.stat(&path)
+            && metadata.size > journal::LARGEST_SEGMENT
+        {
+            // Nothing of it is read: it may claim any size.
+            let message = format!(
+                "{}{path} has {} bytes, more than any batch writes: what comes after the first {} MiB does not count",
+                layout::PREFIX,
+                metadata.size,
+                journal::LARGEST_SEGMENT >> 20
+            );
+            found.push(Diagnostic::new(Code::JournalDamaged, message).by_hand(CUT_OFF));
+            continue;
+        }
         match journal::inspect(tree, &path) {
             Ok(soundness) => {
                 let Some(message) = problem(&path, soundness) else { continue };

@@ -34,7 +34,9 @@ pub(crate) fn examine<'e>(
     entries: impl Iterator<Item = &'e Entry>,
     found: &mut Vec<Diagnostic>,
 ) {
-    let is_left = |entry: &&Entry| entry.kind == Kind::File && is_temporary(&entry.name);
+    let is_left = |entry: &&Entry| {
+        entry.kind == Kind::File && layout::temporary_target(&entry.name).is_some()
+    };
     for entry in entries.filter(is_left) {
         let path = match directory {
             "." => entry.name.clone(),
@@ -42,7 +44,7 @@ pub(crate) fn examine<'e>(
         };
         let message = format!(
             "{prefix}{path} is left of a write that was cut off; {} was not changed by it",
-            target(&entry.name).unwrap_or_default()
+            layout::temporary_target(&entry.name).unwrap_or_default()
         );
         let diagnostic = Diagnostic::new(Code::OrphanedTempFile, message);
         let diagnostic = match path.contains(char::REPLACEMENT_CHARACTER) {
@@ -70,40 +72,6 @@ pub(super) fn unfinished_items(tree: Tree<'_>, entries: &[Entry], found: &mut Ve
                 layout::PREFIX
             );
             found.push(Diagnostic::new(Code::OrphanedTempFile, message).at(path));
-        }
-    }
-}
-
-fn is_temporary(name: &str) -> bool {
-    target(name).is_some()
-}
-
-/// What a temporary file was to become: `item.json.9f68aee0695f.tmp`, here and in the existing tool.
-fn target(name: &str) -> Option<&str> {
-    let (target, digits) = name.strip_suffix(".tmp")?.rsplit_once('.')?;
-    let is_ours = digits.len() == 12
-        && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
-        && !target.is_empty();
-    is_ours.then_some(target)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn temporary_files_are_told_by_their_names() {
-        assert_eq!(target("item.json.9f68aee0695f.tmp"), Some("item.json"));
-        for name in [
-            "item.json",
-            "notes.tmp",
-            "item.json.tmp",
-            "item.json.9f68.tmp",
-            "item.json.9F68AEE0695F.tmp",
-            ".9f68aee0695f.tmp",
-            "item.json.9f68aee0695f.tmp.md",
-        ] {
-            assert_eq!(target(name), None, "{name}");
         }
     }
 }

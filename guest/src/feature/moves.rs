@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::document::{COMPLETE, Document, PhaseStatus, list_in, time_in};
 use super::store::change;
 use super::{Changed, FeatureError, abort, approval, legal, metrics, number};
+use crate::json;
 use crate::time::Timestamp;
 use crate::tree::Tree;
 
@@ -136,12 +137,12 @@ fn in_words(status: &PhaseStatus) -> String {
 fn note(document: &mut Document, phase: &str, details: &Details) -> Result<(), FeatureError> {
     let mut values: Vec<(&str, Value)> = Vec::new();
     for (key, text) in &details.set {
-        if OWN_FIELDS.contains(&key.as_str()) || key.is_empty() {
+        if OWN_FIELDS.contains(&key.as_str()) || key.is_empty() || json::is_reserved(key) {
             return Err(FeatureError::Invalid(format!(
                 "`{key}` is set by the moves themselves; other fields can be set"
             )));
         }
-        let value: Value = serde_json::from_str(text).map_err(|_| {
+        let value = json::parse(text.as_bytes()).map_err(|_| {
             FeatureError::Invalid(format!(
                 "{key}={text} is no JSON: true, 8, [\"a\"], or a text in quotes: '{key}=\"…\"'"
             ))

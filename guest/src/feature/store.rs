@@ -247,7 +247,7 @@ pub(super) fn lock(tree: Tree<'_>, path: &str, momentary: bool) -> Result<(), Fe
     match outcome {
         LockOutcome::Acquired => Ok(()),
         LockOutcome::Held(note) => {
-            let note: Value = serde_json::from_slice(&note).unwrap_or_default();
+            let note = json::parse(&note).unwrap_or_default();
             Err(FeatureError::Busy(Box::new(Holder {
                 pid: note.get("pid").and_then(json::integer),
                 since: note.get("since").and_then(Value::as_str).map(str::to_owned),

@@ -2,6 +2,7 @@
 //! CRC-32 of everything that stands before that field.
 
 use super::event::Event;
+use crate::json;
 
 const FIELD: &str = ",\"checksum\":\"";
 /// Eight hexadecimal digits, a quote, a brace.
@@ -20,7 +21,7 @@ pub(super) fn encode(event: &Event) -> String {
 
 /// The event of a line without its line break; `None` if the line is damaged.
 pub(super) fn decode(line: &[u8]) -> Option<Event> {
-    let body = checked(line)?;
+    let body = checked(line).filter(|body| !json::has_reserved_key(body))?;
     let mut text = body.to_vec();
     text.push(b'}');
     Event::from_json(serde_json::from_slice(&text).ok()?)

@@ -14,6 +14,8 @@ mod tests;
 mod writer;
 
 pub use event::{Event, EventKind};
-pub use reader::{Damage, Reading, last_event, read, read_without, segments};
+pub use reader::{
+    Damage, LARGEST_SEGMENT, Reading, last_event, names_session, read, read_without, segments,
+};
 pub use sound::{Soundness, inspect, sound_lines};
 pub use writer::Writer;

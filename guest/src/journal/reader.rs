@@ -15,6 +15,9 @@ const CHUNK: u64 = 256 << 10;
 const LONGEST_LINE: usize = 32 << 20;
 /// The last line of a journal is small; further back than this it is not looked for.
 const LAST_LINE: u64 = 16 << 20;
+/// What comes later in a segment is damage: the writer begins a new one long before. A file that claims
+/// any size (a sparse one, say) is not read to its end.
+pub const LARGEST_SEGMENT: u64 = 512 << 20;
 /// A search for an event gives way to reading on when it has come this near.
 const NEAR: u64 = 64 << 10;
 
@@ -153,11 +156,16 @@ impl<V: FnMut(Event)> Reader<'_, V> {
         let mut wrong = Wrong::default();
         // Damage that may be of events that are not asked for.
         let mut earlier = None;
+        let is_too_large = size(self.tree, path)? > LARGEST_SEGMENT;
         let mut lines = Lines::new(self.tree, path, start);
         while let Some((offset, line)) = lines.next()? {
             let Some(event) = line::decode(&line) else {
                 if !lines.is_torn()? {
                     earlier.get_or_insert(offset);
+                }
+                // Whatever made it so large begins here.
+                if is_too_large {
+                    break;
                 }
                 continue;
             };
@@ -179,7 +187,8 @@ impl<V: FnMut(Event)> Reader<'_, V> {
             }
             (self.visit)(event);
         }
-        wrong.damage = wrong.damage.or(earlier);
+        let beyond = is_too_large.then_some(LARGEST_SEGMENT);
+        wrong.damage = wrong.damage.or(earlier).or(beyond);
         Ok(wrong)
     }
 }
@@ -189,6 +198,12 @@ pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Fail
     for number in segments(tree, directory)?.into_iter().rev() {
         let path = layout::segment(directory, number);
         let size = size(tree, &path)?;
+        if size > LARGEST_SEGMENT {
+            match last_before_damage(tree, &path)? {
+                Some(event) => return Ok(Some(event)),
+                None => continue,
+            }
+        }
         let mut window = NEAR;
         loop {
             let start = size.saturating_sub(window);
@@ -204,6 +219,37 @@ pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Fail
         }
     }
     Ok(None)
+}
+
+/// The last event of a segment that was made larger than any is: its end says nothing.
+fn last_before_damage(tree: Tree<'_>, path: &str) -> Result<Option<Event>, Failure> {
+    let mut lines = Lines::new(tree, path, 0);
+    let mut last = None;
+    while let Some((_, line)) = lines.next()? {
+        match line::decode(&line) {
+            Some(event) => last = Some(event),
+            None => break,
+        }
+    }
+    Ok(last)
+}
+
+/// Whether a journal in a directory is that of the session which the directory is named after: the
+/// segments that begin with the opening of a session name it.
+pub fn names_session(tree: Tree<'_>, directory: &str) -> Result<bool, Failure> {
+    for number in segments(tree, directory)? {
+        let path = layout::segment(directory, number);
+        let first = Lines::new(tree, &path, 0).next()?;
+        let event = first.and_then(|(_, line)| line::decode(&line));
+        if event
+            .as_ref()
+            .and_then(|event| event.text("session_id"))
+            .is_some_and(|session| layout::run_directory(session) == directory)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The files of the segments, each with the sequence number that it begins with. That of the first
@@ -232,7 +278,7 @@ fn size(tree: Tree<'_>, path: &str) -> Result<u64, Failure> {
 /// segment, so the place is found by halving.
 fn seek(tree: Tree<'_>, path: &str, after: u64) -> Result<u64, Failure> {
     let mut low = 0;
-    let mut high = size(tree, path)?;
+    let mut high = size(tree, path)?.min(LARGEST_SEGMENT);
     while after > 0 && high - low > NEAR {
         let middle = low + (high - low) / 2;
         let bytes = tree.read_at(path, middle, NEAR.min(high - middle))?;
@@ -304,9 +350,13 @@ impl<'t> Lines<'t> {
         (self.offset + self.used as u64, self.buffer[self.used..end].to_vec())
     }
 
-    /// Reads the next chunk; false at the end of the file.
+    /// Reads the next chunk; false at the end of what a segment may have.
     fn fill(&mut self) -> Result<bool, Failure> {
-        let chunk = self.tree.read_at(self.path, self.offset + self.buffer.len() as u64, CHUNK)?;
+        let offset = self.offset + self.buffer.len() as u64;
+        let chunk = match LARGEST_SEGMENT.saturating_sub(offset).min(CHUNK) {
+            0 => Vec::new(),
+            length => self.tree.read_at(self.path, offset, length)?,
+        };
         self.buffer.extend_from_slice(&chunk);
         Ok(!chunk.is_empty())
     }

@@ -6,6 +6,9 @@ use super::reader;
 use crate::layout;
 use crate::tree::{Failure, Tree};
 
+/// The next segment begins when one has so many bytes: readers take none of any size.
+const FULL: u64 = 128 << 20;
+
 /// The end of a session's journal, where events are added.
 #[derive(Debug)]
 pub struct Writer {
@@ -92,6 +95,9 @@ impl Writer {
             event.seq = seq;
             text.push_str(&line::encode(event));
         }
+        if self.size >= FULL {
+            self.begin_segment(tree)?;
+        }
         let path = layout::segment(&self.directory, self.segment);
         // What makes the file makes it durably: later appends take its name for granted.
         let durable = durable || self.is_new;
@@ -116,5 +122,37 @@ impl Writer {
                 Err(failure)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{EventKind, last_event, read};
+    use crate::memory::Machine;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_segment_that_is_full_is_followed_by_another_one() {
+        let machine = Machine::new();
+        let process = machine.process(1);
+        let tree = Tree::new(&process);
+        let mut writer = Writer::open(tree, "runs/s", 0).unwrap();
+        let add = |writer: &mut Writer| {
+            let event = Event::new(EventKind::Synced, Timestamp::from_millis(5));
+            writer.append(tree, &mut [event], true).unwrap();
+        };
+        add(&mut writer);
+        writer.size = FULL;
+        add(&mut writer);
+        add(&mut writer);
+        assert!(
+            machine.text("runs/s/events.2.jsonl").is_some_and(|text| text.lines().count() == 2)
+        );
+        let mut read_back = Vec::new();
+        let reading = read(tree, "runs/s", 0, |event| read_back.push(event.seq)).unwrap();
+        assert_eq!((reading.last, reading.damage), (3, Vec::new()));
+        assert_eq!(read_back, [1, 2, 3]);
+        assert_eq!(last_event(tree, "runs/s").unwrap().unwrap().seq, 3);
     }
 }

@@ -5,6 +5,8 @@ mod log_file;
 mod output;
 mod process;
 mod prompts;
+mod render;
+mod shell;
 mod strays;
 mod template;
 #[cfg(feature = "compile")]
@@ -29,6 +31,9 @@ use self::prompts::Surroundings;
 use crate::config::{AgentConfig, Config};
 use crate::engine::batch::Attempt;
 use crate::{ambient, marker};
+
+/// A longer text is cut in the environment: Linux takes no string of 128 KiB.
+const LONGEST_VARIABLE: usize = 64 << 10;
 
 /// An agent that can be started.
 #[derive(Debug, Clone)]
@@ -138,6 +143,14 @@ impl Agent {
         names("{phase}") || !["{id}", "{title}", "{dir}"].into_iter().any(names)
     }
 
+    /// What should be changed in its command line, although it can run.
+    pub(crate) fn warning(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Command { program, args } => shell::warning(&program.to_string_lossy(), args),
+            _ => None,
+        }
+    }
+
     /// True if nothing is done.
     pub(crate) fn is_mock(&self) -> bool {
         matches!(self.kind, Kind::Mock { .. })
@@ -161,10 +174,14 @@ impl Agent {
             (marker::ATTEMPT, attempt.number.to_string().into()),
             ("WRECKIT_ITEM_DIR", directory.clone().into()),
             ("WRECKIT_SESSION_ID", place.session.into()),
+            ("WRECKIT_REPOSITORY", place.root.into()),
+            ("WRECKIT_TITLE", variable(&attempt.title)),
+            ("WRECKIT_OVERVIEW", variable(&attempt.overview)),
+            ("WRECKIT_PHASE", variable(&attempt.phase)),
+            ("WRECKIT_STORY", variable(attempt.story.as_deref().unwrap_or_default())),
         ];
         if let Some(feature) = place.feature {
             environment.push(("WRECKIT_FEATURE_ID", feature.id.clone().into()));
-            environment.push(("WRECKIT_PHASE", attempt.phase.clone().into()));
         }
         let launch = Launch { environment, ..self.launch(attempt, place, directory)? };
         let wanted = Wanted {
@@ -204,7 +221,7 @@ impl Agent {
                 ("dir", &directory),
                 ("root", &root),
             ];
-            args.iter().map(|argument| template::fill(argument, &values).into()).collect()
+            args.iter().map(|argument| template::argument(argument, &values).into()).collect()
         };
         Ok(match &self.kind {
             Kind::Command { program, args } => launch(program, fill(args), work_in, None),
@@ -225,9 +242,14 @@ impl Agent {
     }
 }
 
+/// A text as a variable: without the NUL that would end it, and cut where it is too long.
+fn variable(text: &str) -> OsString {
+    text[..text.floor_char_boundary(LONGEST_VARIABLE)].replace('\0', "\u{fffd}").into()
+}
+
 /// A path counts from the repository's root, a name is searched in `PATH`.
 fn find(command: &str, root: &Path) -> Result<PathBuf, AgentError> {
-    which::which_in(command, ambient::variable("PATH"), root)
+    which::which_in(command, ambient::search_path(), root)
         .map_err(|reason| AgentError::NoProgram { command: command.to_owned(), reason })
 }
 

@@ -1,15 +1,16 @@
 //! The prompts of the phases: `.wreckit/prompts/{phase}.md`, or ours where there is none.
 //!
-//! The language is that of the existing tool, a part of Handlebars: `{{name}}` and
-//! `{{#if name}}…{{/if}}`. A name that nobody knows is empty.
+//! The language is that of the existing tool, a part of Handlebars (`render.rs`). An unknown name is
+//! empty.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::{self, Read};
 
 use cap_std::fs::Dir;
-use handlebars::Handlebars;
-use serde_json::{Map, Value, json};
 
 use super::Place;
+use super::render::Template;
 use crate::engine::batch::Attempt;
 
 /// The phases and our own words for them.
@@ -34,16 +35,17 @@ const DOCUMENTS: [(&str, &str); 4] = [
     ("progress", "progress.log"),
 ];
 
-/// So many `{{#if}}` may stand in one another.
-const DEEPEST: usize = 32;
-
 /// More than this of a prompt or a document is not read.
 const LIMIT: u64 = 4 << 20;
+
+/// The longest prompt in bytes. A template that names documents again and again could ask for any
+/// length; no agent takes one of this length.
+const LONGEST: usize = 32 << 20;
 
 /// The prompts, ready to be filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompts {
-    templates: Handlebars<'static>,
+    templates: HashMap<String, Template>,
 }
 
 /// Why a prompt cannot be used.
@@ -78,8 +80,7 @@ impl Prompts {
         state: Option<&Dir>,
         prompts: impl Iterator<Item = (&'p str, &'static str)>,
     ) -> Result<Self, PromptError> {
-        let mut templates = Handlebars::new();
-        templates.register_escape_fn(handlebars::no_escape);
+        let mut templates = HashMap::new();
         for (phase, default) in prompts {
             let path = format!("prompts/{phase}.md");
             let template = match state.map(|state| read(state, &path)) {
@@ -88,12 +89,9 @@ impl Prompts {
                 Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => default.to_owned(),
                 Some(Err(error)) => return Err(PromptError::Unreadable { path, error }),
             };
-            normalised(&template)
-                .and_then(|template| {
-                    let registered = templates.register_template_string(phase, template);
-                    registered.map_err(|error| error.to_string())
-                })
+            let template = Template::parse(&template)
                 .map_err(|reason| PromptError::Invalid { path, reason })?;
+            templates.insert(phase.to_owned(), template);
         }
         Ok(Prompts { templates })
     }
@@ -109,87 +107,33 @@ impl Prompts {
         let feature = place.feature;
         let worktree = feature.and_then(|feature| feature.worktree.as_ref());
         let branch = format!("{}{}", surroundings.branch_prefix, attempt.item);
-        let mut values = json!({
-            "id": feature.map_or(&attempt.item, |feature| &feature.id),
-            "phase": attempt.phase,
-            "worktree": worktree.map(|path| path.to_string_lossy()),
-            "title": attempt.title,
-            "overview": attempt.overview,
-            "section": attempt.section,
-            "story": attempt.story,
-            "item_path": directory,
-            "root": place.root.to_string_lossy(),
-            "branch_name": attempt.branch.as_ref().unwrap_or(&branch),
-            "base_branch": surroundings.base_branch,
-            "completion_signal": surroundings.completion_signal,
-        });
-        if let Value::Object(values) = &mut values {
-            let documents: &[_] = if feature.is_some() { &FEATURE_DOCUMENTS } else { &DOCUMENTS };
-            add_documents(values, documents, place.state, &attempt.directory);
+        let mut values: HashMap<&str, Cow<'_, str>> = [
+            ("id", feature.map_or(&attempt.item, |feature| &feature.id).into()),
+            ("phase", attempt.phase.as_str().into()),
+            ("worktree", worktree.map(|path| path.to_string_lossy()).unwrap_or_default()),
+            ("title", attempt.title.as_str().into()),
+            ("overview", attempt.overview.as_str().into()),
+            ("section", attempt.section.as_deref().unwrap_or_default().into()),
+            ("story", attempt.story.as_deref().unwrap_or_default().into()),
+            ("item_path", directory.into()),
+            ("root", place.root.to_string_lossy()),
+            ("branch_name", attempt.branch.as_ref().unwrap_or(&branch).into()),
+            ("base_branch", surroundings.base_branch.as_str().into()),
+            ("completion_signal", surroundings.completion_signal.as_str().into()),
+        ]
+        .into();
+        let documents: &[_] = if feature.is_some() { &FEATURE_DOCUMENTS } else { &DOCUMENTS };
+        for (name, file) in documents {
+            // What is not there yet, or cannot be read, is empty.
+            let text = read(place.state, &format!("{}/{file}", attempt.directory));
+            values.insert(name, text.unwrap_or_default().into());
         }
-        self.templates.render(&attempt.phase, &values).map_err(io::Error::other)
-    }
-}
-
-/// The same template in words that the library cannot take for anything else: a name is always that
-/// of a value, never that of one of its helpers. What the library can do beyond the language of
-/// prompts is refused: it can include templates in one another for ever, and follows any depth until
-/// the stack is used up.
-fn normalised(template: &str) -> Result<String, String> {
-    let mut normalised = String::new();
-    let mut depth: usize = 0;
-    let mut line = 1;
-    let mut rest = template;
-    while let Some(open) = rest.find("{{") {
-        line += rest[..open].matches('\n').count();
-        normalised.push_str(&rest[..open]);
-        rest = &rest[open + 2..];
-        let Some(close) = rest.find("}}") else {
-            return Err(format!("line {line}: `{{{{` without `}}}}`"));
-        };
-        let tag = rest[..close].trim_start_matches('{').trim();
-        rest = rest[close + 2..].trim_start_matches('}');
-        let tag = match (tag, tag.strip_prefix("#if ").map(str::trim)) {
-            (_, Some(name)) if is_name(name) => {
-                depth += 1;
-                format!("#if this.{name}")
-            }
-            ("/if", _) => {
-                depth = depth.saturating_sub(1);
-                "/if".to_owned()
-            }
-            ("else", _) => "else".to_owned(),
-            (name, None) if is_name(name) => format!("this.{name}"),
-            _ => {
-                return Err(format!(
-                    "line {line}: `{{{{{tag}}}}}` is neither `{{{{name}}}}` nor `{{{{#if name}}}}`"
-                ));
-            }
-        };
-        if depth > DEEPEST {
-            return Err(format!("line {line}: more than {DEEPEST} `{{{{#if}}}}` in one another"));
-        }
-        normalised.push_str(&format!("{{{{{tag}}}}}"));
-    }
-    normalised.push_str(rest);
-    Ok(normalised)
-}
-
-fn is_name(text: &str) -> bool {
-    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    !text.is_empty() && text.chars().all(is_letter)
-}
-
-fn add_documents(
-    values: &mut Map<String, Value>,
-    documents: &[(&str, &str)],
-    state: &Dir,
-    directory: &str,
-) {
-    for (name, file) in documents {
-        // What is not there yet, or cannot be read, is empty.
-        let text = read(state, &format!("{directory}/{file}")).unwrap_or_default();
-        values.insert((*name).to_owned(), json!(text));
+        let template = self.templates.get(&attempt.phase).ok_or_else(|| {
+            io::Error::other(format!("there is no prompt for the phase {:?}", attempt.phase))
+        })?;
+        template.render(|name| values.get(name).map_or("", |value| value), LONGEST).ok_or_else(
+            || io::Error::other(format!("its prompt is longer than {} MiB", LONGEST >> 20)),
+        )
     }
 }
 
@@ -261,6 +205,8 @@ mod tests {
             ("{{#if overview}}A{{else}}{{{id}}}{{/if}}", "001-a"),
             ("{{#if overview}}A {{overview}}{{/if}}B", "B"),
             ("{{#if story}}{{story}}{{/if}}", "US-001"),
+            ("{{#if id}}{{#if section}}a{{else}}b{{/if}}c{{else}}d{{/if}}", "bc"),
+            ("a\n  {{#if id}}\n{{id}}\n{{else}}\nx\n{{/if}} \nb", "a\n001-a\nb"),
             ("{{research}}", "found {{id}}"),
             ("{{branch_name}} {{base_branch}} {{completion_signal}}", "wreckit/001-a main DONE"),
             ("{\"a\": {\"b\": 1}}", "{\"a\": {\"b\": 1}}"),
@@ -272,16 +218,49 @@ mod tests {
     #[test]
     fn a_template_that_is_none_is_named_with_the_line() {
         for (template, words) in [
-            ("one\n{{#if title}}\ntwo".to_owned(), ""),
+            ("one\n{{#if title}}\ntwo".to_owned(), "line 2: `{{#if}}` without `{{/if}}`"),
+            ("a\n{{#if id}}\n\n{{/if}}\n{{/if}}".to_owned(), "line 5: `{{/if}}` without"),
+            ("{{else}}".to_owned(), "line 1: `{{else}}` without"),
+            ("{{#if id}}{{else}}\n{{else}}{{/if}}".to_owned(), "line 2: `{{else}}` without"),
             ("one\n{{> plan}}".to_owned(), "line 2: `{{> plan}}` is neither"),
             ("{{lookup (a (b))}}".to_owned(), "line 1: `{{lookup (a (b))}}` is neither"),
             ("a\n\n{{id".to_owned(), "line 3: `{{` without `}}`"),
-            ("{{#if id}}".repeat(20_000), "line 1: more than 32 `{{#if}}` in one another"),
+            ("{{#if id}}".repeat(20_000), "line 1: `{{#if}}` without `{{/if}}`"),
         ] {
             let error = fill(&template).unwrap_err();
             let start = format!(".wreckit/prompts/plan.md is no template: {words}");
             assert!(error.starts_with(&start), "{error}");
         }
+    }
+
+    #[test]
+    fn a_template_as_long_as_allowed_is_rendered_at_once_however_its_blocks_are_arranged() {
+        let started = std::time::Instant::now();
+        let count = 150_000;
+        let in_a_row = "{{#if overview}}x{{/if}}".repeat(count);
+        let in_one_another = "{{#if id}}".repeat(count) + "y" + &"{{/if}}".repeat(count);
+        assert_eq!(fill(&in_a_row).as_deref(), Ok(""));
+        assert_eq!(fill(&in_one_another).as_deref(), Ok("y"));
+        // Quadratic, either would take minutes.
+        assert!(started.elapsed() < std::time::Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_prompt_that_grows_without_bound_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = crate::ambient::open_dir(directory.path()).unwrap();
+        state.create_dir_all("prompts").unwrap();
+        state.create_dir_all("items/001-a").unwrap();
+        state.write("items/001-a/research.md", "x".repeat(1 << 20)).unwrap();
+        state.write("prompts/plan.md", "{{research}}".repeat(1 << 16)).unwrap();
+        let prompts = Prompts::of_items(&state).unwrap();
+        let surroundings = Surroundings {
+            base_branch: String::new(),
+            branch_prefix: String::new(),
+            completion_signal: String::new(),
+        };
+        let filled = prompts.fill(&attempt("plan"), &surroundings, &place(&state), "/r");
+        assert_eq!(filled.unwrap_err().to_string(), "its prompt is longer than 32 MiB");
     }
 
     #[test]

@@ -1,8 +1,18 @@
 //! Placeholders in an agent's arguments.
 
+/// Fills in one argument. A value never makes an option of it: where the value that it begins with
+/// would give it a dash, a space comes first.
+pub(super) fn argument(template: &str, values: &[(&str, &str)]) -> String {
+    let filled = fill(template, values);
+    match filled.starts_with('-') && !template.starts_with('-') {
+        true => format!(" {filled}"),
+        false => filled,
+    }
+}
+
 /// Replaces each `{name}` that `values` knows. What comes in that way is not looked at again, and
 /// braces that name nothing stay.
-pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::new();
     let mut rest = template;
     while let Some(open) = rest.find('{') {
@@ -28,6 +38,22 @@ pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_never_makes_an_option_of_an_argument() {
+        for (title, template, filled) in [
+            ("--version", "{title}", " --version"),
+            ("-", "{title} {id}", " - 001-a"),
+            ("-x", "{none}{title}", "{none}-x"),
+            ("-x", "--title={title}", "--title=-x"),
+            ("-x", "-{title}", "--x"),
+            ("x", "{title}", "x"),
+            ("", "{title}", ""),
+        ] {
+            let values = [("id", "001-a"), ("title", title)];
+            assert_eq!(argument(template, &values), filled, "{template}");
+        }
+    }
 
     #[test]
     fn known_names_are_replaced_once_and_other_braces_stay() {

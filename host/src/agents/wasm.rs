@@ -23,7 +23,15 @@ const MEMORY: usize = 256 << 20;
 const TABLE: usize = 1 << 20;
 
 /// The variables that a component gets to see, if they are set.
-const ENVIRONMENT: [&str; 3] = [crate::marker::ITEM, crate::marker::ATTEMPT, "WRECKIT_SESSION_ID"];
+const ENVIRONMENT: [&str; 7] = [
+    crate::marker::ITEM,
+    crate::marker::ATTEMPT,
+    "WRECKIT_SESSION_ID",
+    "WRECKIT_TITLE",
+    "WRECKIT_OVERVIEW",
+    "WRECKIT_PHASE",
+    "WRECKIT_STORY",
+];
 
 /// Looks whether a file is a component that can be run; otherwise why not.
 pub(super) fn check(component: &Path) -> Result<(), String> {

@@ -12,6 +12,7 @@ use crate::agents::{Agent, PromptError, Prompts};
 use crate::ambient;
 use crate::config::{Config, ConfigError, LIMIT_WAIT_SECONDS};
 use crate::engine::batch::Options;
+use crate::output::Tone;
 use crate::repository::Repository;
 use crate::run::{Progress, Screen};
 
@@ -117,13 +118,17 @@ impl AgentArgs {
                 limit_wait: LIMIT_WAIT_SECONDS,
             });
         }
-        let config = Config::read(state.ok_or(ConfigError::Missing)?)?;
+        let config = Config::read(state.ok_or(ConfigError::Missing)?, root)?;
         for key in &config.unknown {
             context.output.detail(&format!("config.json: nobody knows `{key}`; it is ignored"));
         }
         let of_config = Some(config.timeout_seconds).filter(|seconds| *seconds > 0);
+        let agent = Agent::new(&config, root, prompts, delay)?;
+        if let Some(warning) = agent.warning() {
+            context.output.line(Tone::Warning, &warning);
+        }
         Ok(Configured {
-            agent: Agent::new(&config, root, prompts, delay)?,
+            agent,
             timeout: timeout.or(of_config.map(Duration::from_secs)),
             max_iterations: config.max_iterations,
             limit_wait: config.limit_wait_seconds,

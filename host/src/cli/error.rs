@@ -96,10 +96,7 @@ impl Error {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Error::Usage { hint, .. } => hint.clone(),
-            Error::Repository(RepositoryError::NotFound(_)) => Some(
-                "`wreckit-host init` makes one here; `wreckit-host run --demo` shows a batch without one".to_owned(),
-            ),
-            Error::Repository(_) => None,
+            Error::Repository(error) => error.hint(),
             Error::Config(error) => Some(error.hint()),
             Error::Agent(AgentError::NoProgram { .. }) => Some(format!(
                 "install it, or set agent.command in {STATE}/config.json; `--mock-agent` runs without one"
@@ -261,6 +258,17 @@ impl From<OpenError> for Error {
 }
 
 impl Error {
+    /// Of the features' directory, which could not be opened or made.
+    pub(super) fn of_features(operation: &str, error: RepositoryError) -> Self {
+        match error {
+            RepositoryError::Unreadable { error, .. }
+            | RepositoryError::NoDirectory { error, .. } => {
+                Error::Failed(format!("cannot {operation} {FEATURES}: {error}"))
+            }
+            error => Error::Repository(error),
+        }
+    }
+
     /// Of a repair in this directory of the repository.
     pub(super) fn of_repair(error: RepairError, place: &'static str) -> Self {
         match error {

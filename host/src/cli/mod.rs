@@ -28,7 +28,7 @@ use self::error::Error;
 use self::exit_code::ExitCode;
 use crate::ambient;
 use crate::engine::{Component, ComponentError, Instance, Limits};
-use crate::features::{FEATURES, Features};
+use crate::features::Features;
 use crate::output::{Color, Output, Tone, safe};
 use crate::repository::Repository;
 use crate::run::survive_file_size_limit;
@@ -123,8 +123,7 @@ impl Context {
 
     /// The features of the repository that the user is in, if there are any.
     fn features(&self) -> Result<Option<Features>, Error> {
-        Features::find(&self.directory)
-            .map_err(|error| Error::Failed(format!("cannot open {FEATURES}: {error}")))
+        Features::find(&self.directory).map_err(|error| Error::of_features("open", error))
     }
 
     /// The same, for who has other things to look at as well: what cannot be opened is only told.

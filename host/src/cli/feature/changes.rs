@@ -7,8 +7,8 @@ use crate::cli::Context;
 use crate::cli::error::Error;
 use crate::cli::exit_code::ExitCode;
 use crate::engine::feature::{
-    Details, Field, Iteration, Measurements, NewFeature, PhaseMove, Tokens, Validation, Verdict,
-    Worktree,
+    Details, Field, Iteration, Measurements, NewFeature, PhaseMove, Price, Tokens, Validation,
+    Verdict, Worktree,
 };
 use crate::features::{FEATURES, Features};
 use crate::git::{self, Found};
@@ -33,7 +33,7 @@ pub(super) struct New {
 
 pub(super) fn new(args: &New, context: &Context) -> Result<ExitCode, Error> {
     let features = Features::find_or_make(&context.directory)
-        .map_err(|error| Error::Failed(format!("cannot make {FEATURES}: {error}")))?;
+        .map_err(|error| Error::of_features("make", error))?;
     let mut instance = context.instance_over(&features.directory)?;
     let worktree = args.worktree.as_ref().map(|path| Worktree {
         path: path.to_string_lossy().into_owned(),
@@ -245,17 +245,9 @@ enum Kind {
 pub(super) fn record(args: &Record, context: &Context) -> Result<ExitCode, Error> {
     let (features, mut instance) = open(context)?;
     let conflicts = |which| args.conflicts.iter().filter(|it| **it == which).count() as u64;
-    let prices = match features.state() {
-        Some(state) if args.model.is_some() => match config::prices(&state) {
-            // What was measured is not lost over prices.
-            Err(error) => {
-                let text = format!("{error}; known prices are used");
-                context.output.line(Tone::Warning, &text);
-                Vec::new()
-            }
-            Ok(prices) => prices,
-        },
-        _ => Vec::new(),
+    let prices = match args.model.is_some() {
+        true => prices(&features, context),
+        false => Vec::new(),
     };
     let measurements = Measurements {
         agents: args.agents.into(),
@@ -303,4 +295,17 @@ fn tokens(text: &str) -> Result<Tokens, &'static str> {
         Some(Tokens { phase, input: count(input)?, output: count(output)? })
     };
     parse().ok_or("write PHASE=IN,OUT, as in planning=9000,3000")
+}
+
+/// The prices of the configuration. What was measured is not lost over prices.
+fn prices(features: &Features, context: &Context) -> Vec<Price> {
+    let prices = match features.state() {
+        Ok(Some(state)) => config::prices(&state, &features.root).map_err(|it| it.to_string()),
+        Ok(None) => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
+    };
+    prices.unwrap_or_else(|error| {
+        context.output.line(Tone::Warning, &format!("{error}; known prices are used"));
+        Vec::new()
+    })
 }

@@ -49,7 +49,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         .flatten()
         .map(|(name, _)| name.clone())
         .collect();
-    let state = features.state();
+    let state = features.state()?;
     let configured = args.agent.of_feature(&features.root, state.as_ref(), &phases, context)?;
     let screen = args.agent.screen(context)?;
     let options = RunOptions {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::screen::{Live, Screen, View};
 use super::words::{from_now, length};
-use super::{Reporter, print_message, to_go_on};
+use super::{Reporter, ended, print_message, to_go_on};
 use crate::engine::batch::{Counts, Json as JsonText, Opening, Origin, Summary};
 use crate::imports::Level;
 use crate::output::{Output, Tone};
@@ -61,7 +61,7 @@ impl Human {
     /// `[3/12] `: how many have ended.
     fn progress(&self) -> String {
         let counts = self.counts;
-        format!("[{}/{}] ", counts.completed + counts.failed, counts.queued)
+        format!("[{}/{}] ", ended(counts), counts.queued)
     }
 
     /// A line that `--quiet` and `--progress none` leave out.
@@ -169,7 +169,7 @@ impl Human {
         let view = View {
             live: &live,
             counts: self.counts,
-            ended: (self.counts.completed + self.counts.failed).saturating_sub(self.ended_before),
+            ended: ended(self.counts).saturating_sub(self.ended_before),
             elapsed: self.started.elapsed(),
             waiting: self.waiting.as_deref(),
         };
@@ -201,7 +201,7 @@ impl Reporter for Human {
     fn opened(&mut self, opening: &Opening) {
         let counts = opening.counts;
         self.counts = counts;
-        self.ended_before = counts.completed + counts.failed;
+        self.ended_before = ended(counts);
         let session = &opening.session;
         let text = match opening.origin {
             Origin::Fresh => {
@@ -213,7 +213,7 @@ impl Reporter for Human {
             ),
         };
         self.note(Tone::Plain, &text);
-        if counts.queued + counts.skipped == 0 {
+        if counts.queued == 0 && counts.skipped == 0 {
             self.note(Tone::Hint, "there are no items: `wreckit-host add TITLE` makes one");
         }
         self.view();

@@ -41,6 +41,11 @@ pub(crate) trait Reporter {
     fn resumed(&mut self, after: Duration);
 }
 
+/// How many items of a session have ended. The component may report any numbers.
+fn ended(counts: Counts) -> u32 {
+    counts.completed.saturating_add(counts.failed)
+}
+
 /// The command that goes on with a session, and what has to happen before.
 fn to_go_on(summary: &Summary, resume: &str) -> String {
     match &summary.awaits {

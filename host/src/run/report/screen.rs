@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::ended;
 use super::words::{time_left, whole};
 use crate::ambient;
 use crate::engine::batch::Counts;
@@ -241,7 +242,7 @@ impl Bar {
         let counts = view.counts;
         self.total.set_style(style(template));
         self.total.set_length(u64::from(counts.queued.max(1)));
-        self.total.set_position(u64::from(counts.completed + counts.failed));
+        self.total.set_position(u64::from(ended(counts)));
         self.total.set_message(safe::line(&summary(view)).into_owned());
         self.total.tick();
     }
@@ -271,7 +272,7 @@ fn running(live: &Live) -> String {
 /// `3/12, 1 failed, 2 running, about 5 min left`.
 fn summary(view: View<'_>) -> String {
     let counts = view.counts;
-    let mut parts = vec![format!("{}/{}", counts.completed + counts.failed, counts.queued)];
+    let mut parts = vec![format!("{}/{}", ended(counts), counts.queued)];
     if counts.failed > 0 {
         parts.push(format!("{} failed", counts.failed));
     }
@@ -329,6 +330,21 @@ mod tests {
         );
         let waiting = View { live: &[], waiting: Some("paused until 03:00"), ..view };
         assert_eq!(heartbeat(waiting), "4/12, 1 failed, paused until 03:00");
+    }
+
+    #[test]
+    fn any_counts_can_be_shown() {
+        let counts = Counts {
+            queued: u32::MAX,
+            completed: u32::MAX,
+            failed: u32::MAX,
+            skipped: u32::MAX,
+            in_flight: u32::MAX,
+            left: u32::MAX,
+        };
+        let elapsed = Duration::from_secs(60);
+        let view = View { live: &[], counts, ended: ended(counts), elapsed, waiting: None };
+        assert!(heartbeat(view).starts_with("4294967295/4294967295, 4294967295 failed"));
     }
 
     #[test]
