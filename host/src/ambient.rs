@@ -17,6 +17,30 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
+/// A regular file of at most `limit` bytes that the user names. Never waits for the writer of a FIFO.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let options = fs::OpenOptions::new().read(true).custom_flags(NONBLOCK).clone();
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let too_large = || io::Error::other(format!("it has more than {limit} bytes"));
+    if metadata.len() > limit {
+        return Err(too_large());
+    }
+    let mut contents = Vec::new();
+    // It may grow while it is read.
+    file.take(limit + 1).read_to_end(&mut contents)?;
+    match contents.len() as u64 > limit {
+        true => Err(too_large()),
+        false => Ok(contents),
+    }
+}
+
+/// The flag that keeps an `open` from waiting for the other end of a FIFO.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
 /// A text file that the user or the system names.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)

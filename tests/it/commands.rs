@@ -370,3 +370,22 @@ fn help_and_version_and_completions() {
     assert!(place.run(&["--version"]).stdout.starts_with("wreckit-host "));
     assert!(place.run(&["completions", "bash"]).stdout.contains("wreckit-host"));
 }
+
+#[test]
+fn status_keeps_of_an_item_only_what_it_shows() {
+    // More in total than the component may have memory.
+    let repository = Repository::new("true", &["001-a"]);
+    let item = repository.read(".wreckit/items/001-a/item.json");
+    let overview = format!("\"overview\":\"{}\"", "words ".repeat(600_000));
+    for number in 1..=80 {
+        let id = format!("{number:03}-a");
+        let item = item.replace("001-a", &id).replace("\"overview\":\"\"", &overview);
+        assert!(item.len() > 3 << 20, "the overview is in it");
+        repository.write(&format!(".wreckit/items/{id}/item.json"), &item);
+    }
+    let ran = repository.run(&["status", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let status: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(status["counts"]["queued"], 80);
+    assert_eq!(repository.run(&["doctor"]).code, Some(0));
+}

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
-use crate::environment::{Ran, Repository, runs, workspace};
+use crate::environment::{Ran, Repository, finish, kill, runs, workspace};
 
 /// A component with the imports and exports of ours, in which the body of every export is `body`,
 /// but for those that `special` names.
@@ -36,6 +36,14 @@ fn rewrite(text: &str, body: &str, special: &[(&str, &str)], extra: &str) -> Str
     };
     let mut module = String::new();
     let mut current = String::new();
+    // `$log` in a body is the import `log.write`.
+    let log = text
+        .lines()
+        .find_map(|line| {
+            line.split_once("wreckit:batch/log@0.1.0\" \"write\" (func (;")?.1.split_once(";)")
+        })
+        .map(|(index, _)| index)
+        .expect("the import of log.write");
     for line in text.replace("(memory (;0;) 0)", "(memory (;0;) 1)").lines() {
         if let Some((_, rest)) = line.split_once("(func (;") {
             current = rest.split(";)").next().unwrap_or_default().to_owned();
@@ -46,7 +54,8 @@ fn rewrite(text: &str, body: &str, special: &[(&str, &str)], extra: &str) -> Str
                 special.iter().find(|(end, _)| name.ends_with(end)).map_or(body, |(_, body)| body);
             // Arguments are few: they always go to the same place.
             let realloc = (name == "cabi_realloc").then_some("i32.const 16384");
-            writeln!(module, "{}", realloc.unwrap_or(chosen)).expect("a string takes it");
+            let chosen = realloc.unwrap_or(chosen).replace("$log", log);
+            writeln!(module, "{chosen}").expect("a string takes it");
         } else {
             module.push_str(line);
             module.push('\n');
@@ -97,6 +106,46 @@ fn one_that_eats_memory() {
 }
 
 #[test]
+fn one_that_eats_memory_in_pieces() {
+    // No memory and no table is large; together they are.
+    let grow = "(drop (memory.grow $a (i32.const 3000))) (drop (memory.grow $b (i32.const 3000))) \
+        unreachable";
+    let memories = component(grow, &[], "(memory $a 1) (memory $b 1)");
+    fails(&memories, &["run"], "more than 256 MiB of memory");
+    let (mut grow, mut tables) = (String::new(), String::new());
+    for table in ["$a", "$b", "$c", "$d", "$e", "$f"] {
+        write!(grow, "(drop (table.grow {table} (ref.null func) (i32.const 4000000)))").unwrap();
+        write!(tables, "(table {table} 1 funcref)").unwrap();
+    }
+    let tables = component(&format!("{grow} unreachable"), &[], &tables);
+    fails(&tables, &["run"], "more than 256 MiB of memory");
+}
+
+#[test]
+fn one_of_many_instances() {
+    let text = wasmprinter::print_bytes(component("unreachable", &[], "")).expect("text");
+    let end = text.rfind(')').expect("the end of the component");
+    let instances = "(core instance (instantiate $small))".repeat(200);
+    let module = "(core module $small (memory 16))";
+    let text = format!("{}{module}{instances})", &text[..end]);
+    let component = wat::parse_str(text).expect("a component");
+    fails(&component, &["run"], "the component cannot be used: ");
+}
+
+#[test]
+fn one_that_floods_the_log() {
+    // 200 messages of 64 KiB.
+    let flood = "(memory.fill (i32.const 0) (i32.const 120) (i32.const 65536)) \
+        (loop (call $log (i32.const 2) (i32.const 0) (i32.const 65536)) \
+        (global.set $n (i32.add (global.get $n) (i32.const 1))) \
+        (br_if 0 (i32.lt_u (global.get $n) (i32.const 200)))) unreachable";
+    let component = component(flood, &[], "(global $n (mut i32) (i32.const 0))");
+    let (_, ran) = run(&component, &["status"]);
+    assert_eq!(ran.code, Some(70), "{}", ran.stderr.len());
+    assert!(ran.stderr.len() < 5 << 20, "{} bytes of messages", ran.stderr.len());
+}
+
+#[test]
 fn one_that_overflows_its_stack() {
     let extra = "(func $deep (call $deep) (call $deep))";
     fails(&component("(call $deep) unreachable", &[], extra), &["run"], "the component failed: ");
@@ -130,8 +179,34 @@ fn what_is_no_component_of_ours() {
     assert!(ran.stderr.contains("missing.wasm"), "{}", ran.stderr);
 }
 
+#[test]
+fn what_is_not_a_regular_file_is_not_read() {
+    let repository = Repository::new("true", &[]);
+    let made = std::process::Command::new("mkfifo").arg(repository.path("fifo")).status();
+    assert!(made.expect("mkfifo runs").success());
+    std::fs::create_dir(repository.path("directory")).expect("a directory");
+    std::fs::File::create(repository.path("sparse")).expect("a file").set_len(1 << 40).unwrap();
+    for (file, words) in [
+        ("fifo", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("directory", "not a regular file"),
+        ("sparse", "bytes"),
+    ] {
+        let ran = repository.run(&["--component", file, "status"]);
+        assert_eq!(ran.code, Some(70), "{file}: {}", ran.stderr);
+        assert!(ran.stderr.contains(words) && ran.stderr.contains(file), "{}", ran.stderr);
+    }
+}
+
 /// A component that starts an item of this id, and fails a while later.
 fn starts(item: &str, log: &str) -> Vec<u8> {
+    // It has nothing to say (zeros) for long enough that the agent is at work, then it traps.
+    let fails = "(if (i32.gt_u (global.get $called) (i32.const 1000)) (then unreachable))";
+    starts_and(item, log, fails)
+}
+
+/// A component that starts an item of this id, and then does something in each call.
+fn starts_and(item: &str, log: &str, then: &str) -> Vec<u8> {
     // result<step>: tag at 0; step at 8: start (8, 12), events (16, 20), wake-after (24), finished
     // (32), paused-until (36), counts (48…). An attempt has 92 bytes: item, number, call, phase,
     // story, title, overview, section, branch, directory, log; what may be missing is.
@@ -163,12 +238,12 @@ fn starts(item: &str, log: &str) -> Vec<u8> {
         word(2048),
         word(1),
     );
-    // Then it has nothing to say (zeros) for long enough that the agent is at work, then it traps.
-    let answers = "(global.set $called (i32.add (global.get $called) (i32.const 1))) \
-        (if (i32.gt_u (global.get $called) (i32.const 1000)) (then unreachable)) \
-        (select (i32.const 1024) (i32.const 4096) (i32.eq (global.get $called) (i32.const 1)))";
+    let answers = format!(
+        "(global.set $called (i32.add (global.get $called) (i32.const 1))) {then} \
+        (select (i32.const 1024) (i32.const 4096) (i32.eq (global.get $called) (i32.const 1)))"
+    );
     // `open` answers with zeros: a fresh session without a name.
-    component("i32.const 4096", &[("#advance", answers)], &extra)
+    component("i32.const 4096", &[("#advance", &answers)], &extra)
 }
 
 #[test]
@@ -182,6 +257,30 @@ fn one_that_fails_in_the_middle_has_its_agents_ended() {
     assert_eq!(repository.state("001-a"), "idea");
     let ran = repository.run(&["run", "--mock-agent", "--mock-delay", "0"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
+#[test]
+fn one_that_loops_over_imports_does_not_keep_signals_away() {
+    let loops = "(if (i32.gt_u (global.get $called) (i32.const 1)) (then \
+        (loop (call $log (i32.const 0) (i32.const 0) (i32.const 0)) (br 0))))";
+    let repository = Repository::new(
+        "echo $$ > agent; trap 'echo ended > ended; exit 1' TERM; while :; do sleep 0.05; done",
+        &["001-a"],
+    );
+    std::fs::write(repository.path("c.wasm"), starts_and("001-a", "log", loops)).expect("a file");
+    let child = repository.start(&["--component", "c.wasm", "run"]);
+    repository.until("the agent is at work", |repository| repository.read("agent") != "");
+    // Once the agent works, the call that reports so loops. The first signal is for when it returns
+    // (it has 30 s), the second one ends it.
+    for _ in 0..2 {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        kill(child.id(), "INT");
+    }
+    let ran = finish(child);
+    assert_eq!(ran.code, Some(130), "{}", ran.stderr);
+    assert!(ran.stderr.contains("in the middle of a call"), "{}", ran.stderr);
+    assert!(!runs(repository.read("agent").trim()), "the agent was ended");
+    assert_eq!(repository.read("ended"), "ended\n", "and was asked first");
 }
 
 #[test]

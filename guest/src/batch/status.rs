@@ -89,8 +89,13 @@ pub fn status(tree: Tree<'_>) -> Result<Status, Failure> {
     let mut ledger = saved.map(|saved| saved.ledger).unwrap_or_default();
     let counts = in_session.then(|| Counts::of(&ledger));
 
-    let read: Vec<(String, Result<Item, String>)> =
-        items::ids(tree)?.into_iter().map(|id| (id.clone(), read(tree, &id, &results))).collect();
+    let read: Vec<(String, Result<Seen, String>)> = items::ids(tree)?
+        .into_iter()
+        .map(|id| {
+            let seen = read(tree, &id, &results).map(Seen::from);
+            (id, seen)
+        })
+        .collect();
     let standings = Standings::new(tree, &mut ledger, &read, in_session, owner);
     let items: Vec<ItemStatus> =
         read.into_iter().map(|(id, item)| standings.of(&ledger, id, item)).collect();
@@ -120,6 +125,23 @@ fn read(tree: Tree<'_>, id: &str, results: &HashMap<String, Vec<Change>>) -> Res
     })
 }
 
+/// What a status needs of an item. The rest of its document is dropped at once: there may be hundreds
+/// of thousands of them.
+struct Seen {
+    state: String,
+    title: String,
+    depends_on: Vec<String>,
+    last_error: Option<String>,
+}
+
+impl From<Item> for Seen {
+    fn from(item: Item) -> Self {
+        let last_error = item.field("last_error").and_then(Value::as_str).map(str::to_owned);
+        let Item { state, title, depends_on, .. } = item;
+        Seen { state, title, depends_on, last_error }
+    }
+}
+
 /// Without a session every item counts for what its file says.
 fn count(items: &[ItemStatus]) -> Counts {
     let of = |standing| items.iter().filter(|item| item.standing == standing).count();
@@ -143,7 +165,7 @@ impl Standings {
     fn new(
         tree: Tree<'_>,
         ledger: &mut Ledger,
-        read: &[(String, Result<Item, String>)],
+        read: &[(String, Result<Seen, String>)],
         in_session: bool,
         owner: Option<Liveness>,
     ) -> Self {
@@ -170,7 +192,7 @@ impl Standings {
         Standings { in_session, owner, ready }
     }
 
-    fn of(&self, ledger: &Ledger, id: String, item: Result<Item, String>) -> ItemStatus {
+    fn of(&self, ledger: &Ledger, id: String, item: Result<Seen, String>) -> ItemStatus {
         let index = ledger.find(&id);
         let standing = match (&item, index.map(|index| (index, ledger.standing(index)))) {
             (_, Some((_, Standing::Completed))) => ItemStanding::Completed,
@@ -185,10 +207,7 @@ impl Standings {
             _ => ItemStanding::Blocked,
         };
         match item {
-            Ok(item) => {
-                let last_error =
-                    item.field("last_error").and_then(Value::as_str).map(str::to_owned);
-                let Item { state, title, depends_on, .. } = item;
+            Ok(Seen { state, title, depends_on, last_error }) => {
                 ItemStatus { id, state, title, depends_on, last_error, standing }
             }
             Err(problem) => ItemStatus {

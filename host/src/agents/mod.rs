@@ -1,6 +1,7 @@
 //! Agents: what works on an item.
 
 pub(crate) mod descriptors;
+mod directory;
 mod log_file;
 mod output;
 mod process;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use cap_std::fs::Dir;
 use regex::bytes::Regex;
 
+use self::directory::Directory;
 use self::log_file::LogFile;
 use self::process::Launch;
 use self::prompts::Surroundings;
@@ -203,16 +205,17 @@ impl Agent {
         place: &Place<'_>,
         directory: String,
     ) -> io::Result<Launch> {
-        let launch = |program: &PathBuf, args, directory: &Path, input| Launch {
+        let launch = |program: &PathBuf, args, directory: Directory, input| Launch {
             program: program.clone(),
             args,
             environment: Vec::new(),
-            directory: directory.to_owned(),
+            directory,
             input,
         };
         let root = place.root.to_string_lossy();
         let worktree = place.feature.and_then(|feature| feature.worktree.as_deref());
-        let work_in = worktree.unwrap_or(place.root);
+        let work_in = || Directory::At(worktree.unwrap_or(place.root).to_owned());
+        let item = || Directory::open(place.state, &attempt.directory);
         let fill = |args: &[String]| -> Vec<OsString> {
             let values = [
                 ("id", place.feature.map_or(attempt.item.as_str(), |feature| &feature.id)),
@@ -224,18 +227,17 @@ impl Agent {
             args.iter().map(|argument| template::argument(argument, &values).into()).collect()
         };
         Ok(match &self.kind {
-            Kind::Command { program, args } => launch(program, fill(args), work_in, None),
+            Kind::Command { program, args } => launch(program, fill(args), work_in(), None),
             Kind::Process { program, args, prompts, surroundings } => {
                 let prompt = prompts.fill(attempt, surroundings, place, &directory)?;
                 let args = args.iter().map(OsString::from).collect();
                 // Items are worked on in their directories, features where their code is.
-                let work_in = if place.feature.is_some() { work_in } else { directory.as_ref() };
+                let work_in = if place.feature.is_some() { work_in() } else { item()? };
                 launch(program, args, work_in, Some(prompt.into_bytes()))
             }
             #[cfg(feature = "compile")]
             Kind::Wasm { program, component, args } => {
-                let args = wasm::arguments(component, directory.as_ref(), fill(args));
-                launch(program, args, place.root, None)
+                launch(program, wasm::arguments(component, fill(args)), item()?, None)
             }
             Kind::Mock { .. } => return Err(io::Error::other("the mock agent starts no process")),
         })
@@ -256,8 +258,8 @@ fn find(command: &str, root: &Path) -> Result<PathBuf, AgentError> {
 #[cfg(feature = "compile")]
 fn wasm_kind(component: PathBuf, args: Vec<String>) -> Result<Kind, AgentError> {
     let unusable = |reason: String| AgentError::NoComponent { path: component.clone(), reason };
-    wasm::check(&component).map_err(unusable)?;
     let program = ambient::current_exe().map_err(|error| unusable(error.to_string()))?;
+    wasm::check(&program, &component).map_err(unusable)?;
     Ok(Kind::Wasm { program, component, args })
 }
 

@@ -19,6 +19,7 @@ use rustix::process::{
 };
 
 use super::descriptors;
+use super::directory::Directory;
 use super::output::Output;
 use crate::liveness;
 
@@ -38,7 +39,7 @@ pub(super) struct Launch {
     pub program: PathBuf,
     pub args: Vec<OsString>,
     pub environment: Vec<(&'static str, OsString)>,
-    pub directory: PathBuf,
+    pub directory: Directory,
     /// What it is to read from standard input; `None` for nothing.
     pub input: Option<Vec<u8>>,
 }
@@ -109,7 +110,7 @@ impl Process {
         let child = Command::new(launch.program)
             .args(launch.args)
             .envs(launch.environment)
-            .current_dir(launch.directory)
+            .current_dir(launch.directory.path())
             .stdin(stdin)
             .stdout(writer.try_clone()?)
             .stderr(writer)

@@ -10,8 +10,8 @@ use super::demo::Demo;
 use super::error::Error;
 use super::exit_code::ExitCode;
 use crate::agents::Place;
-use crate::engine::Instance;
 use crate::engine::batch::{Forecast, Options, Summary};
+use crate::engine::{ComponentError, Instance};
 use crate::output::{self, Tone, safe};
 use crate::repository::{Repository, STATE};
 use crate::run::{self, Batch, Human, Json, Reporter, Session, Signals, Stop, Stopping};
@@ -158,9 +158,15 @@ pub(super) fn run_session(
     // who reads too slowly keeps us from it.
     output::do_not_wait();
     let mut signals = Signals::new().map_err(|error| Error::failed(&error))?;
-    let opening = context.call(instance, |instance| {
-        run::patiently(|| instance.open(options), run::holder_of_open)
-    })??;
+    instance.interrupt_on(signals.interrupt());
+    let opening = context
+        .call(instance, |instance| run::patiently(|| instance.open(options), run::holder_of_open));
+    let opening = match opening {
+        Err(Error::Component(ComponentError::Interrupted)) => {
+            return Ok(interrupted(&mut signals, context));
+        }
+        opening => opening??,
+    };
     // The session has given the repository its id by now.
     let marker = repository.marker().map_err(|error| Error::failed(&error))?;
     reporter.opened(&opening);
@@ -186,6 +192,16 @@ pub(super) fn run_session(
         reporter,
     };
     to_its_end(batch)
+}
+
+/// Explains that a session could not be opened because a signal came first.
+pub(super) fn interrupted(signals: &mut Signals, context: &Context) -> ExitCode {
+    let words = format!("{}: nothing was started", ComponentError::Interrupted);
+    context.output.line(Tone::Warning, &words);
+    match signals.take() {
+        Some(Stopping::End(signal)) => ExitCode::Signal(signal),
+        _ => ExitCode::Component,
+    }
 }
 
 /// Runs a session that was opened to its end and tells how it went.

@@ -6,14 +6,15 @@ use super::Context;
 use crate::agents::wasm;
 use crate::output::Tone;
 
-/// Run a component as the agent of one item
+/// Run a component as the agent of one item, whose directory is the current one
 #[derive(Debug, clap::Args)]
 #[command(name = wasm::COMMAND, hide = true)]
 pub(super) struct Args {
+    /// Only say whether it could run, on standard output
+    #[arg(long)]
+    check: bool,
     /// A `wasi:cli/command` component
     component: PathBuf,
-    /// The directory that it sees as `/`
-    directory: PathBuf,
     /// Its arguments
     #[arg(last = true)]
     args: Vec<String>,
@@ -21,7 +22,16 @@ pub(super) struct Args {
 
 /// The exit code is the component's own: it says how the item went.
 pub(super) fn main(args: &Args, context: &Context) -> u8 {
-    match wasm::run(&args.component, &args.directory, &args.args) {
+    if args.check {
+        return match wasm::dry_run(&args.component) {
+            Ok(()) => 0,
+            Err(reason) => {
+                context.output.result(&reason);
+                1
+            }
+        };
+    }
+    match wasm::run(&args.component, &args.args) {
         Ok(code) => u8::try_from(code).unwrap_or(1),
         Err(error) => {
             context.output.line(Tone::Error, &error);

@@ -21,10 +21,16 @@ pub enum ComponentError {
     /// It is no component, or not one of this WIT package.
     #[error("the component cannot be used: {0}")]
     Unusable(String),
-    /// It ran over its deadline.
-    #[error("the component ran for more than {} seconds in one call and was stopped", .0.deadline.as_secs())]
+    /// One call took too much CPU time.
+    #[error("the component computed for more than {} seconds in one call and was stopped", .0.computing.as_secs())]
     OutOfTime(Limits),
-    /// It ran over its memory.
+    /// One call spent too much time in imports.
+    #[error("the component spent more than {} seconds in imports in one call and was stopped", .0.imports.as_secs())]
+    StuckInImports(Limits),
+    /// The program was asked to stop, and the call did not return.
+    #[error("the component was stopped in the middle of a call")]
+    Interrupted,
+    /// Its memories and tables grew too large.
     #[error("the component asked for more than {} MiB of memory and was stopped", .0.memory >> 20)]
     OutOfMemory(Limits),
     /// It trapped.

@@ -1,5 +1,8 @@
 //! One instance of a component over one directory.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use cap_std::fs::Dir;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Store, UpdateDeadline};
@@ -131,16 +134,18 @@ impl Instance {
     pub fn new(component: &Component, root: Dir, limits: Limits) -> Result<Self, ComponentError> {
         let state = State { imports: Imports::new(root), meter: Meter::new(limits) };
         let mut store = Store::new(&component.engine, state);
-        store.limiter(|state| &mut state.meter);
+        store.limiter(|state| &mut state.meter.memory);
         store.set_hostcall_fuel(limits.transfer);
-        store.call_hook(|mut context, hook| {
-            context.data_mut().meter.hook(hook);
-            Ok(())
+        store.call_hook(|mut context, hook| match context.data_mut().meter.hook(hook) {
+            true => Ok(()),
+            false => Err(wasmtime::Error::msg("the call was stopped")),
         });
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| match context.data_mut().meter.is_over() {
-            true => Ok(UpdateDeadline::Interrupt),
-            false => Ok(UpdateDeadline::Continue(1)),
+        store.epoch_deadline_callback(|mut context| {
+            match context.data_mut().meter.may_continue() {
+                true => Ok(UpdateDeadline::Continue(1)),
+                false => Ok(UpdateDeadline::Interrupt),
+            }
         });
 
         let mut linker = Linker::new(&component.engine);
@@ -151,16 +156,22 @@ impl Instance {
         let bindings = Bindings::instantiate(&mut store, &component.code, &linker);
         match bindings {
             Ok(bindings) => Ok(Instance { store, bindings }),
-            Err(error) if store.data().meter.out_of_memory || store.data().meter.out_of_time => {
-                Err(explain(&store, &error))
+            Err(error) => {
+                Err(store.data().meter.explain().unwrap_or_else(|| ComponentError::unusable(error)))
             }
-            Err(error) => Err(ComponentError::unusable(error)),
         }
     }
 
-    /// What the component has logged since the last call of this, and how much it matters.
+    /// Ends calls when this flag is set, by a signal handler or another thread: the current one, if
+    /// it does not return within [`Limits::stopping`], and nearly at once if the flag is set again.
+    /// Then the call fails with [`ComponentError::Interrupted`].
+    pub fn interrupt_on(&mut self, flag: Arc<AtomicBool>) {
+        self.store.data_mut().meter.interrupt_on(flag);
+    }
+
+    /// Takes the messages that the component has logged since the last call of this.
     pub fn take_messages(&mut self) -> Vec<(crate::imports::Level, String)> {
-        std::mem::take(&mut self.store.data_mut().imports.messages)
+        self.store.data_mut().imports.messages.take()
     }
 
     fn call<R>(
@@ -168,17 +179,9 @@ impl Instance {
         call: impl FnOnce(&Bindings, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, ComponentError> {
         self.store.data_mut().meter.reset();
-        call(&self.bindings, &mut self.store).map_err(|error| explain(&self.store, &error))
-    }
-}
-
-fn explain(store: &Store<State>, error: &wasmtime::Error) -> ComponentError {
-    let meter = &store.data().meter;
-    if meter.out_of_time {
-        ComponentError::OutOfTime(meter.limits())
-    } else if meter.out_of_memory {
-        ComponentError::OutOfMemory(meter.limits())
-    } else {
-        ComponentError::Trapped(one_line(error))
+        call(&self.bindings, &mut self.store).map_err(|error| {
+            let exceeded = self.store.data().meter.explain();
+            exceeded.unwrap_or_else(|| ComponentError::Trapped(one_line(&error)))
+        })
     }
 }

@@ -1,19 +1,26 @@
 //! The component and the engine that runs it, with limits on everything that it can use up.
 
 mod bindings;
+#[cfg(feature = "compile")]
+mod compile;
 mod config;
 mod error;
 mod instance;
 mod limits;
+mod memory;
 
 pub use bindings::exports::wreckit::batch::{batch, doctor, feature};
 pub(crate) use bindings::wasi::clocks::wall_clock;
 pub(crate) use bindings::wasi::random::random;
 pub use bindings::wreckit::batch::{filesystem, log, process};
+#[cfg(feature = "compile")]
+pub(crate) use compile::{CompileError, compile, read as read_component, watched};
 pub use error::ComponentError;
 pub(crate) use error::describe;
 pub use instance::Instance;
 pub use limits::Limits;
+#[cfg(feature = "compile")]
+pub(crate) use memory::MemoryLimiter;
 
 use std::path::Path;
 use std::thread;
@@ -62,16 +69,22 @@ impl Component {
         Ok(Component { code: code.map_err(ComponentError::unusable)?, engine })
     }
 
-    /// Another component that keeps to the same WIT package.
+    /// Compiles another component for the same WIT package, from a regular file.
     ///
-    /// Takes WebAssembly only, never machine code: that would be trusted.
+    /// Takes WebAssembly only, never machine code: that would be trusted. Size, time and memory are
+    /// bounded; after an error because of time or memory the compiler still runs on a thread of its
+    /// own until the process ends.
     #[cfg(feature = "compile")]
     pub fn from_file(path: &Path) -> Result<Self, ComponentError> {
-        let bytes = crate::ambient::read(path)
-            .map_err(|error| ComponentError::Unreadable { path: path.to_owned(), error })?;
         let engine = engine()?;
-        let code = WasmComponent::from_binary(&engine, &bytes).map_err(ComponentError::unusable)?;
-        Ok(Component { engine, code })
+        let code = read_component(path).and_then(|bytes| compile(&engine, bytes));
+        match code {
+            Ok(code) => Ok(Component { engine, code }),
+            Err(CompileError::Unreadable(error)) => {
+                Err(ComponentError::Unreadable { path: path.to_owned(), error })
+            }
+            Err(CompileError::Unusable(reason)) => Err(ComponentError::Unusable(reason)),
+        }
     }
 
     /// This program was built without a compiler.

@@ -27,6 +27,9 @@ const LONGEST_PATH: usize = 4095;
 /// Memory for a file is set aside before it is read only up to this: a sparse file may claim any
 /// size.
 const RESERVED: u64 = 16 << 20;
+/// One call reads no more than this: the host would hold it all at once. The largest files that the
+/// component reads whole are bounded by 96 MiB.
+const MOST_READ: u64 = 96 << 20;
 /// The permissions of a new file, before the umask.
 const NEW_FILE: u32 = 0o666;
 
@@ -47,15 +50,13 @@ impl Tree {
 impl Host for Imports {
     fn read(&mut self, path: String, limit: u64) -> Result<Vec<u8>, Error> {
         let (mut file, size) = self.tree.open_regular(&path)?;
+        let limit = limit.min(MOST_READ);
         if size > limit {
             return Err(Error::TooLarge(size));
         }
         // Sized by what the file has now; it may grow while it is read.
         let mut contents = Vec::with_capacity(size.min(RESERVED) as usize);
-        Read::by_ref(&mut file)
-            .take(limit.saturating_add(1))
-            .read_to_end(&mut contents)
-            .map_err(error)?;
+        Read::by_ref(&mut file).take(limit + 1).read_to_end(&mut contents).map_err(error)?;
         match contents.len() as u64 {
             length if length > limit => Err(Error::TooLarge(length)),
             _ => Ok(contents),
@@ -65,6 +66,9 @@ impl Host for Imports {
     fn read_at(&mut self, path: String, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
         let (mut file, size) = self.tree.open_regular(&path)?;
         let length = length.min(size.saturating_sub(offset));
+        if length > MOST_READ {
+            return Err(Error::TooLarge(length));
+        }
         let mut contents = Vec::with_capacity(length.min(RESERVED) as usize);
         file.seek(SeekFrom::Start(offset)).map_err(error)?;
         file.take(length).read_to_end(&mut contents).map_err(error)?;

@@ -5,13 +5,79 @@ use crate::engine::log as wit;
 
 pub(crate) use crate::engine::log::Level;
 
-/// More than this is not kept of one call: a component that floods the log cannot use up memory.
+/// Messages that are kept of one call. Their number and size are bounded, so that a component that
+/// floods the log cannot use up the host's memory.
 const MOST_MESSAGES: usize = 10_000;
+/// Bytes of one message; the rest is cut off.
+const LONGEST_MESSAGE: usize = 16 << 10;
+/// Bytes of all messages of one call.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Messages that wait to be taken.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    kept: Vec<(Level, String)>,
+    bytes: usize,
+    dropped: u64,
+}
+
+impl Messages {
+    fn add(&mut self, level: Level, mut message: String) {
+        if message.len() > LONGEST_MESSAGE {
+            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+            message.push('…');
+            message.shrink_to_fit();
+        }
+        if self.kept.len() >= MOST_MESSAGES || self.bytes + message.len() > MOST_BYTES {
+            self.dropped += 1;
+            return;
+        }
+        self.bytes += message.len();
+        self.kept.push((level, message));
+    }
+
+    /// Takes all of them; a last one says how many were dropped.
+    pub(crate) fn take(&mut self) -> Vec<(Level, String)> {
+        let Messages { mut kept, dropped, .. } = std::mem::take(self);
+        if dropped > 0 {
+            let words = format!("{dropped} more messages of the component were dropped");
+            kept.push((Level::Warning, words));
+        }
+        kept
+    }
+}
 
 impl wit::Host for Imports {
     fn write(&mut self, level: Level, message: String) {
-        if self.messages.len() < MOST_MESSAGES {
-            self.messages.push((level, message));
+        self.messages.add(level, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_bounded() {
+        let mut messages = Messages::default();
+        messages.add(Level::Info, "ä".repeat(MOST_BYTES));
+        messages.add(Level::Info, "short".to_owned());
+        let taken = messages.take();
+        assert_eq!(taken.len(), 2);
+        assert!(taken[0].1.len() <= LONGEST_MESSAGE + '…'.len_utf8());
+        assert_eq!(taken[1].1, "short");
+
+        for _ in 0..2 * MOST_BYTES / LONGEST_MESSAGE {
+            messages.add(Level::Info, "x".repeat(LONGEST_MESSAGE));
         }
+        let taken = messages.take();
+        assert_eq!(taken.len(), MOST_BYTES / LONGEST_MESSAGE + 1);
+        assert!(taken[taken.len() - 1].1.contains("256 more messages"), "{:?}", taken.last());
+
+        for _ in 0..2 * MOST_MESSAGES {
+            messages.add(Level::Debug, String::new());
+        }
+        assert_eq!(messages.take().len(), MOST_MESSAGES + 1);
+        assert!(messages.take().is_empty());
     }
 }

@@ -7,7 +7,7 @@ mod process;
 mod random;
 
 pub(crate) use filesystem::temporary_name;
-pub(crate) use log::Level;
+pub(crate) use log::{Level, Messages};
 
 use cap_std::fs::Dir;
 
@@ -19,14 +19,14 @@ pub(crate) struct Imports {
     tree: Tree,
     /// Whose processes it may find and end; `None` if the root cannot be looked at.
     root: Option<Root>,
-    /// What the component logged and nobody has taken yet.
-    pub(crate) messages: Vec<(Level, String)>,
+    /// What the component logged since it was last taken.
+    pub(crate) messages: Messages,
 }
 
 impl Imports {
     /// For an instance whose only root is `root`.
     pub(crate) fn new(root: Dir) -> Self {
         let of_processes = root.try_clone().ok().map(Root::new);
-        Imports { tree: Tree::new(root), root: of_processes, messages: Vec::new() }
+        Imports { tree: Tree::new(root), root: of_processes, messages: Messages::default() }
     }
 }

@@ -404,7 +404,12 @@ impl Dispatcher<'_> {
             Ok(Err(SessionError::NotOpen | SessionError::UnknownAttempt(_))) => {
                 (None, Some(Stop::Component(nonsense("it cannot close its session"))))
             }
-            Err(error) => (None, Some(Stop::Component(error))),
+            Err(error) => {
+                if matches!(error, ComponentError::Interrupted) {
+                    self.look_at_signals();
+                }
+                (None, Some(self.failure(error)))
+            }
         }
     }
 
@@ -412,9 +417,14 @@ impl Dispatcher<'_> {
     /// is on disk.
     fn abandon(mut self, error: ComponentError) -> (Option<Summary>, Option<Stop>) {
         self.pass_on_messages();
+        // The signals that came during the call are older than its failure.
+        self.look_at_signals();
         self.running.iter_mut().for_each(Call::interrupt);
         self.running.retain(|call| matches!(call.work, Work::Process(_)));
-        self.stop = Some(Stop::Signal(0));
+        let failure = self.failure(error);
+        if !matches!(self.stop, Some(Stop::Signal(_))) {
+            self.stop = Some(Stop::Signal(0));
+        }
         while !self.running.is_empty() {
             self.wait(LONGEST_WAIT);
             self.look_at_signals();
@@ -422,7 +432,20 @@ impl Dispatcher<'_> {
         }
         self.end_strays();
         self.batch.reporter.leave_terminal();
-        (None, Some(Stop::Component(error)))
+        (None, Some(failure))
+    }
+
+    /// Why the batch stops when a call of the component has failed: because of the signal that
+    /// interrupted it, if one did.
+    fn failure(&mut self, error: ComponentError) -> Stop {
+        match (&error, &self.stop) {
+            (ComponentError::Interrupted, Some(Stop::Signal(signal))) => {
+                let text = format!("{error}; what was acknowledged is on disk");
+                self.batch.reporter.message(Level::Warning, &text);
+                Stop::Signal(*signal)
+            }
+            _ => Stop::Component(error),
+        }
     }
 
     /// Ends what agents left, and names what cannot be ended.

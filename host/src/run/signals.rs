@@ -45,6 +45,8 @@ pub(crate) struct Signals {
     suspend: Arc<AtomicBool>,
     /// True if a signal was taken.
     woken: bool,
+    /// Set by each signal that stops the batch, for calls of the component.
+    interrupt: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -53,6 +55,7 @@ impl Signals {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let mut seen = STOPPING.map(|signal| (signal, Arc::new(AtomicBool::new(false))));
+        let interrupt = Arc::new(AtomicBool::new(false));
         for (signal, flag) in &mut seen {
             // `nohup` asks for that, and a shell without job control for what it starts with `&`.
             if is_ignored(*signal) {
@@ -60,6 +63,7 @@ impl Signals {
             }
             // The flag first: who is woken has to find it.
             flag::register(*signal, Arc::clone(flag))?;
+            flag::register(*signal, Arc::clone(&interrupt))?;
             low_level::pipe::register(*signal, sender.try_clone()?)?;
         }
         let suspend = Arc::new(AtomicBool::new(false));
@@ -68,7 +72,12 @@ impl Signals {
             low_level::pipe::register(SIGTSTP, sender.try_clone()?)?;
         }
         low_level::pipe::register(SIGCHLD, sender)?;
-        Ok(Signals { wake, seen, suspend, woken: false })
+        Ok(Signals { wake, seen, suspend, woken: false, interrupt })
+    }
+
+    /// The flag that stops a call of the component that does not return by itself.
+    pub(crate) fn interrupt(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.interrupt)
     }
 
     /// What to wait on.

@@ -10,7 +10,8 @@ use crate::cli::Context;
 use crate::cli::agent_args::AgentArgs;
 use crate::cli::error::Error;
 use crate::cli::exit_code::ExitCode;
-use crate::cli::run::to_its_end;
+use crate::cli::run::{interrupted, to_its_end};
+use crate::engine::ComponentError;
 use crate::engine::feature::RunOptions;
 use crate::features::FEATURES;
 use crate::git::{self, Found, GitError};
@@ -80,8 +81,15 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
 
     output::do_not_wait();
     let mut signals = Signals::new().map_err(|error| Error::failed(&error))?;
+    instance.interrupt_on(signals.interrupt());
     let opening =
-        super::patiently(&mut instance, context, |it| it.feature_open_run(&read.id, &options))?;
+        super::patiently(&mut instance, context, |it| it.feature_open_run(&read.id, &options));
+    let opening = match opening {
+        Err(Error::Component(ComponentError::Interrupted)) => {
+            return Ok(interrupted(&mut signals, context));
+        }
+        opening => opening?,
+    };
     // The run has given the directory its id by now.
     let mark = RootMark::of(&features.directory).map_err(|error| Error::failed(&error))?;
     let marker = mark.to_value();

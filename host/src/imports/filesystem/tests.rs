@@ -241,3 +241,18 @@ fn of_many_who_want_one_name_one_gets_it() {
         assert_eq!(got, 1, "round {round}");
     }
 }
+
+#[test]
+fn no_call_reads_more_than_the_host_should_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(directory.path().join("sparse")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let mut imports = imports(directory.path());
+    let size = 1 << 40;
+    assert!(
+        matches!(imports.read(text("sparse"), u64::MAX), Err(Error::TooLarge(it)) if it == size)
+    );
+    let read = imports.read_at(text("sparse"), 1 << 30, u64::MAX);
+    assert!(matches!(read, Err(Error::TooLarge(_))));
+    assert_eq!(imports.read_at(text("sparse"), size - 3, 10).unwrap(), [0, 0, 0]);
+}

@@ -1,0 +1,155 @@
+//! Agents that are WebAssembly components: `wasi:cli/command`, in a sandbox.
+//!
+//! Such an agent runs in a process of its own, this program with a hidden command, so that it is
+//! timed, ended, logged and found again like every other agent, and so that what compiling it costs
+//! is not the runner's. It sees the item's directory as `/` and nothing else of the file system, no
+//! network, and only the environment that agents get.
+
+#![expect(clippy::disallowed_types, reason = "a component is checked in a process of its own")]
+
+mod filesystem;
+mod limits;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command as Program, Stdio};
+
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::p2::bindings::sync::{Command, CommandPre};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
+
+use self::filesystem::NewFiles;
+use crate::ambient;
+use crate::engine::{MemoryLimiter, compile, read_component, watched};
+
+/// The hidden command of this program that runs a component.
+pub(crate) const COMMAND: &str = "run-wasm-agent";
+
+/// The variables that a component gets to see, if they are set.
+const ENVIRONMENT: [&str; 7] = [
+    crate::marker::ITEM,
+    crate::marker::ATTEMPT,
+    "WRECKIT_SESSION_ID",
+    "WRECKIT_TITLE",
+    "WRECKIT_OVERVIEW",
+    "WRECKIT_PHASE",
+    "WRECKIT_STORY",
+];
+
+/// Checks that a file is a component that can run as an agent; otherwise says why not. Only size
+/// and header are looked at here: the rest is the business of a process of its own.
+pub(super) fn check(program: &Path, component: &Path) -> Result<(), String> {
+    read_component(component).map_err(|error| error.to_string())?;
+    let checked = Program::new(program)
+        .arg(COMMAND)
+        .arg("--check")
+        .arg(component)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .map_err(|error| format!("it cannot be checked: {error}"))?;
+    if checked.status.success() {
+        return Ok(());
+    }
+    match String::from_utf8_lossy(&checked.stdout).trim() {
+        "" => Err(format!("it cannot be compiled: the compiler ended with {}", checked.status)),
+        reason => Err(reason.to_owned()),
+    }
+}
+
+/// The arguments with which this program runs a component over its current directory.
+pub(super) fn arguments(component: &Path, args: Vec<OsString>) -> Vec<OsString> {
+    let mut arguments = vec![COMMAND.into(), component.into(), "--".into()];
+    arguments.extend(args);
+    arguments
+}
+
+/// Compiles a component and matches its imports and exports with what agents get, without running
+/// it.
+pub(crate) fn dry_run(component: &Path) -> Result<(), String> {
+    prepare(component).map(|_| ())
+}
+
+/// Runs a component to its end over the current directory, which the runner chose by a descriptor.
+/// Returns its exit code, or why it has none.
+pub(crate) fn run(component: &Path, args: &[String]) -> Result<i32, String> {
+    let (engine, command) = prepare(component)?;
+    let name = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let args = args.to_vec();
+    let call = move || call(&engine, &command, &name, &args);
+    match watched(call, limits::exceeded())? {
+        Ok(succeeded) => Ok(i32::from(!succeeded)),
+        Err(error) => match error.downcast_ref::<I32Exit>() {
+            Some(exit) => Ok(exit.0),
+            None => Err(format!("the component failed: {error:#}")),
+        },
+    }
+}
+
+/// A component that is compiled and linked, under the limits of the process.
+fn prepare(component: &Path) -> Result<(Engine, CommandPre<State>), String> {
+    limits::apply().map_err(|error| format!("cannot limit this process: {error}"))?;
+    let engine = Engine::new(Config::new().wasm_component_model(true));
+    let engine = engine.map_err(|error| error.to_string())?;
+    let bytes = read_component(component).map_err(|error| error.to_string())?;
+    let code = compile(&engine, bytes).map_err(|error| error.to_string())?;
+    let linked = link(&engine, &code).map_err(|error| format!("{error:#}"))?;
+    Ok((engine, linked))
+}
+
+fn link(engine: &Engine, code: &Component) -> wasmtime::Result<CommandPre<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    filesystem::add_guards(&mut linker)?;
+    CommandPre::new(linker.instantiate_pre(code)?)
+}
+
+fn call(
+    engine: &Engine,
+    command: &CommandPre<State>,
+    name: &str,
+    args: &[String],
+) -> wasmtime::Result<bool> {
+    let mut wasi = WasiCtx::builder();
+    wasi.inherit_stdout()
+        .inherit_stderr()
+        .arg(name)
+        .args(args)
+        .env("WRECKIT_ITEM_DIR", "/")
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .preopened_dir(".", "/", FsPerms::ReadWrite)?;
+    for name in ENVIRONMENT {
+        if let Some(value) = ambient::variable(name) {
+            wasi.env(name, value.to_string_lossy());
+        }
+    }
+    let mut resources = ResourceTable::new();
+    resources.set_max_capacity(limits::RESOURCES);
+    let state = State {
+        wasi: wasi.build(),
+        resources,
+        memory: MemoryLimiter::new(limits::MEMORY).with_instances(limits::INSTANCES),
+        new_files: NewFiles::default(),
+    };
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.memory);
+    let command: Command = command.instantiate(&mut store)?;
+    Ok(command.wasi_cli_run().call_run(&mut store)?.is_ok())
+}
+
+/// What a component works with.
+struct State {
+    wasi: WasiCtx,
+    resources: ResourceTable,
+    memory: MemoryLimiter,
+    new_files: NewFiles,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
