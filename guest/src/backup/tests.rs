@@ -36,7 +36,7 @@ fn what_someone_else_keeps_among_backups_stays() {
     let process = machine.process(1);
     let set_aside = |number: usize| {
         machine.put("batch-progress.json", format!("{number}"));
-        set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap()
+        set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap().unwrap()
     };
     let first = set_aside(0);
     // Their own file in a backup, and a copy of a backup under another name.
