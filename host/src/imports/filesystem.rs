@@ -291,7 +291,11 @@ impl Tree {
             other => return other.map_err(error),
         }
         match self.root.hard_link(source, &self.root, target) {
-            Ok(()) => return self.root.remove_file(source).map_err(error),
+            Ok(()) => {
+                // The new name first, or a power loss may leave neither.
+                self.sync_directories([parent(target)])?;
+                return self.root.remove_file(source).map_err(error);
+            }
             Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::Exists);
             }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Interruption, Leaves};
+use crate::disk::{Disk, Interruption, Leaves};
 use crate::feature;
 use crate::oracle;
 use crate::random::Random;
@@ -91,7 +91,9 @@ pub fn play(program: &Path, scenario: Scenario, seed: u64) -> Result<usize, Stop
         Scenario::ItemsElsewhere => Extent::Items,
         _ => Extent::Everything,
     };
-    let world = World::new(program, &agent, extent).map_err(Stop::CannotMount)?;
+    let mut disk = Disk::default();
+    disk.renames_to_new = random.once_in(2);
+    let world = World::new(disk, program, &agent, extent).map_err(Stop::CannotMount)?;
     let mut case = Case { world, random, log: Vec::new() };
     let played = match scenario {
         Scenario::Feature => feature::play(&mut case, LOSSES),

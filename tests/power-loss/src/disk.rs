@@ -82,6 +82,8 @@ pub struct Disk {
     is_off: bool,
     /// Every call fails for the moment.
     is_held: bool,
+    /// Whether it can rename without replacing; many FUSE file systems cannot.
+    pub(crate) renames_to_new: bool,
 }
 
 /// What happens before a change or sync with some number, counted from the beginning of a command.
@@ -104,6 +106,7 @@ impl Default for Disk {
             interruption: None,
             is_off: false,
             is_held: false,
+            renames_to_new: true,
         };
         disk.insert(Body::directory(), 0o755, owner);
         disk
@@ -233,6 +236,7 @@ impl Disk {
         }
         let mut after = Disk { inodes: HashMap::new(), ..Disk::default() };
         after.next = self.next;
+        after.renames_to_new = self.renames_to_new;
         let mut found = vec![ROOT];
         while let Some(number) = found.pop() {
             // A file with two names is one file.

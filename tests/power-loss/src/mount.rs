@@ -238,11 +238,12 @@ impl Filesystem for Served {
         reply: ReplyEmpty,
     ) {
         let keep = flags == RenameFlags::RENAME_NOREPLACE;
-        if !flags.is_empty() && !keep {
+        let mut disk = self.disk();
+        if !(flags.is_empty() || keep && disk.renames_to_new) {
             return reply.error(Errno::EINVAL);
         }
         let (from, to) = ((parent.0, name), (new_parent.0, new_name));
-        empty(reply, self.disk().rename(from, to, keep));
+        empty(reply, disk.rename(from, to, keep));
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {

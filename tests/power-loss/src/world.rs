@@ -72,8 +72,8 @@ pub struct World {
 
 impl World {
     /// Makes a repository without items on an empty disk. Fails where nothing can be mounted.
-    pub fn new(program: &Path, agent: &str, extent: Extent) -> io::Result<Self> {
-        let mut world = World::on(Disk::default(), program, extent)?;
+    pub fn new(disk: Disk, program: &Path, agent: &str, extent: Extent) -> io::Result<Self> {
+        let mut world = World::on(disk, program, extent)?;
         world.mount()?;
         for directory in [".wreckit/items", ".wreckit/prompts", ".claude"] {
             fs::create_dir_all(world.path(directory))?;

@@ -12,6 +12,10 @@ impl Tree {
     /// both. A directory is left to the caller, who knows what may be half moved.
     pub(super) fn move_by_copy(&self, source: &str, target: &str) -> Result<(), Error> {
         let metadata = self.root.symlink_metadata(source).map_err(error)?;
+        // The system says that the devices differ before it says that the name is taken.
+        if self.root.symlink_metadata(target).is_ok() {
+            return Err(Error::Exists);
+        }
         if metadata.is_symlink() {
             let leads_to = self.root.read_link_contents(source).map_err(error)?;
             self.root.symlink_contents(leads_to, target).map_err(error)?;
@@ -39,7 +43,7 @@ impl Tree {
             let mut group = sync::Group::new(1);
             group.add(copy)?;
             group.finish()?;
-            self.root.rename(&temporary, &self.root, target).map_err(error)
+            self.rename_to_new(&temporary, target)
         });
         if copied.is_err() {
             let _ = self.root.remove_file(&temporary);

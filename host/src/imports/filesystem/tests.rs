@@ -219,6 +219,37 @@ fn nothing_is_renamed_over_something() {
     assert_eq!(imports.read(text("c"), 10).unwrap(), b"a");
 }
 
+/// What `rename` falls back to where the system refuses: the new name is not on the same file system.
+#[test]
+fn a_move_by_copy_keeps_content_time_and_permissions_and_replaces_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("a"), "a").unwrap();
+    std::fs::set_permissions(path("a"), PermissionsExt::from_mode(0o4710)).unwrap();
+    std::fs::write(path("taken"), "taken").unwrap();
+    std::fs::create_dir(path("d")).unwrap();
+    symlink("nowhere", path("link")).unwrap();
+    let mut imports = imports(directory.path());
+    let modified = imports.stat(text("a")).unwrap().modified;
+
+    assert!(matches!(imports.tree.move_by_copy("a", "taken"), Err(Error::Exists)));
+    assert!(matches!(imports.tree.move_by_copy("d", "taken"), Err(Error::Exists)));
+    assert!(matches!(imports.tree.move_by_copy("d", "e"), Err(Error::CrossesDevices)));
+    assert!(matches!(imports.tree.move_by_copy("missing", "e"), Err(Error::NotFound)));
+    imports.tree.move_by_copy("a", "d/a").unwrap();
+    imports.tree.move_by_copy("link", "d/link").unwrap();
+
+    assert_eq!(std::fs::read_to_string(path("taken")).unwrap(), "taken");
+    assert_eq!(std::fs::read_to_string(path("d/a")).unwrap(), "a");
+    assert_eq!(imports.stat(text("d/a")).unwrap().modified, modified);
+    let mode = std::fs::metadata(path("d/a")).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode, 0o710);
+    assert_eq!(std::fs::read_link(path("d/link")).unwrap().to_str(), Some("nowhere"));
+    let left = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, 2, "neither the originals nor a temporary file");
+}
+
 #[test]
 fn of_many_who_want_one_name_one_gets_it() {
     let directory = tempfile::tempdir().unwrap();
