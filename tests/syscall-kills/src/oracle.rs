@@ -9,7 +9,8 @@ use crate::place::{Place, Ran, events_in};
 use crate::tree::Tree;
 
 /// The state directory's own: no backup is of them.
-pub(crate) const UNKEPT: [&str; 2] = [".wreckit/backups", ".wreckit/batch.lock"];
+pub(crate) const UNKEPT: [&str; 3] =
+    [".wreckit/backups", ".wreckit/batch.lock", ".wreckit/.repository-id"];
 const KILLED: &str = "killed";
 
 /// What the undisturbed command made of the repository.

@@ -44,12 +44,18 @@ impl Tree {
         }
     }
 
-    /// Without what is at or below these paths.
+    /// Without what is at or below these paths, and without owner records: each holder of a lock leaves
+    /// one of another number.
     pub(crate) fn without(mut self, paths: &[&str]) -> Self {
         let is_in = |name: &str, path: &&str| {
             name.strip_prefix(*path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.0.retain(|name, _| !paths.iter().any(|path| is_in(name, path)));
+        let is_owner_record = |name: &str| {
+            name.rsplit_once(".owner.").is_some_and(|(_, number)| number.parse::<u64>().is_ok())
+        };
+        self.0.retain(|name, _| {
+            !is_owner_record(name) && !paths.iter().any(|path| is_in(name, path))
+        });
         self
     }
 

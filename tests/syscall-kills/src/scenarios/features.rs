@@ -10,9 +10,10 @@ use crate::place::Place;
 
 const FEATURES: &str = ".claude/.output/features";
 /// Beside the features: what no command promises to leave alike.
-const UNLIKE: [&str; 5] = [
+const UNLIKE: [&str; 6] = [
     ".claude/.output/features/.backups",
     ".claude/.output/features/.lock",
+    ".claude/.output/features/.repository-id",
     ".claude/.output/features/.run.lock",
     ".git",
     ".wreckit",
