@@ -310,6 +310,7 @@ fn ourselves() -> HashSet<Pid> {
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::unwrap_used,
     reason = "a test makes its own files and processes"
 )]
 mod tests {

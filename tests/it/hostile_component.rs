@@ -269,7 +269,7 @@ fn one_that_loops_over_imports_does_not_keep_signals_away() {
     );
     std::fs::write(repository.path("c.wasm"), starts_and("001-a", "log", loops)).expect("a file");
     let child = repository.start(&["--component", "c.wasm", "run"]);
-    repository.until("the agent is at work", |repository| repository.read("agent") != "");
+    repository.until("the agent is at work", |repository| !repository.read("agent").is_empty());
     // Once the agent works, the call that reports so loops. The first signal is for when it returns
     // (it has 30 s), the second one ends it.
     for _ in 0..2 {

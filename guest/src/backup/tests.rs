@@ -111,7 +111,7 @@ fn a_directory_on_another_file_system_is_removed_and_restored() {
         let machine = Machine::new();
         let process = machine.process(1);
         for name in ["a", "b", "deep/c"] {
-            machine.put(&format!("items/001-a/{name}"), name.to_owned());
+            machine.put(&format!("items/001-a/{name}"), name);
         }
         machine.put_node("items/001-a/empty", Node::Directory);
         machine.mount.replace(Some("items/".to_owned()));

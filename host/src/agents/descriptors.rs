@@ -31,7 +31,7 @@ pub(crate) fn raise_limit() {
 pub(super) fn give_back_limit(pid: Pid) {
     if let Some(limit) = ORIGINAL.get() {
         // It may have exited already.
-        let _ = rustix::process::prlimit(Some(pid), Resource::Nofile, limit.clone());
+        let _ = rustix::process::prlimit(Some(pid), Resource::Nofile, *limit);
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn add_guards(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                 check_open(state, &at, follow, &path, open)?;
                 let mut files = state.filesystem();
                 let opened = files.open_at(at, follow, path, open, flags);
-                opened.map_err(|error| Refusal::Of(error))
+                opened.map_err(Refusal::Of)
             })
         },
     )?;

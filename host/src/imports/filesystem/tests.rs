@@ -1,7 +1,8 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a test makes its own files"
+    clippy::print_stderr,
+    reason = "a test makes its own files, and says why it is skipped"
 )]
 
 use super::*;
