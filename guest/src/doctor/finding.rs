@@ -92,8 +92,10 @@ codes! {
     FutureTimestamp = "FUTURE_TIMESTAMP", Warning,
         Hand("a time that is yet to come never counts as old: check this machine's clock, or correct the time");
     JournalDamaged = "JOURNAL_DAMAGED", Warning,
-        Fix("keeps every line of it that is sound, after a backup");
+        Fix("keeps every line of it that is sound, in order, after a backup");
     OrphanedTempFile = "ORPHANED_TEMP_FILE", Warning, Fix("moves it into a backup");
+    RepairInterrupted = "REPAIR_INTERRUPTED", Warning,
+        Fix("finishes it");
     OrphanedAgent = "ORPHANED_AGENT", Warning,
         Fix("ends it, and so does the next run, before it starts anything");
     FeatureProgressCorrupt = "FEATURE_PROGRESS_CORRUPT", Error,

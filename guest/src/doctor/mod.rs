@@ -25,7 +25,7 @@ pub use treatment::{Mended, Treatment};
 pub use undoing::restore;
 
 use self::items::Survey;
-use crate::backup;
+use crate::backup::{self, Pending};
 use crate::capabilities::Liveness;
 use crate::lock::{self, Holder, Work};
 use crate::progress::{self, Found};
@@ -52,11 +52,31 @@ impl From<Failure> for RepairError {
 /// Looks, and changes nothing.
 pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
     let holder = lock::current_holder(tree);
-    let mut found = Examination::of(tree, matches!(holder, Ok(None))).found;
+    let is_free = matches!(holder, Ok(None));
+    let mut found = Examination::of(tree, is_free).found;
+    if is_free {
+        found.extend(interrupted_repair(tree));
+    }
     if let Err(failure) = holder {
         found.push(Diagnostic::new(Code::LockUnusable, failure.to_string()));
     }
     found
+}
+
+/// A fix or a restoration that a crash cut off. Nothing has to be found again for it: the next `--fix`
+/// finishes it before it looks.
+fn interrupted_repair(tree: Tree<'_>) -> Option<Diagnostic> {
+    let message = match backup::pending(tree) {
+        Ok(None) => return None,
+        Ok(Some(Pending::Fix { backup })) => format!(
+            "`doctor --fix` was interrupted (backup {backup}): the next one finishes it, a run rolls it back"
+        ),
+        Ok(Some(Pending::Restore { backup, .. })) => format!(
+            "the restore of backup {backup} was interrupted: the next run, fix or restore completes it"
+        ),
+        Err(failure) => failure.to_string(),
+    };
+    Some(Diagnostic::new(Code::RepairInterrupted, message))
 }
 
 /// Looks, and mends what it can.

@@ -169,7 +169,7 @@ fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
 pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
     alone(tree, || {
         let found = look(tree, true, true);
-        let keeper = Keeper::new(tree, "doctor-fix");
+        let keeper = Keeper::new(tree, backup::FIX);
         let fixes: Vec<Mended> = found
             .iter()
             .filter(|diagnostic| diagnostic.fixable)

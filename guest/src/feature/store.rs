@@ -201,7 +201,11 @@ pub(super) fn locked<T, E: From<FeatureError>>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     lock(tree, layout::FEATURE_LOCK, true)?;
-    let result = work();
+    // What a crash cut off is ended first.
+    let result = match backup::finish(tree) {
+        Ok(_) => work(),
+        Err(failure) => Err(FeatureError::from(failure).into()),
+    };
     unlock(tree, layout::FEATURE_LOCK).map_err(FeatureError::from)?;
     result
 }

@@ -150,6 +150,8 @@ fn a_fix_that_is_cut_off_anywhere_is_finished_by_the_next_and_undone_in_one_step
             fix_all,
             |machine, context| {
                 let process = machine.process(51);
+                let is_found = codes(&diagnose(tree(&process))).contains(&Code::RepairInterrupted);
+                assert_eq!(is_found, backup::pending(tree(&process)).unwrap().is_some());
                 let treatment = fix(tree(&process)).unwrap();
                 machine.kill(51);
                 let left = treatment.left.iter().filter(|left| left.fixable);

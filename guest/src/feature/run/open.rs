@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Run, RunOptions};
 use crate::batch::{Opening, Origin};
 use crate::feature::document::{Document, PhaseStatus};
-use crate::feature::store::{lock_run, read, unlock_run};
+use crate::feature::store::{lock_run, locked, read, unlock_run};
 use crate::feature::{FeatureError, legal};
 use crate::journal::{Event, EventKind};
 use crate::layout;
@@ -18,6 +18,8 @@ pub fn open_run(
     feature: &str,
     options: RunOptions,
 ) -> Result<(Run, Opening), FeatureError> {
+    // A repair that a crash cut off is ended before anything is read.
+    locked(tree, || Ok::<(), FeatureError>(()))?;
     let (id, document) = read(tree, feature)?;
     for phase in &options.approve {
         if document.phase(phase).is_none() {
