@@ -30,6 +30,7 @@ mod limits;
 mod orphans;
 mod phases;
 mod real_repository;
+mod removed;
 mod storage;
 mod terminal;
 mod trust;
