@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 
 use crate::environment::{Repository, finish};
 
@@ -20,11 +21,14 @@ fn at_the_second_item(repository: &Repository) -> std::process::Child {
 fn remove(repository: &Repository, names: &[&str]) {
     for name in names {
         let path = repository.path(".wreckit").join(name);
-        let removed = match path.is_dir() {
+        let remove = || match path.is_dir() {
             true => fs::remove_dir_all(&path),
             false => fs::remove_file(&path),
         };
-        removed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // The batch may be writing into it.
+        while let Err(error) = remove() {
+            assert_eq!(error.kind(), ErrorKind::DirectoryNotEmpty, "{}", path.display());
+        }
     }
 }
 
