@@ -1,4 +1,4 @@
-//! Writing the files of a running session again that someone has removed.
+//! Recreates the files of a running session after someone has removed them.
 
 use serde_json::{Map, Value};
 
@@ -42,8 +42,8 @@ impl Session {
         }
     }
 
-    /// Begins a segment that tells the session whole. Results that are not in their files yet are
-    /// recorded again: the lines that had them are gone.
+    /// Begins a segment with the full state of the session. Results that are not in their files yet are
+    /// recorded again, because the lines that held them were lost.
     fn recreate_journal(&mut self, tree: Tree<'_>, now: Timestamp) -> Result<(), Failure> {
         self.journal.begin_segment(tree)?;
         let mut events = vec![self.whole(tree, now)];
@@ -60,8 +60,8 @@ impl Session {
         tree.log(
             Level::Warning,
             &format!(
-                "Files in {}{} were removed or changed while the batch runs. \
-                 They were written again from memory; no result is lost.",
+                "Files in {}{} were removed or changed while the batch is running. \
+                 They were written again from memory. No results were lost.",
                 layout::PREFIX,
                 self.journal.directory()
             ),
@@ -69,7 +69,7 @@ impl Session {
         Ok(())
     }
 
-    /// The event that tells all of the session.
+    /// The event that holds the full state of the session.
     fn whole(&self, tree: Tree<'_>, now: Timestamp) -> Event {
         let in_flight = self.ledger.in_hand().iter().map(|item| self.ledger.id(*item));
         let attempts = self.ledger.open_attempts().into_iter();

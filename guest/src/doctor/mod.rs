@@ -63,8 +63,7 @@ pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
     found
 }
 
-/// A fix or a restoration that a crash cut off. Nothing has to be found again for it: the next `--fix`
-/// finishes it before it looks.
+/// A fix or a restoration that a crash interrupted. `fix` does not report it: it finishes the work first.
 fn interrupted_repair(tree: Tree<'_>) -> Option<Diagnostic> {
     let message = match backup::pending(tree) {
         Ok(None) => return None,

@@ -39,8 +39,8 @@ kinds! {
     /// A process opened the session. Carries `session_id`, the owner, `queue` and `skipped` (what
     /// is new in them), `retried`, and as `reason` how the session came about.
     BatchStarted = "batch-started",
-    /// The files of the session were removed while it ran, and this one tells it whole again: its
-    /// fields are those of `batch-started`, `in_flight` and `attempts`.
+    /// The journal was removed while the session ran. Carries the full state: the fields of
+    /// `batch-started`, `in_flight` and `attempts`.
     JournalRecreated = "journal-recreated",
     /// The intent to start an item. Carries the item's `state` at that moment.
     ItemStarted = "item-started",

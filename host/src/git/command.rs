@@ -10,9 +10,8 @@
 
 #![expect(clippy::disallowed_types, reason = "git is a program of its own")]
 
-use std::env;
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::GitError;
@@ -103,7 +102,8 @@ fn words(arguments: &[impl AsRef<OsStr>]) -> String {
 }
 
 fn command(location: &Location<'_>) -> Result<Command, GitError> {
-    let path = search_path();
+    // A clone may contain a file `git`.
+    let path = ambient::search_path().unwrap_or_default();
     let program = which::which_in("git", Some(&path), "/")
         .map_err(|error| GitError::NoGit(error.to_string()))?;
     let mut command = Command::new(program);
@@ -134,11 +134,4 @@ fn command(location: &Location<'_>) -> Result<Command, GitError> {
         }
     }
     Ok(command)
-}
-
-/// `PATH` without entries that depend on the working directory: a clone may contain a file `git`.
-fn search_path() -> OsString {
-    let path = ambient::variable("PATH").unwrap_or_default();
-    let absolute: Vec<PathBuf> = env::split_paths(&path).filter(|it| it.is_absolute()).collect();
-    env::join_paths(absolute).unwrap_or_default()
 }
