@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use super::manifest::{self, Backup, File, Operation};
 use super::pending::{self, Pending};
 use super::{FILE_LIMIT, FIX, Unusable, directory, left, prune};
-use crate::capabilities::{
+use crate::io::capabilities::{
     Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
     Replacement, Worker,
 };
-use crate::time::Timestamp;
-use crate::tree::{Failure, Tree};
+use crate::io::time::Timestamp;
+use crate::io::tree::{Failure, Tree};
 
 /// So many files are copied with one sync.
 const GROUP: usize = 64;

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use super::directory;
-use crate::capabilities::FsError;
-use crate::tree::{Failure, Tree};
+use crate::io::capabilities::FsError;
+use crate::io::tree::{Failure, Tree};
 
 /// The name of the file.
 pub(super) const NAME: &str = "left.jsonl";

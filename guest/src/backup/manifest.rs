@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Unusable, directory, is_ours};
-use crate::capabilities::FsError;
-use crate::json::{self, Fields};
-use crate::layout;
-use crate::tree::{Failure, Tree};
+use crate::formats::json::{self, Fields};
+use crate::formats::layout;
+use crate::io::capabilities::FsError;
+use crate::io::tree::{Failure, Tree};
 
 /// The name of the file.
 pub(super) const NAME: &str = "manifest.json";

@@ -18,9 +18,9 @@ pub use restore::{Restored, restore};
 
 use std::collections::HashSet;
 
-use crate::capabilities::Kind;
-use crate::layout;
-use crate::tree::{Failure, Tree};
+use crate::formats::layout;
+use crate::io::capabilities::Kind;
+use crate::io::tree::{Failure, Tree};
 
 /// So many backups are kept.
 const KEPT: usize = 10;

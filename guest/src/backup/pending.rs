@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::keeper::Keeper;
 use super::restore::{self, Plan, Restored};
 use super::{Unusable, manifest};
-use crate::capabilities::{FsError, Level};
-use crate::json;
-use crate::tree::{Failure, Tree};
+use crate::formats::json;
+use crate::io::capabilities::{FsError, Level};
+use crate::io::tree::{Failure, Tree};
 
 /// The paths of a hundred thousand files have about 10 MiB.
 const LIMIT: u64 = 96 << 20;

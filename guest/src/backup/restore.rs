@@ -7,10 +7,10 @@ use super::left::{self, Left};
 use super::manifest::{self, Backup, File, Operation};
 use super::pending::{self, Pending};
 use super::{FEATURE, FILE_LIMIT, RUN, Unusable, place_of};
-use crate::capabilities::{Kind, Level, Replacement};
-use crate::journal;
-use crate::layout;
-use crate::tree::{Failure, Tree};
+use crate::formats::journal;
+use crate::formats::layout;
+use crate::io::capabilities::{Kind, Level, Replacement};
+use crate::io::tree::{Failure, Tree};
 
 /// The reason of a backup of what a restoration replaced.
 pub(super) const REASON: &str = "restore";

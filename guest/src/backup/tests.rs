@@ -1,8 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::capabilities::Capabilities;
-use crate::memory::{Machine, Node, Process};
+use crate::io::capabilities::Capabilities;
+use crate::io::memory::{Machine, Node, Process};
 
 fn tree(process: &Process) -> Tree<'_> {
     Tree::new(process)

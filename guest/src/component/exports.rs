@@ -10,10 +10,10 @@ use std::sync::Once;
 use super::bindings::exports::wreckit::batch::batch as wit;
 use super::bindings::wreckit::batch::{filesystem, process};
 use super::imports::Imports;
-use crate::batch::Session;
-use crate::capabilities::{Capabilities, FsError, Kind, Level, Liveness};
-use crate::lock::Holder;
-use crate::tree::{Failure, Tree};
+use crate::io::capabilities::{Capabilities, FsError, Kind, Level, Liveness};
+use crate::io::lock::Holder;
+use crate::io::tree::{Failure, Tree};
+use crate::session::Session;
 
 pub(super) struct Component;
 
@@ -31,7 +31,7 @@ fn tree() -> Tree<'static> {
 /// The tree of an instance over the features of a repository.
 fn features() -> Tree<'static> {
     hear_panics();
-    Tree::of(&Imports, &crate::layout::FEATURES)
+    Tree::of(&Imports, &crate::formats::layout::FEATURES)
 }
 
 /// A panic from here on reaches the user before the trap does.

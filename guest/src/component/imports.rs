@@ -3,11 +3,11 @@
 use super::bindings::wasi::clocks::wall_clock;
 use super::bindings::wasi::random::random;
 use super::bindings::wreckit::batch::{filesystem, log, process};
-use crate::capabilities::{
+use crate::io::capabilities::{
     Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
     Replacement, Worker,
 };
-use crate::time::Timestamp;
+use crate::io::time::Timestamp;
 
 /// What the component was given.
 pub(super) struct Imports;

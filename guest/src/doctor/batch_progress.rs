@@ -7,14 +7,14 @@ use super::Diagnostic;
 use super::finding::Code;
 use super::items::Survey;
 use crate::backup::Keeper;
-use crate::capabilities::Liveness;
-use crate::layout;
-use crate::progress::{self, Found, Progress};
-use crate::resume;
-use crate::runs;
-use crate::saved::{self, Saved};
-use crate::time::{Timestamp, describe_span};
-use crate::tree::{Failure, Tree};
+use crate::formats::layout;
+use crate::formats::progress::{self, Found, Progress};
+use crate::io::capabilities::Liveness;
+use crate::io::time::{Timestamp, describe_span};
+use crate::io::tree::{Failure, Tree};
+use crate::session::resume;
+use crate::session::runs;
+use crate::session::saved::{self, Saved};
 
 /// What is wrong with the progress file. `is_quiet`: nobody may be working on it.
 pub(super) fn examine(

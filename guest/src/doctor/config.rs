@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::finding::{Code, Diagnostic};
 use super::shell;
-use crate::capabilities::FsError;
-use crate::json::{self, Fields};
-use crate::tree::Tree;
+use crate::formats::json::{self, Fields};
+use crate::io::capabilities::FsError;
+use crate::io::tree::Tree;
 
 const FILE: &str = "config.json";
 const LOCAL_FILE: &str = "config.local.json";

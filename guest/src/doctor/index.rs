@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::finding::{Code, Diagnostic};
 use super::items::{Known, Survey};
-use crate::capabilities::FsError;
-use crate::json::{self, Fields};
-use crate::time::Timestamp;
-use crate::tree::Tree;
+use crate::formats::json::{self, Fields};
+use crate::io::capabilities::FsError;
+use crate::io::time::Timestamp;
+use crate::io::tree::Tree;
 
 const FILE: &str = "index.json";
 /// A larger index is damage: that of a hundred thousand items has about 20 MiB.

@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::finding::{Code, Diagnostic};
 use super::stories::{self, Stories};
 use super::temporary_files;
-use crate::capabilities::{Entry, FsError, Kind};
-use crate::items::{self, Change, Item};
-use crate::json;
-use crate::layout;
-use crate::time::Timestamp;
-use crate::tree::{Failure, Tree};
+use crate::formats::item::{self, Change, Item};
+use crate::formats::json;
+use crate::formats::layout;
+use crate::io::capabilities::{Entry, FsError, Kind};
+use crate::io::time::Timestamp;
+use crate::io::tree::{Failure, Tree};
 
 const RESEARCH: &str = "research.md";
 const PLAN: &str = "plan.md";
@@ -29,7 +29,7 @@ pub(super) struct Survey {
 impl Survey {
     /// True if an item has a directory.
     pub(super) fn has(&self, id: &str) -> bool {
-        self.ids.binary_search_by(|other| items::compare(other, id)).is_ok()
+        self.ids.binary_search_by(|other| item::compare(other, id)).is_ok()
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) fn examine(
         temporary_files::unfinished_items(tree, &entries, found);
     }
     misnamed(tree, &entries, found);
-    let mut survey = Survey { ids: items::ids_of(entries), items: Vec::new() };
+    let mut survey = Survey { ids: item::ids_of(entries), items: Vec::new() };
     for id in &survey.ids {
         survey.items.extend(examine_item(tree, id, is_quiet, found));
     }
@@ -71,7 +71,7 @@ pub(super) fn examine(
 fn misnamed(tree: Tree<'_>, entries: &[Entry], found: &mut Vec<Diagnostic>) {
     let directories = entries.iter().filter(|entry| {
         matches!(entry.kind, Kind::Directory | Kind::Link)
-            && items::number(&entry.name).is_none()
+            && item::number(&entry.name).is_none()
             && !entry.name.starts_with('.')
     });
     for Entry { name, .. } in directories {
@@ -133,7 +133,7 @@ fn examine_item(
         found.push(Diagnostic::new(Code::MissingItemJson, message).of(id));
         return None;
     }
-    let item = match items::read(tree, id) {
+    let item = match item::read(tree, id) {
         Ok(item) => item,
         Err(problem) => {
             let message = format!("{problem} (in {}{directory})", layout::PREFIX);
@@ -141,8 +141,8 @@ fn examine_item(
             return None;
         }
     };
-    if !items::is_legal(id) && item.state != items::DONE {
-        let message = format!("{}: {}{directory}", items::LEGAL, layout::PREFIX);
+    if !item::is_legal(id) && item.state != item::DONE {
+        let message = format!("{}: {}{directory}", item::LEGAL, layout::PREFIX);
         found.push(Diagnostic::new(Code::InvalidItemId, message).of(id));
     }
     future_times(tree.now(), id, &item, found);
@@ -223,7 +223,7 @@ fn mismatches(
 /// The `item.json` with the state that its files speak for, and what was done; `None` if that is the
 /// one it has.
 pub(super) fn mend(tree: Tree<'_>, id: &str) -> Result<Option<(Vec<u8>, String)>, String> {
-    let item = items::read(tree, id)?;
+    let item = item::read(tree, id)?;
     // As they are looked at: a link that leads nowhere is no document.
     let stands = |name: &str| {
         let path = format!("{}/{name}", layout::item_directory(id));

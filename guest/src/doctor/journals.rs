@@ -1,10 +1,10 @@
 //! JOURNAL_DAMAGED.
 
 use super::finding::{Code, Diagnostic};
-use crate::capabilities::Kind;
-use crate::journal;
-use crate::layout;
-use crate::tree::Tree;
+use crate::formats::journal;
+use crate::formats::layout;
+use crate::io::capabilities::Kind;
+use crate::io::tree::Tree;
 
 const BY_HAND: &str = "what it says cannot be counted: make it readable";
 

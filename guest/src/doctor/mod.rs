@@ -26,11 +26,11 @@ pub use undoing::restore;
 
 use self::items::Survey;
 use crate::backup::{self, Pending};
-use crate::capabilities::Liveness;
-use crate::lock::{self, Holder, Work};
-use crate::progress::{self, Found};
-use crate::resume;
-use crate::tree::{Failure, Tree};
+use crate::formats::progress::{self, Found};
+use crate::io::capabilities::Liveness;
+use crate::io::lock::{self, Holder, Work};
+use crate::io::tree::{Failure, Tree};
+use crate::session::resume;
 
 /// Why nothing was mended or restored.
 #[derive(Debug, Clone, PartialEq, Eq)]

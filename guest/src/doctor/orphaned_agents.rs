@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::finding::{Code, Diagnostic};
-use crate::capabilities::{Level, Worker};
-use crate::layout;
-use crate::orphans;
-use crate::runs;
-use crate::saved::Saved;
-use crate::time::describe_span;
-use crate::tree::Tree;
+use crate::formats::layout;
+use crate::io::capabilities::{Level, Worker};
+use crate::io::time::describe_span;
+use crate::io::tree::Tree;
+use crate::session::leftovers;
+use crate::session::runs;
+use crate::session::saved::Saved;
 
 /// What a person can do about a process that is not proven to be an agent.
 const UNPROVEN: &str = "nothing starts beside it: if it is an agent, end it (`kill PID`); if it is not, `wreckit-host run --take-over`";
@@ -17,14 +17,14 @@ const UNPROVEN: &str = "nothing starts beside it: if it is an agent, end it (`ki
 /// One finding for each item whose processes a batch left. Nobody else may hold the lock.
 pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
     let sessions = sessions(tree);
-    let left = orphans::find(tree, layout::LOCK, &sessions.iter().collect::<Vec<_>>());
+    let left = leftovers::find(tree, layout::LOCK, &sessions.iter().collect::<Vec<_>>());
     diagnostics(tree, left)
 }
 
 /// Ends them all. Returns the findings that remain.
 pub(super) fn mend(tree: Tree<'_>) -> Vec<Diagnostic> {
     let sessions = sessions(tree);
-    let orphans = orphans::end(tree, layout::LOCK, &sessions.iter().collect::<Vec<_>>());
+    let orphans = leftovers::end(tree, layout::LOCK, &sessions.iter().collect::<Vec<_>>());
     diagnostics(tree, orphans.left.into_iter().chain(orphans.unproven).collect())
 }
 

@@ -1,8 +1,8 @@
 //! MISSING_PROMPTS.
 
 use super::finding::{Code, Diagnostic};
-use crate::capabilities::{Capabilities, FsError, Kind};
-use crate::tree::{Failure, Tree};
+use crate::io::capabilities::{Capabilities, FsError, Kind};
+use crate::io::tree::{Failure, Tree};
 
 /// Where the prompts are.
 pub(super) const DIRECTORY: &str = "prompts";

@@ -4,10 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::finding::{Code, Diagnostic};
-use crate::json;
-use crate::layout;
-use crate::prd;
-use crate::tree::Tree;
+use crate::formats::json;
+use crate::formats::layout;
+use crate::formats::prd;
+use crate::io::tree::Tree;
 
 /// A `prd.json` with more stories than this is too large for one item.
 const MOST_STORIES: usize = 15;

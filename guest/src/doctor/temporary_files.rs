@@ -2,9 +2,9 @@
 //! being added.
 
 use super::finding::{Code, Diagnostic};
-use crate::capabilities::{Entry, Kind};
-use crate::layout;
-use crate::tree::Tree;
+use crate::formats::layout;
+use crate::io::capabilities::{Entry, Kind};
+use crate::io::tree::Tree;
 
 /// An item that is being added takes no lock; this old, nobody is at it any more.
 const UNFINISHED_AFTER: u64 = 60 * 1000;

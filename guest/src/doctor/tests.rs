@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::backup::Keeper;
-use crate::batch::{Attempt, CloseReason, Ended, Options, Outcome, Report, Summary, open};
-use crate::capabilities::{Capabilities, Worker};
-use crate::layout;
-use crate::memory::{Machine, Process};
+use crate::formats::layout;
+use crate::io::capabilities::{Capabilities, Worker};
+use crate::io::memory::{Machine, Process};
+use crate::session::{Attempt, CloseReason, Ended, Options, Outcome, Report, Summary, open};
 
 mod interrupted;
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use super::finding::{Code, Diagnostic};
 use super::{Examination, batch_progress, index, items, orphaned_agents, prompts, stories};
 use crate::backup::{self, Cause, Keeper, Pending};
-use crate::capabilities::{Level, Replacement};
-use crate::journal;
-use crate::progress::{self, Found};
-use crate::runs;
-use crate::tree::{Failure, Tree};
+use crate::formats::journal;
+use crate::formats::progress::{self, Found};
+use crate::io::capabilities::{Level, Replacement};
+use crate::io::tree::{Failure, Tree};
+use crate::session::runs;
 
 /// Mending one thing brings up another: a state that is set back makes the index stale. What is not
 /// done after so many rounds is left.
@@ -318,7 +318,7 @@ impl<'r, 'c> Round<'r, 'c> {
         let path = diagnostic.path.as_deref().filter(|path| self.keeper.has(path));
         let backup = path
             .zip(self.keeper.id())
-            .map(|(path, id)| (id, format!("{}{path}", crate::layout::PREFIX)));
+            .map(|(path, id)| (id, format!("{}{path}", crate::formats::layout::PREFIX)));
         let fixed = result.is_ok();
         let message = result.unwrap_or_else(|problem| problem);
         Mended { diagnostic: diagnostic.clone(), fixed, message, backup }

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::{RepairError, locked, owner};
 use crate::backup::{self, Backup, Restored, Unusable};
-use crate::items::{self, Change};
-use crate::journal::{self, EventKind};
-use crate::layout;
-use crate::progress;
-use crate::runs;
-use crate::settle::Outcome;
-use crate::tree::{Failure, Tree};
+use crate::formats::item::{self, Change};
+use crate::formats::journal::{self, EventKind};
+use crate::formats::layout;
+use crate::formats::progress;
+use crate::io::tree::{Failure, Tree};
+use crate::session::runs;
+use crate::session::settle::Outcome;
 
 /// Puts every file of a backup back.
 pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
@@ -54,18 +54,18 @@ fn lost_results(tree: Tree<'_>, backup: &Backup) -> Result<Vec<String>, Failure>
             continue;
         };
         // What cannot be read takes no result.
-        let before = items::read_at(tree, item, &copy).ok();
+        let before = item::read_at(tree, item, &copy).ok();
         let unsynced =
             results.unsynced.get(item).filter(|changes| changes.iter().any(Change::completes));
         let forgets = match unsynced {
             Some(changes) => {
                 let changes: Vec<&Change> = changes.iter().collect();
-                before.is_none_or(|before| before.after(&changes, tree.now()).state != items::DONE)
+                before.is_none_or(|before| before.after(&changes, tree.now()).state != item::DONE)
             }
             None => {
                 results.synced.contains(item)
-                    && items::read(tree, item).is_ok_and(|now| now.state == items::DONE)
-                    && before.is_none_or(|before| before.state != items::DONE)
+                    && item::read(tree, item).is_ok_and(|now| now.state == item::DONE)
+                    && before.is_none_or(|before| before.state != item::DONE)
             }
         };
         if forgets {

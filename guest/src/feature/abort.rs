@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::document::{Document, PhaseStatus};
 use super::store::{change, lock_run, locked, read, text, unlock_run};
 use super::{Changed, FeatureError, legal};
-use crate::capabilities::Kind;
-use crate::time::Timestamp;
-use crate::tree::{Failure, Tree};
+use crate::io::capabilities::Kind;
+use crate::io::time::Timestamp;
+use crate::io::tree::{Failure, Tree};
 
 /// Why a feature is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

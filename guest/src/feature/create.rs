@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::document::Document;
 use super::store::{locked, progress_file, text};
 use super::{Changed, FeatureError, approval};
-use crate::time::Timestamp;
-use crate::tree::Tree;
+use crate::io::time::Timestamp;
+use crate::io::tree::Tree;
 
 /// The phases of a feature that names none.
 const PHASES: [&str; 5] =

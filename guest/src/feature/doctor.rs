@@ -7,13 +7,13 @@ use super::resume::own_path;
 use super::store::{self, LIMIT, load, locked, newest_good, progress_file};
 use super::{FeatureError, abort};
 use crate::backup::{self, Cause, Keeper, Restored};
-use crate::capabilities::{FsError, Worker};
 use crate::doctor::{
     Code, Diagnostic, Mended, RepairError, Treatment, orphaned_agents, temporary_files,
 };
-use crate::layout;
-use crate::orphans;
-use crate::tree::{Failure, Tree};
+use crate::formats::layout;
+use crate::io::capabilities::{FsError, Worker};
+use crate::io::tree::{Failure, Tree};
+use crate::session::leftovers;
 
 /// Looks at every feature, and changes nothing.
 pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
@@ -31,7 +31,7 @@ fn look(tree: Tree<'_>, is_quiet: bool, is_idle: bool) -> Vec<Diagnostic> {
         }
     };
     let mut found: Vec<Diagnostic> = match is_idle {
-        true => orphaned_agents::diagnostics(tree, orphans::find(tree, layout::RUN_LOCK, &[])),
+        true => orphaned_agents::diagnostics(tree, leftovers::find(tree, layout::RUN_LOCK, &[])),
         false => Vec::new(),
     };
     for id in &ids {
@@ -204,11 +204,11 @@ fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
 }
 
 fn end(tree: Tree<'_>, diagnostic: &Diagnostic) -> Result<String, Failure> {
-    let left = orphans::end(tree, layout::RUN_LOCK, &[]).left;
+    let left = leftovers::end(tree, layout::RUN_LOCK, &[]).left;
     let is_left = |worker: &Worker| worker.item == diagnostic.item;
     match left.iter().any(is_left) {
         false => Ok("Ended the process".to_owned()),
-        true => Err(tree.failed("end", &orphans::describe(&left))(FsError::Failed(
+        true => Err(tree.failed("end", &leftovers::describe(&left))(FsError::Failed(
             "SIGKILL had no effect".to_owned(),
         ))),
     }

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::FeatureError;
-use crate::json::{self, Fields};
-use crate::time::Timestamp;
+use crate::formats::json::{self, Fields};
+use crate::io::time::Timestamp;
 
 /// The status of a phase or of a feature.
 #[derive(Debug, Clone, PartialEq, Eq)]

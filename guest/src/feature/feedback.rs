@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::document::{list_in, object_in};
 use super::store::change;
 use super::{Changed, FeatureError, legal, number};
-use crate::json;
-use crate::tree::Tree;
+use crate::formats::json;
+use crate::io::tree::Tree;
 
 /// What a review or a test came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

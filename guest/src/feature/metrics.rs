@@ -6,7 +6,7 @@ use super::document::{Document, list_in, object_in};
 use super::feedback::escalate;
 use super::store::change;
 use super::{Changed, FeatureError, legal, number};
-use crate::tree::Tree;
+use crate::io::tree::Tree;
 
 /// Tokens that a phase takes with one agent, where nobody counted them. Of the design of this format.
 const ESTIMATES: [(&str, u64); 9] = [

@@ -32,9 +32,9 @@ pub use run::{Run, RunOptions, open_run};
 pub use store::{Entry, list, read, resolve};
 pub use summary::summary;
 
-use crate::lock::Holder;
-use crate::select::Unresolved;
-use crate::tree::Failure;
+use crate::io::lock::Holder;
+use crate::io::tree::Failure;
+use crate::session::select::Unresolved;
 
 /// Why nothing was changed or told.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::document::{COMPLETE, Document, PhaseStatus, list_in, time_in};
 use super::store::change;
 use super::{Changed, FeatureError, abort, approval, legal, metrics, number};
-use crate::json;
-use crate::time::Timestamp;
-use crate::tree::Tree;
+use crate::formats::json;
+use crate::io::time::Timestamp;
+use crate::io::tree::Tree;
 
 /// What is done with a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

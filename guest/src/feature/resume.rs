@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::document::{COMPLETE, Document, PhaseStatus, status_of};
 use super::store::read;
 use super::{FeatureError, approval, legal};
-use crate::capabilities::FsError;
-use crate::tree::Tree;
+use crate::io::capabilities::FsError;
+use crate::io::tree::Tree;
 
 /// More of a document is not told: what is longer is named.
 const LONGEST: u64 = 256 << 10;

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::document::Document;
 use super::{Changed, FeatureError, abort, unique};
 use crate::backup::{self, Cause, FEATURE, Keeper};
-use crate::capabilities::{FsError, Identity, Kind, Level, LockOutcome};
-use crate::claim;
-use crate::json;
-use crate::layout;
-use crate::lock::Holder;
-use crate::progress::Owner;
-use crate::select::Unresolved;
-use crate::tree::{Failure, Tree};
+use crate::formats::json;
+use crate::formats::layout;
+use crate::formats::progress::Owner;
+use crate::io::capabilities::{FsError, Identity, Kind, Level, LockOutcome};
+use crate::io::claim;
+use crate::io::lock::Holder;
+use crate::io::tree::{Failure, Tree};
+use crate::session::select::Unresolved;
 
 /// A larger file is damage.
 pub(super) const LIMIT: u64 = 16 << 20;

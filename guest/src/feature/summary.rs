@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::document::{PhaseStatus, status_of};
 use super::store::read;
 use super::{FeatureError, number};
-use crate::tree::Tree;
+use crate::io::tree::Tree;
 
 /// The summary, as JSON. The totals are those of the file; shares are computed from its parts.
 pub fn summary(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {

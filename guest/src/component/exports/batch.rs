@@ -1,10 +1,10 @@
 //! The `batch` interface.
 
 use super::{Component, SESSION, tree, wit};
-use crate::batch::{
+use crate::formats::journal::Event;
+use crate::session::{
     self, AddError, CloseReason, ItemStanding, OpenError, Origin, Report, SessionError,
 };
-use crate::journal::Event;
 
 impl wit::Guest for Component {
     fn open(options: wit::Options) -> Result<wit::Opening, wit::OpenError> {

@@ -4,7 +4,7 @@ use super::super::bindings::exports::wreckit::batch::doctor as wit;
 use super::{Component, tree};
 use crate::backup::{self, Backup, Restored, Unusable};
 use crate::doctor::{self, Diagnostic, Mended, RepairError, Severity, Treatment};
-use crate::layout;
+use crate::formats::layout;
 
 impl wit::Guest for Component {
     fn diagnose() -> Vec<wit::Diagnostic> {

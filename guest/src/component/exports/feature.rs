@@ -9,12 +9,12 @@ use super::super::bindings::exports::wreckit::batch::feature as wit;
 use super::batch::{opening, step, summary};
 use super::{Component, features as tree, wit as batch_wit};
 use crate::backup;
-use crate::batch::{CloseReason, Report};
 use crate::feature::{
     self, Cleanup, Details, FeatureError, Iteration, Measurements, Move, New, Price, Reason, Run,
     RunOptions, Validation, Verdict, Worktree,
 };
-use crate::layout::FEATURES;
+use crate::formats::layout::FEATURES;
+use crate::session::{CloseReason, Report};
 
 thread_local! {
     /// The one run of the instance.
@@ -200,7 +200,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn pretty(value: &Value) -> String {
-    text(&crate::json::pretty(value))
+    text(&crate::formats::json::pretty(value))
 }
 
 impl From<feature::Changed> for wit::Changed {

@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use super::Run;
-use crate::batch::Attempt;
 use crate::feature::approval::{APPROVED, AWAITING, is_awaited, is_wanted};
 use crate::feature::document::{Document, PhaseStatus};
 use crate::feature::moves::{self, Details, Move};
 use crate::feature::store::change;
 use crate::feature::{FeatureError, number};
-use crate::journal::{Event, EventKind};
-use crate::time::Timestamp;
-use crate::tree::Tree;
+use crate::formats::journal::{Event, EventKind};
+use crate::io::time::Timestamp;
+use crate::io::tree::Tree;
+use crate::session::Attempt;
 
 /// What a phase says that waits for a person.
 fn waits(phase: &str) -> String {

@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::{Hand, Run};
-use crate::batch::{Ended, Outcome, Report};
 use crate::feature::FeatureError;
 use crate::feature::document::PhaseStatus;
 use crate::feature::moves::{self, Details, Move};
 use crate::feature::store::{change, load};
-use crate::journal::{Event, EventKind};
-use crate::time::Timestamp;
-use crate::tree::Tree;
+use crate::formats::journal::{Event, EventKind};
+use crate::io::time::Timestamp;
+use crate::io::tree::Tree;
+use crate::session::{Ended, Outcome, Report};
 
 /// The first wait before a failed phase is tried again; the last ones are so long.
 const FIRST_RETRY: u64 = 1000;

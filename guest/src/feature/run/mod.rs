@@ -15,11 +15,11 @@ use super::document::{Document, PhaseStatus};
 use super::moves::{self, Details, Move};
 use super::store::{change, load, unlock_run};
 use super::{FeatureError, metrics};
-use crate::batch::{Attempt, CloseReason, Counts, Report, SessionError, Step, Summary};
-use crate::journal::{Event, EventKind};
-use crate::layout;
-use crate::time::Timestamp;
-use crate::tree::{Failure, Tree};
+use crate::formats::journal::{Event, EventKind};
+use crate::formats::layout;
+use crate::io::time::Timestamp;
+use crate::io::tree::{Failure, Tree};
+use crate::session::{Attempt, CloseReason, Counts, Report, SessionError, Step, Summary};
 
 /// While somebody else changes the document, it is tried again after so long.
 const BUSY: u64 = 20;
@@ -254,7 +254,7 @@ impl From<FeatureError> for SessionError {
             error => SessionError::Storage(Failure {
                 operation: "go on with",
                 path: String::new(),
-                error: crate::capabilities::FsError::Failed(words(&error)),
+                error: crate::io::capabilities::FsError::Failed(words(&error)),
                 prefix: layout::FEATURES.prefix,
             }),
         }

@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{Run, RunOptions};
-use crate::batch::{Opening, Origin};
 use crate::feature::document::{Document, PhaseStatus};
 use crate::feature::store::{lock_run, locked, read, unlock_run};
 use crate::feature::{FeatureError, legal};
-use crate::journal::{Event, EventKind};
-use crate::layout;
-use crate::orphans;
-use crate::tree::Tree;
+use crate::formats::journal::{Event, EventKind};
+use crate::formats::layout;
+use crate::io::tree::Tree;
+use crate::session::leftovers;
+use crate::session::{Opening, Origin};
 
 /// Begins a run. What an earlier one left running is ended first. The id is that of the feature.
 pub fn open_run(
@@ -85,9 +85,9 @@ fn begin(
 
 /// Nothing may run beside what a run that was killed left.
 fn end_orphans(tree: Tree<'_>) -> Result<(), FeatureError> {
-    orphans::mark_root(tree);
-    let orphans = orphans::end(tree, layout::RUN_LOCK, &[]);
-    let words = |workers| orphans::describe(workers);
+    leftovers::mark_root(tree);
+    let orphans = leftovers::end(tree, layout::RUN_LOCK, &[]);
+    let words = |workers| leftovers::describe(workers);
     let message = if !orphans.left.is_empty() {
         let left = words(&orphans.left);
         format!("agents of an interrupted run still run and could not be ended: {left}")

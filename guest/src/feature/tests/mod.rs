@@ -9,9 +9,9 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::layout::FEATURES;
-use crate::memory::{Machine, Process};
-use crate::tree::Tree;
+use crate::formats::layout::FEATURES;
+use crate::io::memory::{Machine, Process};
+use crate::io::tree::Tree;
 
 const ID: &str = "asset-export_20260301_081500";
 const FILE: &str = "asset-export_20260301_081500/progress.json";

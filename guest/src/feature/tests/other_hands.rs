@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::memory::Machine;
+use crate::io::memory::Machine;
 
 /// JSON of any kind, numbers as somebody may write them.
 fn any_json() -> impl Strategy<Value = Value> {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::*;
-use crate::batch::{CloseReason, Ended, Outcome, Report};
-use crate::memory::Machine;
+use crate::io::memory::Machine;
+use crate::session::{CloseReason, Ended, Outcome, Report};
 
 fn ended(phase: &str, number: u32, outcome: Outcome) -> Report {
     Report::Ended(Ended {
@@ -25,7 +25,7 @@ fn run(
     machine: &Rc<Machine>,
     options: RunOptions,
     mut work: impl FnMut(&str, u32) -> Outcome,
-) -> crate::batch::Summary {
+) -> crate::session::Summary {
     let process = machine.process(1);
     let (mut run, _) = open_run(tree(&process), ID, options).unwrap();
     let mut reports = Vec::new();

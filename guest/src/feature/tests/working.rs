@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::layout::FEATURES;
-use crate::memory::Machine;
+use crate::formats::layout::FEATURES;
+use crate::io::memory::Machine;
 
 #[test]
 fn illegal_moves_name_the_legal_ones() {
@@ -338,7 +338,7 @@ fn a_change_that_is_cut_off_leaves_the_document_of_before_or_after() {
 fn who_comes_second_is_told() {
     let machine = with(&least(&[("planning", "pending")]));
     let (first, second) = (machine.process(1), machine.process(2));
-    store::lock(tree(&first), crate::layout::FEATURE_LOCK, true).unwrap();
+    store::lock(tree(&first), crate::formats::layout::FEATURE_LOCK, true).unwrap();
     let result = make_move(tree(&second), ID, "planning", Move::Start, &Details::default());
     let Err(FeatureError::Busy(holder)) = result else { panic!("{result:?}") };
     assert!(holder.momentary && holder.pid == Some(1));

@@ -1,0 +1,323 @@
+//! Items: `items/NNN-slug/item.json`, read, checked and changed.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value, json};
+
+use crate::formats::json::{self, Fields};
+use crate::formats::layout;
+use crate::io::capabilities::{Entry, FsError, Kind, Replacement};
+use crate::io::time::Timestamp;
+use crate::io::tree::{Failure, Tree};
+
+/// A larger `item.json` is damage.
+const LIMIT: u64 = 4 << 20;
+
+/// The states of an item, in the order in which it goes through them.
+const STATES: [&str; 7] =
+    ["idea", "researched", "planned", "implementing", "critique", "in_pr", "done"];
+
+/// The state of an item that needs no more work.
+pub const DONE: &str = "done";
+
+/// An `item.json` that can be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// Its title.
+    pub title: String,
+    /// Its state.
+    pub state: String,
+    /// What is wanted.
+    pub overview: String,
+    /// The section that it belongs to.
+    pub section: Option<String>,
+    /// Its branch.
+    pub branch: Option<String>,
+    /// The ids of the items that must be done before it.
+    pub depends_on: Vec<String>,
+    document: Map<String, Value>,
+}
+
+/// A change of an `item.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The item completed: it becomes `done`, unless its state is no longer `from` (then the agent
+    /// moved it, or somebody else did).
+    Complete {
+        /// The state in which it was started.
+        from: String,
+    },
+    /// The item went through a phase: it is in the state `to`, unless its state is no longer `from`.
+    Advance {
+        /// The state before.
+        from: String,
+        /// The state after.
+        to: String,
+    },
+    /// The item failed: `last_error` says why, unless the item is done by now.
+    Fail {
+        /// Why.
+        error: String,
+    },
+    /// The file said before that the item is done: nothing changes.
+    Found,
+}
+
+impl Change {
+    /// True if it makes an item done.
+    pub fn completes(&self) -> bool {
+        matches!(self, Change::Complete { .. } | Change::Found)
+    }
+}
+
+impl Item {
+    /// The item as it will be after these changes, one after the other.
+    pub fn after(mut self, changes: &[&Change], now: Timestamp) -> Self {
+        if let Some(document) = self.changed(changes, now) {
+            self.state = document["state"].as_str().unwrap_or_default().to_owned();
+            self.document = document;
+        }
+        self
+    }
+
+    /// A field as the file has it.
+    pub fn field(&self, key: &str) -> Option<&Value> {
+        self.document.get(key)
+    }
+
+    /// The document after these changes, one after the other, or `None` if nothing changes.
+    pub fn changed(&self, changes: &[&Change], now: Timestamp) -> Option<Map<String, Value>> {
+        let mut document = self.document.clone();
+        for change in changes {
+            match change {
+                Change::Complete { from } if document["state"] == json!(from) => {
+                    document["state"] = json!(DONE);
+                    document["last_error"] = Value::Null;
+                }
+                Change::Advance { from, to } if document["state"] == json!(from) => {
+                    document["state"] = json!(to);
+                }
+                Change::Fail { error } if document["state"] != json!(DONE) => {
+                    document["last_error"] = json!(error);
+                }
+                Change::Complete { .. }
+                | Change::Advance { .. }
+                | Change::Fail { .. }
+                | Change::Found => {}
+            }
+        }
+        if document == self.document {
+            return None;
+        }
+        document["updated_at"] = json!(now.to_string());
+        Some(document)
+    }
+}
+
+/// The names of the items' directories in running order: by number, then by name.
+pub fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
+    Ok(ids_of(tree.list(layout::ITEMS)?))
+}
+
+/// The same, of a listing of their directory.
+pub fn ids_of(entries: Vec<Entry>) -> Vec<String> {
+    let mut ids: Vec<String> = entries
+        .into_iter()
+        .filter(|entry| {
+            matches!(entry.kind, Kind::Directory | Kind::Link) && number(&entry.name).is_some()
+        })
+        .map(|entry| entry.name)
+        .collect();
+    ids.sort_by(|a, b| compare(a, b));
+    ids
+}
+
+/// The number of an item id, without leading zeros; `None` if this is none (`^\d{3,}-`).
+pub fn number(id: &str) -> Option<&str> {
+    let digits = id.bytes().take_while(u8::is_ascii_digit).count();
+    (digits >= 3 && id.as_bytes().get(digits) == Some(&b'-'))
+        .then(|| id[..digits].trim_start_matches('0'))
+}
+
+/// Running order: by number (of any length), then by name.
+pub fn compare(a: &str, b: &str) -> Ordering {
+    let key = |id| number(id).map(|number: &str| (number.len(), number));
+    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
+}
+
+/// Whether an id consists of letters and digits of any script, `-`, `_` and `.` alone. Ids get into
+/// command lines, prompts, logs and the names of files.
+pub fn is_legal(id: &str) -> bool {
+    id.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.') || is_mark(c))
+}
+
+/// What an id may consist of, for messages.
+pub const LEGAL: &str = "an id may only contain letters, digits, `-`, `_` and `.`";
+
+/// Marks that are part of letters in many scripts, but no letters themselves: accents that stand alone,
+/// and those of the scripts from Devanagari to Myanmar and of Khmer.
+fn is_mark(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36f}' | '\u{900}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
+}
+
+/// Reads an item that may be run. One with an illegal id is none, unless it is done.
+pub fn read_to_run(tree: Tree<'_>, id: &str) -> Result<Item, String> {
+    let item = read(tree, id)?;
+    match is_legal(id) || item.state == DONE {
+        true => Ok(item),
+        false => Err(format!("{LEGAL}: rename its directory {}", layout::item_directory(id))),
+    }
+}
+
+/// Reads and checks an item; on failure what is wrong, in words for a person.
+pub fn read(tree: Tree<'_>, id: &str) -> Result<Item, String> {
+    read_at(tree, id, &layout::item_file(id))
+}
+
+/// Reads an item from another place, a backup for instance.
+pub fn read_at(tree: Tree<'_>, id: &str, path: &str) -> Result<Item, String> {
+    let bytes = tree.read(path, LIMIT).map_err(|error| match error {
+        FsError::NotFound => "item.json is missing".to_owned(),
+        error => format!("cannot read item.json: {error}"),
+    })?;
+    let document =
+        json::parse(&bytes).map_err(|error| format!("item.json has invalid JSON: {error}"))?;
+    let Value::Object(document) = document else {
+        return Err("item.json is invalid: the document must be an object".to_owned());
+    };
+
+    let mut fields = Fields::new(&document);
+    fields.required("schema_version", "a number", |value| value.is_number().then_some(()));
+    let own_id = fields.string("id");
+    let title = fields.string("title");
+    let overview = fields.string("overview");
+    for key in ["created_at", "updated_at"] {
+        fields.string(key);
+    }
+    let state = fields.required("state", &format!("one of {}", STATES.join(", ")), |value| {
+        value.as_str().filter(|state| STATES.contains(state))
+    });
+    let branch = fields.nullable_string("branch");
+    for key in ["pr_url", "last_error"] {
+        fields.nullable_string(key);
+    }
+    fields.required("pr_number", "a number or null", |value| {
+        (value.is_number() || value.is_null()).then_some(())
+    });
+    let depends_on =
+        fields.optional("depends_on", "a list of ids", json::strings).unwrap_or_default();
+
+    if let Some(problems) = fields.problems() {
+        return Err(format!("item.json is invalid: {problems}"));
+    }
+    let own_id = own_id.unwrap_or_default();
+    if own_id != id {
+        return Err(format!(
+            "item.json is invalid: its `id` is {own_id:?}, its directory is {id:?}"
+        ));
+    }
+    Ok(Item {
+        title: title.unwrap_or_default().to_owned(),
+        state: state.unwrap_or_default().to_owned(),
+        overview: overview.unwrap_or_default().to_owned(),
+        section: document.get("section").and_then(Value::as_str).map(str::to_owned),
+        branch: branch.flatten().map(str::to_owned),
+        depends_on,
+        document,
+    })
+}
+
+/// The replacement that brings changes into an item's file; `None` if there is nothing to change.
+/// On failure why the item cannot be read.
+pub fn replacement(
+    tree: Tree<'_>,
+    id: &str,
+    changes: &[&Change],
+) -> Result<Option<Replacement>, String> {
+    let document = read(tree, id)?.changed(changes, tree.now());
+    Ok(document.map(|document| Replacement::new(layout::item_file(id), json::pretty(&document))))
+}
+
+/// Makes a new item in the state `idea`, numbered after the last one.
+pub fn add(tree: Tree<'_>, title: &str) -> Result<String, Failure> {
+    let last =
+        ids(tree)?.iter().filter_map(|id| number(id)?.parse::<u64>().ok()).max().unwrap_or(0);
+    let id = format!("{:03}-{}", last.saturating_add(1), slug(title));
+    let now = tree.now().to_string();
+    let document = json!({
+        "schema_version": 1,
+        "id": id,
+        "title": title,
+        "state": "idea",
+        "overview": "",
+        "branch": null,
+        "pr_url": null,
+        "pr_number": null,
+        "last_error": null,
+        "created_at": now,
+        "updated_at": now,
+    });
+    // The directory gets its name when it is complete: a crash leaves no half item, and two adders
+    // at once cannot write over each other.
+    let unfinished =
+        format!("{}/{}{}", layout::ITEMS, layout::UNFINISHED_ITEM, hex(&tree.random_bytes(8)));
+    tree.create_directory(&unfinished)?;
+    tree.write(&format!("{unfinished}/item.json"), json::pretty(&document))?;
+    tree.rename(&unfinished, &layout::item_directory(&id))?;
+    Ok(id)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Lower case letters and digits, everything else as single `-`, at most 50 characters: the rule of
+/// the existing tool.
+fn slug(title: &str) -> String {
+    let mut slug = String::new();
+    for c in title.to_lowercase().chars() {
+        if c.is_ascii_alphanumeric() {
+            slug.push(c);
+        } else if (c.is_whitespace() || c == '-' || c == '_')
+            && !slug.is_empty()
+            && !slug.ends_with('-')
+        {
+            slug.push('-');
+        }
+    }
+    slug.truncate(50);
+    let slug = slug.trim_end_matches('-');
+    if slug.is_empty() { "item".to_owned() } else { slug.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_letters_and_digits_of_any_script() {
+        for id in
+            ["001-a", "001-A_b.c", "1000-ünï", "001-日本語", "001-हिन्दी", "001-e\u{301}", "001-"]
+        {
+            assert!(is_legal(id), "{id}");
+        }
+        for id in [
+            "001-$(touch PWNED)",
+            "001-a b",
+            "001-a;b",
+            "001-`a`",
+            "001-a'b",
+            "001-a\"b",
+            "001-a\nb",
+            "001-a\u{1b}[31m",
+            "001-a\u{202e}b",
+            "001-a\u{2028}b",
+            "001-a\u{fffd}",
+            "001-a=b",
+            "001-a*",
+            "001-a\\b",
+        ] {
+            assert!(!is_legal(id), "{id}");
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Reading a journal, from any of its events on.
+
+use std::fmt;
+
+use super::event::Event;
+use super::gaps::Gaps;
+use super::line;
+use crate::formats::layout;
+use crate::io::capabilities::Kind;
+use crate::io::tree::{Failure, Tree};
+
+/// How much is read at a time.
+const CHUNK: u64 = 256 << 10;
+/// A longer line is damage: the queue of half a million items has about 25 MiB.
+const LONGEST_LINE: usize = 32 << 20;
+/// The last line of a journal is small; further back than this it is not looked for.
+const LAST_LINE: u64 = 16 << 20;
+/// What comes later in a segment is damage: the writer begins a new one long before. A file that claims
+/// any size (a sparse one, say) is not read to its end.
+pub const LARGEST_SEGMENT: u64 = 512 << 20;
+/// A search for an event gives way to reading on when it has come this near.
+const NEAR: u64 = 64 << 10;
+
+/// Damage that is not the torn end of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment's file.
+    pub path: String,
+    /// The offset of the first damaged line in bytes.
+    pub offset: u64,
+    /// True if lines are lost; false if they are only out of order.
+    pub lost: bool,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Damage { path, offset, lost } = self;
+        let place = format!("{}{path}", layout::PREFIX);
+        match lost {
+            true => write!(
+                f,
+                "{place} is damaged at byte {offset}: lines that are not as they were written do not count"
+            ),
+            false => write!(
+                f,
+                "{place} has lines out of order, from byte {offset} on: all of them count"
+            ),
+        }
+    }
+}
+
+/// What a reading came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// The sequence number of the last event that counts.
+    pub last: u64,
+    /// Damaged segments.
+    pub damage: Vec<Damage>,
+}
+
+/// The segments of a journal in their order; none if there is no journal.
+pub fn segments(tree: Tree<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
+    let mut numbers: Vec<u32> = tree
+        .list(directory)?
+        .iter()
+        .filter(|entry| entry.kind == Kind::File)
+        .filter_map(|entry| layout::segment_number(&entry.name))
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The number of the segment to begin next: behind everything that has such a name, whatever it is.
+pub(super) fn next_segment(tree: Tree<'_>, directory: &str) -> Result<u32, Failure> {
+    let entries = tree.list(directory)?;
+    let last = entries.iter().filter_map(|entry| layout::segment_number(&entry.name)).max();
+    Ok(last.map_or(1, |last| last.saturating_add(1)))
+}
+
+/// Gives every event later than `after` to `visit`, in order.
+///
+/// A torn line at the end of a segment is what a crash leaves: it was never acknowledged and is
+/// passed over. Other damage is reported, and sound lines around it count: each has its own checksum,
+/// and what was acknowledged stays so. Lines out of order count as well, at the place where they are
+/// found. Events that the next segment numbers anew belong to a failed
+/// append, which was never acknowledged either.
+pub fn read(
+    tree: Tree<'_>,
+    directory: &str,
+    after: u64,
+    visit: impl FnMut(Event),
+) -> Result<Reading, Failure> {
+    read_segments(tree, segments_with_start(tree, directory)?, after, visit)
+}
+
+/// Gives every event of a journal to `visit` as if these segments did not exist.
+pub fn read_without(
+    tree: Tree<'_>,
+    directory: &str,
+    without: &[String],
+    visit: impl FnMut(Event),
+) -> Result<Reading, Failure> {
+    let mut segments = segments_with_start(tree, directory)?;
+    segments.retain(|(path, _)| !without.contains(path));
+    read_segments(tree, segments, 0, visit)
+}
+
+fn read_segments(
+    tree: Tree<'_>,
+    segments: Vec<(String, Option<u64>)>,
+    after: u64,
+    visit: impl FnMut(Event),
+) -> Result<Reading, Failure> {
+    let mut reader = Reader { tree, after, last: after, gaps: Gaps::default(), visit };
+    let mut damage = Vec::new();
+    for (index, (path, _)) in segments.iter().enumerate() {
+        let end = segments[index + 1..].iter().find_map(|(_, first)| *first).unwrap_or(u64::MAX);
+        if end <= after.saturating_add(1) {
+            continue;
+        }
+        let start = seek(tree, path, after)?;
+        let mut found = reader.read(path, start, end)?;
+        // The search took the order of the lines for granted: what it passed over may be among the rest.
+        if start > 0 && (found.disorder.is_some() || !reader.gaps.is_empty()) {
+            let all = reader.read(path, 0, end)?;
+            found.disorder = found.disorder.or(all.disorder);
+        }
+        let path = || path.clone();
+        damage.extend(found.damage.map(|offset| Damage { path: path(), offset, lost: true }));
+        damage.extend(found.disorder.map(|offset| Damage { path: path(), offset, lost: false }));
+    }
+    Ok(Reading { last: reader.last, damage })
+}
+
+/// Reads segments one after the other and gives each event once.
+struct Reader<'t, V> {
+    tree: Tree<'t>,
+    /// Later events are asked for.
+    after: u64,
+    /// The highest number so far.
+    last: u64,
+    gaps: Gaps,
+    visit: V,
+}
+
+/// Where what is wrong with a segment begins, in bytes.
+#[derive(Default)]
+struct Wrong {
+    damage: Option<u64>,
+    disorder: Option<u64>,
+}
+
+impl<V: FnMut(Event)> Reader<'_, V> {
+    /// Reads a segment from an offset on. `end` is the number with which the next one begins.
+    fn read(&mut self, path: &str, start: u64, end: u64) -> Result<Wrong, Failure> {
+        let mut wrong = Wrong::default();
+        // Damage that may be of events that are not asked for.
+        let mut earlier = None;
+        let is_too_large = size(self.tree, path)? > LARGEST_SEGMENT;
+        let mut lines = Lines::new(self.tree, path, start);
+        while let Some((offset, line)) = lines.next()? {
+            let Some(event) = line::decode(&line) else {
+                if !lines.is_torn()? {
+                    earlier.get_or_insert(offset);
+                }
+                // Whatever made it so large begins here.
+                if is_too_large {
+                    break;
+                }
+                continue;
+            };
+            // It is, if nothing of what is asked for is missing behind it.
+            let is_asked_for = event.seq > self.after.saturating_add(1);
+            if let Some(offset) = earlier.take().filter(|_| is_asked_for) {
+                wrong.damage.get_or_insert(offset);
+            }
+            if event.seq <= self.after || event.seq >= end {
+                continue;
+            }
+            if event.seq > self.last {
+                self.gaps.open(self.last, event.seq);
+                self.last = event.seq;
+            } else if self.gaps.fill(event.seq) {
+                wrong.disorder.get_or_insert(offset);
+            } else {
+                continue;
+            }
+            (self.visit)(event);
+        }
+        let beyond = is_too_large.then_some(LARGEST_SEGMENT);
+        wrong.damage = wrong.damage.or(earlier).or(beyond);
+        Ok(wrong)
+    }
+}
+
+/// The last whole event of a journal, found from its end.
+pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Failure> {
+    for number in segments(tree, directory)?.into_iter().rev() {
+        let path = layout::segment(directory, number);
+        let size = size(tree, &path)?;
+        if size > LARGEST_SEGMENT {
+            match last_before_damage(tree, &path)? {
+                Some(event) => return Ok(Some(event)),
+                None => continue,
+            }
+        }
+        let mut window = NEAR;
+        loop {
+            let start = size.saturating_sub(window);
+            let bytes = tree.read_at(&path, start, size - start)?;
+            let found = bytes.rsplit(|b| *b == b'\n').find_map(line::decode);
+            if found.is_some() {
+                return Ok(found);
+            }
+            if start == 0 || window >= LAST_LINE {
+                break;
+            }
+            window = window.saturating_mul(8);
+        }
+    }
+    Ok(None)
+}
+
+/// The last event of a segment that was made larger than any is: its end says nothing.
+fn last_before_damage(tree: Tree<'_>, path: &str) -> Result<Option<Event>, Failure> {
+    let mut lines = Lines::new(tree, path, 0);
+    let mut last = None;
+    while let Some((_, line)) = lines.next()? {
+        match line::decode(&line) {
+            Some(event) => last = Some(event),
+            None => break,
+        }
+    }
+    Ok(last)
+}
+
+/// Whether a journal in a directory is that of the session which the directory is named after: the
+/// segments that begin with the opening of a session name it.
+pub fn names_session(tree: Tree<'_>, directory: &str) -> Result<bool, Failure> {
+    for number in segments(tree, directory)? {
+        let path = layout::segment(directory, number);
+        let first = Lines::new(tree, &path, 0).next()?;
+        let event = first.and_then(|(_, line)| line::decode(&line));
+        if event
+            .as_ref()
+            .and_then(|event| event.text("session_id"))
+            .is_some_and(|session| layout::run_directory(session) == directory)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The files of the segments, each with the sequence number that it begins with. That of the first
+/// one is of no interest, and its line is long; one that is damaged is not known.
+fn segments_with_start(
+    tree: Tree<'_>,
+    directory: &str,
+) -> Result<Vec<(String, Option<u64>)>, Failure> {
+    let mut found = Vec::new();
+    for number in segments(tree, directory)? {
+        let path = layout::segment(directory, number);
+        let first = match found.is_empty() {
+            true => None,
+            false => Lines::new(tree, &path, 0).next()?.and_then(|(_, line)| line::decode(&line)),
+        };
+        found.push((path, first.map(|event| event.seq)));
+    }
+    Ok(found)
+}
+
+fn size(tree: Tree<'_>, path: &str) -> Result<u64, Failure> {
+    Ok(tree.stat(path)?.map_or(0, |metadata| metadata.size))
+}
+
+/// A line start from which no event later than `after` is missed: sequence numbers grow through a
+/// segment, so the place is found by halving.
+fn seek(tree: Tree<'_>, path: &str, after: u64) -> Result<u64, Failure> {
+    let mut low = 0;
+    let mut high = size(tree, path)?.min(LARGEST_SEGMENT);
+    while after > 0 && high - low > NEAR {
+        let middle = low + (high - low) / 2;
+        let bytes = tree.read_at(path, middle, NEAR.min(high - middle))?;
+        // A whole line, and a sound one: a damaged number would lead astray.
+        let mut lines = bytes.split(|b| *b == b'\n');
+        let skipped = lines.next().map_or(0, <[u8]>::len) + 1;
+        let whole = lines.next().filter(|line| skipped + line.len() < bytes.len());
+        match whole.and_then(line::decode).map(|event| (skipped, event.seq)) {
+            Some((start, seq)) if seq <= after => low = middle + start as u64,
+            // Later, or nothing recognisable here: what matters begins before.
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// The lines of a file from an offset on, read in chunks.
+pub(super) struct Lines<'t> {
+    tree: Tree<'t>,
+    path: &'t str,
+    /// Where `buffer` begins in the file.
+    offset: u64,
+    buffer: Vec<u8>,
+    /// What of `buffer` has been given out.
+    used: usize,
+    /// True if the line that was given out last had its line break.
+    is_terminated: bool,
+}
+
+impl<'t> Lines<'t> {
+    pub(super) fn new(tree: Tree<'t>, path: &'t str, offset: u64) -> Self {
+        Lines { tree, path, offset, buffer: Vec::new(), used: 0, is_terminated: false }
+    }
+
+    /// The next line without its line break, and its offset. The rest of a file that does not end
+    /// in a line break is a line, too.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, Failure> {
+        let mut searched = self.used;
+        loop {
+            if let Some(found) = self.buffer[searched..].iter().position(|b| *b == b'\n') {
+                let end = searched + found;
+                let line = self.take(end);
+                self.used = end + 1;
+                self.is_terminated = true;
+                return Ok(Some(line));
+            }
+            searched = self.buffer.len();
+            let too_long = searched - self.used > LONGEST_LINE;
+            if too_long || !self.fill()? {
+                let rest = searched > self.used;
+                self.is_terminated = false;
+                return Ok(rest.then(|| {
+                    let line = self.take(searched);
+                    self.used = searched;
+                    line
+                }));
+            }
+            searched -= self.offset_shift();
+        }
+    }
+
+    /// True if the line that was given out last is what a cut leaves: it ends the file without a line
+    /// break. One that has its line break was written whole.
+    pub(super) fn is_torn(&mut self) -> Result<bool, Failure> {
+        Ok(!self.is_terminated && self.used >= self.buffer.len() && !self.fill()?)
+    }
+
+    fn take(&self, end: usize) -> (u64, Vec<u8>) {
+        (self.offset + self.used as u64, self.buffer[self.used..end].to_vec())
+    }
+
+    /// Reads the next chunk; false at the end of what a segment may have.
+    fn fill(&mut self) -> Result<bool, Failure> {
+        let offset = self.offset + self.buffer.len() as u64;
+        let chunk = match LARGEST_SEGMENT.saturating_sub(offset).min(CHUNK) {
+            0 => Vec::new(),
+            length => self.tree.read_at(self.path, offset, length)?,
+        };
+        self.buffer.extend_from_slice(&chunk);
+        Ok(!chunk.is_empty())
+    }
+
+    /// Forgets what was given out, so that memory does not grow with the file; by how much
+    /// positions in the buffer have shrunk.
+    fn offset_shift(&mut self) -> usize {
+        let shift = self.used;
+        self.buffer.drain(..shift);
+        self.offset += shift as u64;
+        self.used = 0;
+        shift
+    }
+}

@@ -1,0 +1,158 @@
+//! Appending to a journal.
+
+use super::event::Event;
+use super::line;
+use super::reader;
+use crate::formats::layout;
+use crate::io::tree::{Failure, Tree};
+
+/// The next segment begins when one has so many bytes: readers take none of any size.
+const FULL: u64 = 128 << 20;
+
+/// The end of a session's journal, where events are added.
+#[derive(Debug)]
+pub struct Writer {
+    directory: String,
+    segment: u32,
+    last: u64,
+    /// The last event that is known to be on disk.
+    durable: u64,
+    bytes: u64,
+    /// How many bytes the current segment has.
+    size: u64,
+    /// True if the current segment is not on disk with its name yet.
+    is_new: bool,
+}
+
+impl Writer {
+    /// Begins the next segment of the journal in `directory`, which is made if it is missing.
+    /// `last` is the sequence number of the last event that counts.
+    pub fn open(tree: Tree<'_>, directory: &str, last: u64) -> Result<Self, Failure> {
+        tree.create_directory(directory)?;
+        let segment = reader::next_segment(tree, directory)?;
+        Ok(Writer {
+            directory: directory.to_owned(),
+            segment,
+            last,
+            durable: last,
+            bytes: 0,
+            size: 0,
+            is_new: true,
+        })
+    }
+
+    /// The directory of the session.
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// The sequence number of the last event.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The sequence number of the last event that no power loss takes back.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// How many bytes this writer has added.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// True if the current segment is as this writer left it. A `git clean` may have removed it, and a
+    /// file that someone else appended to is not continued either.
+    pub fn is_intact(&self, tree: Tree<'_>) -> Result<bool, Failure> {
+        let size = tree.stat(&layout::segment(&self.directory, self.segment))?.map(|it| it.size);
+        Ok(self.is_new || size == Some(self.size))
+    }
+
+    /// Continues in a new segment; its directory is made again if it is missing.
+    pub fn begin_segment(&mut self, tree: Tree<'_>) -> Result<(), Failure> {
+        tree.create_directory(&self.directory)?;
+        let next = reader::next_segment(tree, &self.directory)?;
+        self.segment = next.max(self.segment.saturating_add(1));
+        self.size = 0;
+        self.is_new = true;
+        Ok(())
+    }
+
+    /// Adds events, numbering them; with `durable` they are on disk when this returns. After an
+    /// error none of them counts, and the next append goes to a new segment: the failed one may
+    /// have left anything behind, and a file whose sync failed must not be trusted again.
+    pub fn append(
+        &mut self,
+        tree: Tree<'_>,
+        events: &mut [Event],
+        durable: bool,
+    ) -> Result<(), Failure> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        for (event, seq) in events.iter_mut().zip(self.last + 1..) {
+            event.seq = seq;
+            text.push_str(&line::encode(event));
+        }
+        if self.size >= FULL {
+            self.begin_segment(tree)?;
+        }
+        let path = layout::segment(&self.directory, self.segment);
+        // What makes the file makes it durably: later appends take its name for granted.
+        let durable = durable || self.is_new;
+        match tree.append(&path, text.as_bytes(), durable) {
+            Ok(()) => {
+                self.is_new = false;
+                self.last += events.len() as u64;
+                if durable {
+                    self.durable = self.last;
+                }
+                self.bytes += text.len() as u64;
+                self.size += text.len() as u64;
+                Ok(())
+            }
+            Err(failure) => {
+                // One that nothing was written into is as good as none.
+                let is_empty =
+                    tree.stat(&path).is_ok_and(|found| found.is_none_or(|it| it.size == 0));
+                self.segment = self.segment.saturating_add(u32::from(!is_empty));
+                self.size = 0;
+                self.is_new = true;
+                Err(failure)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::journal::{EventKind, last_event, read};
+    use crate::io::memory::Machine;
+    use crate::io::time::Timestamp;
+
+    #[test]
+    fn a_segment_that_is_full_is_followed_by_another_one() {
+        let machine = Machine::new();
+        let process = machine.process(1);
+        let tree = Tree::new(&process);
+        let mut writer = Writer::open(tree, "runs/s", 0).unwrap();
+        let add = |writer: &mut Writer| {
+            let event = Event::new(EventKind::Synced, Timestamp::from_millis(5));
+            writer.append(tree, &mut [event], true).unwrap();
+        };
+        add(&mut writer);
+        writer.size = FULL;
+        add(&mut writer);
+        add(&mut writer);
+        assert!(
+            machine.text("runs/s/events.2.jsonl").is_some_and(|text| text.lines().count() == 2)
+        );
+        let mut read_back = Vec::new();
+        let reading = read(tree, "runs/s", 0, |event| read_back.push(event.seq)).unwrap();
+        assert_eq!((reading.last, reading.damage), (3, Vec::new()));
+        assert_eq!(read_back, [1, 2, 3]);
+        assert_eq!(last_event(tree, "runs/s").unwrap().unwrap().seq, 3);
+    }
+}

@@ -1,0 +1,187 @@
+//! Where things are in `.wreckit`, the root of the instance.
+
+use crate::formats::item;
+
+/// A root that an instance may have.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What messages and manifests put in front of a path: they count from the repository's root.
+    pub prefix: &'static str,
+    /// Where backups are.
+    pub backups: &'static str,
+    /// What is never backed up and never restored over.
+    pub kept_out: &'static [&'static str],
+}
+
+/// `.wreckit`.
+pub const STATE: Place = Place { prefix: PREFIX, backups: "backups", kept_out: &[LOCK, "backups"] };
+/// The features of a repository.
+pub const FEATURES: Place = Place {
+    prefix: ".claude/.output/features/",
+    backups: ".backups",
+    kept_out: &[FEATURE_LOCK, RUN_LOCK, ".backups"],
+};
+
+/// Locked while a feature is changed; never removed.
+pub const FEATURE_LOCK: &str = ".lock";
+/// Locked while agents run for a feature; never removed.
+pub const RUN_LOCK: &str = ".run.lock";
+
+/// The progress of the batch.
+pub const PROGRESS: &str = "batch-progress.json";
+/// Locked while a batch, a fix or `next` works; never removed.
+pub const LOCK: &str = "batch.lock";
+/// The root itself: locked as well, since it cannot be removed while it is in use.
+pub const ROOT: &str = ".";
+/// The id of the root: agents carry it in their environment. Features have one of their own.
+pub const ROOT_ID: &str = ".repository-id";
+/// The items' directories.
+pub const ITEMS: &str = "items";
+/// How the directory of an item is named while it is being made.
+pub const UNFINISHED_ITEM: &str = ".new-";
+/// Journals and logs, a directory for each session.
+pub const RUNS: &str = "runs";
+/// What messages put in front of a path in `.wreckit`: they count from the repository's root.
+pub const PREFIX: &str = ".wreckit/";
+
+/// The directory of an item.
+pub fn item_directory(id: &str) -> String {
+    format!("{ITEMS}/{id}")
+}
+
+/// The `item.json` of an item.
+pub fn item_file(id: &str) -> String {
+    format!("{ITEMS}/{id}/item.json")
+}
+
+/// The `prd.json` of an item.
+pub fn prd_file(id: &str) -> String {
+    format!("{ITEMS}/{id}/prd.json")
+}
+
+/// The directory of a session's journal and logs.
+///
+/// A session id that other hands wrote may be anything; one that is no safe name gets a directory
+/// named after its checksum (the journal in it says whose it is).
+pub fn run_directory(session: &str) -> String {
+    if is_safe_name(session) {
+        format!("{RUNS}/{session}")
+    } else {
+        format!("{RUNS}/session-{:08x}", crc32fast::hash(session.as_bytes()))
+    }
+}
+
+/// A segment of a journal, counted from 1.
+pub fn segment(run_directory: &str, number: u32) -> String {
+    format!("{run_directory}/events.{number}.jsonl")
+}
+
+/// The number of a segment from its file name.
+pub fn segment_number(name: &str) -> Option<u32> {
+    let number = name.strip_prefix("events.")?.strip_suffix(".jsonl")?;
+    number.parse().ok().filter(|n: &u32| *n > 0 && n.to_string() == number)
+}
+
+/// The log of one start of an item.
+pub fn log_file(run_directory: &str, item: &str, attempt: u32) -> String {
+    format!("{run_directory}/{item}.{attempt}.log")
+}
+
+/// Whether a file in the directory of a session is named like one of a batch: a segment, the log of an
+/// item, or what is left of a write of one of them.
+pub fn is_of_run(name: &str) -> bool {
+    let is_log = |name: &str| {
+        name.strip_suffix(".log").and_then(|name| name.rsplit_once('.')).is_some_and(
+            |(item, attempt)| {
+                item::number(item).is_some()
+                    && attempt.parse().is_ok_and(|n: u32| n > 0 && n.to_string() == attempt)
+            },
+        )
+    };
+    let name = temporary_target(name).unwrap_or(name);
+    segment_number(name).is_some() || is_log(name)
+}
+
+/// What a temporary file was to become: `item.json.9f68aee0695f.tmp`, here and in the existing tool.
+pub fn temporary_target(name: &str) -> Option<&str> {
+    let (target, digits) = name.strip_suffix(".tmp")?.rsplit_once('.')?;
+    let is_ours = digits.len() == 12
+        && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+        && !target.is_empty();
+    is_ours.then_some(target)
+}
+
+/// `[A-Za-z0-9._-]{1,64}` without a leading dot.
+pub fn is_safe_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_of_other_hands_never_names_a_path() {
+        for id in ["../../etc", "", ".hidden", "a/b", &"x".repeat(65), "a b"] {
+            let directory = run_directory(id);
+            assert!(
+                directory.starts_with("runs/session-") && directory.len() == 21,
+                "{id} {directory}"
+            );
+        }
+        assert_eq!(run_directory("7e6e3dab-f73a"), "runs/7e6e3dab-f73a");
+    }
+
+    #[test]
+    fn files_of_a_run_are_told_by_their_names() {
+        for name in
+            ["events.1.jsonl", "001-a.1.log", "1000-a.b.12.log", "events.2.jsonl.9f68aee0695f.tmp"]
+        {
+            assert!(is_of_run(name), "{name}");
+        }
+        for name in [
+            "model.bin",
+            "events.jsonl",
+            "train.1.log",
+            "001-a.log",
+            "001-a.0.log",
+            "001-a.01.log",
+            "001-a.1.log.gz",
+            "notes.9f68aee0695f.tmp",
+        ] {
+            assert!(!is_of_run(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn temporary_files_are_told_by_their_names() {
+        assert_eq!(temporary_target("item.json.9f68aee0695f.tmp"), Some("item.json"));
+        for name in [
+            "item.json",
+            "notes.tmp",
+            "item.json.tmp",
+            "item.json.9f68.tmp",
+            "item.json.9F68AEE0695F.tmp",
+            ".9f68aee0695f.tmp",
+            "item.json.9f68aee0695f.tmp.md",
+        ] {
+            assert_eq!(temporary_target(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_canonical_segment_names_count() {
+        assert_eq!(segment_number("events.12.jsonl"), Some(12));
+        for name in [
+            "events.0.jsonl",
+            "events.01.jsonl",
+            "events.jsonl",
+            "events.1.jsonl.tmp",
+            "events.-1.jsonl",
+        ] {
+            assert_eq!(segment_number(name), None, "{name}");
+        }
+    }
+}

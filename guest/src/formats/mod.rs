@@ -1,0 +1,8 @@
+//! The files on disk: reading, checking and writing each format.
+
+pub mod item;
+pub mod journal;
+pub mod json;
+pub mod layout;
+pub mod prd;
+pub mod progress;

@@ -1,0 +1,465 @@
+//! `batch-progress.json`, schema version 1: reading, validating, writing, clearing.
+//!
+//! The format is that of the existing wreckit tool, with optional fields of our own. Fields that
+//! nobody here knows are kept, in their order.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value, json};
+
+use crate::formats::json::{self, Fields};
+use crate::formats::layout;
+use crate::io::capabilities::{FsError, Identity, Liveness, Recorded, Replacement, Worker};
+use crate::io::time::Timestamp;
+use crate::io::tree::{Failure, Tree};
+
+/// A progress file larger than this is damage: half a million items need about 60 MiB.
+const LIMIT: u64 = 64 << 20;
+
+/// Who wrote the file, so that its pid is unmistakable.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Owner {
+    /// The machine.
+    pub host: Option<String>,
+    /// The boot.
+    pub boot_id: Option<String>,
+    /// Clock ticks from the boot to the start of the process.
+    pub start_time: Option<u64>,
+    /// The PID namespace that counts the pid; missing in files of earlier versions.
+    pub pid_namespace: Option<String>,
+    /// Written by a clean stop: the owner has ended, wherever one looks from.
+    pub released: bool,
+    /// Fields that nobody here knows.
+    pub unknown: Map<String, Value>,
+}
+
+impl Owner {
+    /// The owner that a running process is.
+    pub fn of(identity: &Identity) -> Self {
+        Owner {
+            host: Some(identity.host.clone()),
+            boot_id: identity.boot_id.clone(),
+            start_time: identity.start_time,
+            pid_namespace: identity.pid_namespace.clone(),
+            released: false,
+            unknown: Map::new(),
+        }
+    }
+
+    /// As JSON; what is not known is left out.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        if let Some(host) = &self.host {
+            object.insert("host".into(), json!(host));
+        }
+        if let Some(boot_id) = &self.boot_id {
+            object.insert("boot_id".into(), json!(boot_id));
+        }
+        if let Some(start_time) = self.start_time {
+            object.insert("start_time".into(), json!(start_time));
+        }
+        if let Some(namespace) = &self.pid_namespace {
+            object.insert("pid_namespace".into(), json!(namespace));
+        }
+        object.insert("released".into(), json!(self.released));
+        object.extend(self.unknown.clone());
+        Value::Object(object)
+    }
+
+    /// The process with this pid that is the owner, for a query.
+    pub fn recorded(&self, pid: u64, seen: Option<Timestamp>) -> Recorded {
+        Recorded {
+            pid,
+            host: self.host.clone(),
+            boot_id: self.boot_id.clone(),
+            start_time: self.start_time,
+            pid_namespace: self.pid_namespace.clone(),
+            seen,
+        }
+    }
+
+    /// Whether this process is the owner.
+    pub fn is(&self, identity: &Identity) -> bool {
+        self.host.as_ref() == Some(&identity.host)
+            && self.boot_id == identity.boot_id
+            && self.start_time == identity.start_time
+            && self.pid_namespace == identity.pid_namespace
+    }
+
+    /// `None` if it is not an object or a field has a wrong type.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let mut owner = Owner::default();
+        for (key, value) in value.as_object()? {
+            match key.as_str() {
+                "host" => owner.host = json::nullable_string(value)?.map(str::to_owned),
+                "boot_id" => owner.boot_id = json::nullable_string(value)?.map(str::to_owned),
+                "start_time" if value.is_null() => {}
+                "start_time" => owner.start_time = Some(json::integer(value)?),
+                "pid_namespace" => {
+                    owner.pid_namespace = json::nullable_string(value)?.map(str::to_owned);
+                }
+                "released" => owner.released = value.as_bool()?,
+                _ => {
+                    owner.unknown.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        Some(owner)
+    }
+}
+
+/// What a snapshot knows of its journal.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct JournalMark {
+    /// How many events the snapshot includes: the sequence number of the last one.
+    pub events: u64,
+    /// How often each item was started that has not completed: the next start counts on.
+    pub attempts: Vec<(String, u32)>,
+    /// The processes that work on items; each names its item.
+    pub workers: Vec<Worker>,
+    /// When a repair rebuilt the file from its journal: since then it waits for the next run.
+    pub rebuilt_at: Option<Timestamp>,
+    /// True if the mark is not what its checksum says: then nothing in it counts.
+    pub is_damaged: bool,
+    /// Fields that nobody here knows.
+    pub unknown: Map<String, Value>,
+}
+
+/// The field of a mark that holds the checksum of its other fields.
+const CHECKSUM: &str = "checksum";
+
+/// The CRC-32 of an object's compact JSON text, as eight hexadecimal digits. A wrong digit in a mark is
+/// valid JSON all the same.
+fn checksum(object: &Map<String, Value>) -> String {
+    // A map with string keys always has a JSON text.
+    let text = serde_json::to_vec(object).unwrap_or_default();
+    format!("{:08x}", crc32fast::hash(&text))
+}
+
+impl JournalMark {
+    fn to_json(&self) -> Value {
+        let mut object = Map::from_iter([("events".to_owned(), json!(self.events))]);
+        if !self.attempts.is_empty() {
+            let attempts: Map<String, Value> =
+                self.attempts.iter().map(|(item, count)| (item.clone(), json!(count))).collect();
+            object.insert("attempts".into(), Value::Object(attempts));
+        }
+        if !self.workers.is_empty() {
+            let workers = self.workers.iter().filter_map(|worker| {
+                let item = worker.item.clone()?;
+                let since = worker.since.map(|since| since.to_string());
+                let process = json!({
+                    "pid": worker.pid,
+                    "start_time": worker.start_time,
+                    "since": since,
+                });
+                Some((item, process))
+            });
+            object.insert("workers".into(), Value::Object(workers.collect()));
+        }
+        if let Some(time) = self.rebuilt_at {
+            object.insert("rebuilt_at".into(), json!(time.to_string()));
+        }
+        object.extend(self.unknown.clone());
+        let checksum = checksum(&object);
+        object.insert(CHECKSUM.to_owned(), json!(checksum));
+        Value::Object(object)
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let mut object = value.as_object()?.clone();
+        // Files of earlier builds have none.
+        if let Some(expected) = object.shift_remove(CHECKSUM)
+            && expected != json!(checksum(&object))
+        {
+            return Some(JournalMark { is_damaged: true, ..JournalMark::default() });
+        }
+        let mut mark = JournalMark::default();
+        for (key, value) in &object {
+            match key.as_str() {
+                // Beyond that no journal ever counts, and counting on would overflow.
+                "events" => mark.events = json::integer(value).filter(|n| *n < 1 << 53)?,
+                "attempts" => {
+                    for (item, count) in value.as_object()? {
+                        let count = u32::try_from(json::integer(count)?).unwrap_or(u32::MAX);
+                        mark.attempts.push((item.clone(), count));
+                    }
+                }
+                "workers" => {
+                    for (item, worker) in value.as_object()? {
+                        mark.workers.push(Worker {
+                            pid: json::integer(worker.get("pid")?)?,
+                            start_time: worker.get("start_time").and_then(json::integer),
+                            item: Some(item.clone()),
+                            proven: false,
+                            since: worker
+                                .get("since")
+                                .and_then(Value::as_str)
+                                .and_then(Timestamp::parse),
+                        });
+                    }
+                }
+                "rebuilt_at" => mark.rebuilt_at = Some(Timestamp::parse(value.as_str()?)?),
+                _ => {
+                    mark.unknown.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        Some(mark)
+    }
+}
+
+/// The content of the file. `S` is `String` in one that was read; one that is only to be written can
+/// borrow its names, so that a checkpoint of a large batch copies none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress<S = String> {
+    /// Not empty. May be unsafe as a name: see [`layout::run_directory`].
+    pub session_id: String,
+    /// The owner's process id, above 0.
+    pub pid: u64,
+    /// When the session began.
+    pub started_at: Timestamp,
+    /// When the file was last written.
+    pub updated_at: Timestamp,
+    /// Worker count, at least 1.
+    pub parallel: u32,
+    /// The original queue.
+    pub queued_items: Vec<S>,
+    /// The item in hand when `parallel` is 1.
+    pub current_item: Option<S>,
+    /// Completed in this session.
+    pub completed: Vec<S>,
+    /// Failed in this session.
+    pub failed: Vec<S>,
+    /// Already done at its start.
+    pub skipped: Vec<S>,
+    /// Kept for the existing tool, which demands it.
+    pub healing_attempts: u64,
+    /// Kept for the existing tool, which demands it.
+    pub last_healing_at: Option<String>,
+    /// Every item in hand.
+    pub in_flight: Vec<S>,
+    /// The last error of each failed item.
+    pub errors: Map<String, Value>,
+    /// Missing in files of the existing tool.
+    pub owner: Option<Owner>,
+    /// Missing in files of the existing tool.
+    pub journal: Option<JournalMark>,
+    /// Fields that nobody here knows.
+    pub unknown: Map<String, Value>,
+}
+
+/// The fields of [`Progress`], in the order of the file.
+const KEYS: [&str; 17] = [
+    "schema_version",
+    "session_id",
+    "pid",
+    "started_at",
+    "updated_at",
+    "parallel",
+    "queued_items",
+    "current_item",
+    "completed",
+    "failed",
+    "skipped",
+    "healing_attempts",
+    "last_healing_at",
+    "in_flight",
+    "errors",
+    "owner",
+    "journal",
+];
+
+impl Progress {
+    /// Reads a document; on failure which fields are wrong, and how.
+    pub fn from_json(document: Value) -> Result<Self, String> {
+        let Value::Object(object) = document else {
+            return Err("the document must be an object".to_owned());
+        };
+        let mut fields = Fields::new(&object);
+        let positive = |value: &Value| json::integer(value).filter(|n| *n > 0);
+
+        fields.required("schema_version", "1", |value| json::integer(value).filter(|n| *n == 1));
+        let session_id = fields.required("session_id", "a string that is not empty", |value| {
+            value.as_str().filter(|text| !text.is_empty())
+        });
+        let pid = fields.required("pid", "an integer greater than 0", positive);
+        let started_at = fields.time("started_at");
+        let updated_at = fields.time("updated_at");
+        let parallel = fields.required("parallel", "an integer of at least 1", positive);
+        let queued_items = fields.strings("queued_items");
+        let current_item = fields.nullable_string("current_item");
+        let completed = fields.strings("completed");
+        let failed = fields.strings("failed");
+        let skipped = fields.strings("skipped");
+        let healing_attempts =
+            fields.optional("healing_attempts", "an integer, 0 or more", json::integer);
+        let last_healing_at =
+            fields.optional("last_healing_at", "a string or null", json::nullable_string);
+        let in_flight = fields.optional("in_flight", "a list of strings", json::strings);
+        let errors = fields.optional("errors", "an object of strings", |value| {
+            value.as_object().filter(|errors| errors.values().all(Value::is_string))
+        });
+        let owner = fields.optional(
+            "owner",
+            "an object of host, boot_id, start_time, released",
+            Owner::from_json,
+        );
+        let journal =
+            fields.optional("journal", "an object with `events`, a count", JournalMark::from_json);
+
+        // Every required field is there exactly if there is no problem.
+        let progress = (|| {
+            Some(Progress {
+                session_id: session_id?.to_owned(),
+                pid: pid?,
+                started_at: started_at?,
+                updated_at: updated_at?,
+                parallel: u32::try_from(parallel?).unwrap_or(u32::MAX),
+                queued_items: queued_items?,
+                current_item: current_item?.map(str::to_owned),
+                completed: completed?,
+                failed: failed?,
+                skipped: skipped?,
+                healing_attempts: healing_attempts.unwrap_or(0),
+                last_healing_at: last_healing_at.flatten().map(str::to_owned),
+                in_flight: in_flight.unwrap_or_default(),
+                errors: errors.cloned().unwrap_or_default(),
+                owner,
+                journal,
+                unknown: Map::new(),
+            })
+        })();
+        match (fields.problems(), progress) {
+            (None, Some(mut progress)) => {
+                progress.unknown =
+                    object.into_iter().filter(|(key, _)| !KEYS.contains(&key.as_str())).collect();
+                Ok(progress)
+            }
+            (problems, _) => Err(problems.unwrap_or_else(|| "a field is missing".to_owned())),
+        }
+    }
+
+    /// What can be proven of the process that wrote the file.
+    pub fn liveness(&self, tree: Tree<'_>) -> Liveness {
+        let owner = self.owner.clone().unwrap_or_default();
+        if owner.released {
+            return Liveness::Exited;
+        }
+        tree.liveness(&owner.recorded(self.pid, Some(self.updated_at)))
+    }
+
+    /// True if this very process wrote the file.
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        self.pid == identity.pid
+            && self.owner.as_ref().is_some_and(|owner| !owner.released && owner.is(identity))
+    }
+}
+
+impl<S: Serialize> Serialize for Progress<S> {
+    /// The keys in the documented order, unknown ones behind them.
+    fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("schema_version", &1)?;
+        map.serialize_entry("session_id", &self.session_id)?;
+        map.serialize_entry("pid", &self.pid)?;
+        map.serialize_entry("started_at", &self.started_at.to_string())?;
+        map.serialize_entry("updated_at", &self.updated_at.to_string())?;
+        map.serialize_entry("parallel", &self.parallel)?;
+        map.serialize_entry("queued_items", &self.queued_items)?;
+        map.serialize_entry("current_item", &self.current_item)?;
+        map.serialize_entry("completed", &self.completed)?;
+        map.serialize_entry("failed", &self.failed)?;
+        map.serialize_entry("skipped", &self.skipped)?;
+        map.serialize_entry("healing_attempts", &self.healing_attempts)?;
+        map.serialize_entry("last_healing_at", &self.last_healing_at)?;
+        map.serialize_entry("in_flight", &self.in_flight)?;
+        map.serialize_entry("errors", &self.errors)?;
+        if let Some(owner) = &self.owner {
+            map.serialize_entry("owner", &owner.to_json())?;
+        }
+        if let Some(journal) = &self.journal {
+            map.serialize_entry("journal", &journal.to_json())?;
+        }
+        for (key, value) in &self.unknown {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+/// What stands where the progress file should be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// Nothing.
+    Missing,
+    /// A progress file.
+    Valid(Box<Progress>),
+    /// A file that is none.
+    Damaged {
+        /// What is wrong, as a message that names the file.
+        problem: String,
+        /// The session that it names, if as much can be read.
+        session_id: Option<String>,
+    },
+    /// Something that cannot be read; why, as a message that names the file.
+    Unreadable(String),
+}
+
+impl Found {
+    /// What is wrong with it, if anything.
+    pub fn damage(&self) -> Option<&str> {
+        match self {
+            Found::Missing | Found::Valid(_) => None,
+            Found::Damaged { problem, .. } | Found::Unreadable(problem) => Some(problem),
+        }
+    }
+}
+
+/// Looks at the progress file. An empty one is damage, never "new".
+pub fn find(tree: Tree<'_>) -> Found {
+    let bytes = match tree.read(layout::PROGRESS, LIMIT) {
+        Ok(bytes) => bytes,
+        Err(FsError::NotFound) if tree.stat(layout::PROGRESS).is_ok_and(|it| it.is_none()) => {
+            return Found::Missing;
+        }
+        Err(FsError::NotFound) => {
+            let problem =
+                format!("Failed to read {}: it is a link that leads nowhere", layout::PROGRESS);
+            return Found::Unreadable(problem);
+        }
+        Err(error) => {
+            return Found::Unreadable(format!("Failed to read {}: {error}", layout::PROGRESS));
+        }
+    };
+    let Ok(document) = json::parse_up_to(&bytes, json::MANY_VALUES) else {
+        return Found::Damaged {
+            problem: format!("{} has invalid JSON", layout::PROGRESS),
+            session_id: None,
+        };
+    };
+    let session_id = document.get("session_id").and_then(Value::as_str).map(str::to_owned);
+    match Progress::from_json(document) {
+        Ok(progress) => Found::Valid(Box::new(progress)),
+        Err(problem) => Found::Damaged {
+            problem: format!("{} is invalid: {problem}", layout::PROGRESS),
+            session_id,
+        },
+    }
+}
+
+/// Writes the progress file, whole or not at all.
+pub fn write<S: Serialize>(
+    tree: Tree<'_>,
+    progress: &Progress<S>,
+    durable: bool,
+) -> Result<u64, Failure> {
+    let contents = json::pretty(progress);
+    let size = contents.len() as u64;
+    tree.replace(vec![Replacement::new(layout::PROGRESS, contents)], durable)?;
+    Ok(size)
+}
+
+/// Removes the progress file. Not an error if there is none.
+pub fn clear(tree: Tree<'_>) -> Result<(), Failure> {
+    tree.remove(layout::PROGRESS)
+}

@@ -1,0 +1,441 @@
+//! The capabilities in memory, for tests: a disk that can lose power, and a clock, processes and
+//! random numbers that do what the test says.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+mod files;
+
+pub(crate) use self::files::{Change, Node, Operation};
+use self::files::{Files, cut_off, touched};
+
+use crate::io::capabilities::{
+    Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
+    Replacement, Worker,
+};
+use crate::io::time::Timestamp;
+
+/// A machine: its disk, its clock and what is known of processes.
+pub(crate) struct Machine {
+    files: RefCell<Files>,
+    /// The disk before the first operation.
+    start: RefCell<Files>,
+    operations: RefCell<Vec<Operation>>,
+    locks: RefCell<HashMap<String, (u64, Vec<u8>)>>,
+    pub(crate) clock: Cell<u64>,
+    random: Cell<u64>,
+    /// From this many operations on, the power is off.
+    pub(crate) power_until: Cell<usize>,
+    /// The operation at that limit is made, but not synced: this many files of a replacement, and
+    /// this many bytes of an append, modulo what there is.
+    pub(crate) cut: Cell<Option<usize>>,
+    /// Every write from here on fails, an append after half of it was written, as on a full disk.
+    pub(crate) full: Cell<bool>,
+    /// A directory that is a file system of its own.
+    pub(crate) mount: RefCell<Option<String>>,
+    pub(crate) running: RefCell<Vec<u64>>,
+    pub(crate) unknown: RefCell<Vec<u64>>,
+    /// Processes with the marker of this root.
+    pub(crate) marked: RefCell<Vec<Worker>>,
+    /// Running processes that the journal may name and that carry no marker.
+    pub(crate) unmarked: RefCell<Vec<u64>>,
+    /// Processes that nothing ends.
+    pub(crate) immortal: RefCell<Vec<u64>>,
+    pub(crate) messages: RefCell<Vec<String>>,
+}
+
+/// A process on a machine.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(crate) machine: Rc<Machine>,
+    pub(crate) pid: u64,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Rc<Self> {
+        Machine::with(Files::default(), 1_700_000_000_000, 1)
+    }
+
+    fn with(files: Files, clock: u64, random: u64) -> Rc<Self> {
+        Rc::new(Machine {
+            start: RefCell::new(files.clone()),
+            files: RefCell::new(files),
+            operations: RefCell::default(),
+            locks: RefCell::default(),
+            clock: Cell::new(clock),
+            random: Cell::new(random),
+            power_until: Cell::new(usize::MAX),
+            cut: Cell::new(None),
+            full: Cell::new(false),
+            running: RefCell::default(),
+            unknown: RefCell::default(),
+            marked: RefCell::default(),
+            unmarked: RefCell::default(),
+            mount: RefCell::default(),
+            immortal: RefCell::default(),
+            messages: RefCell::default(),
+        })
+    }
+
+    /// Starts a process on it.
+    pub(crate) fn process(self: &Rc<Self>, pid: u64) -> Process {
+        self.running.borrow_mut().push(pid);
+        Process { machine: Rc::clone(self), pid }
+    }
+
+    /// What `kill -9` of a process leaves: everything that it wrote, no lock.
+    pub(crate) fn kill(&self, pid: u64) {
+        self.running.borrow_mut().retain(|other| *other != pid);
+        self.locks.borrow_mut().retain(|_, (holder, _)| *holder != pid);
+    }
+
+    /// What a power loss leaves: everything that was durable; of what was not, as much as `survives`
+    /// says (a number for each operation: how many bytes of an append, or whether a replacement).
+    pub(crate) fn power_loss(&self, mut survives: impl FnMut() -> usize) -> Rc<Machine> {
+        let mut files = self.start.borrow().clone();
+        let operations = self.operations.borrow();
+        let mut torn: Vec<String> = Vec::new();
+        for (index, operation) in operations.iter().enumerate() {
+            // A later sync of the same file takes everything before it along.
+            let synced_later = |path: &str| {
+                let mut later = operations[index..].iter().filter(|later| later.durable);
+                later.any(|later| touched(&later.change).contains(&path))
+            };
+            if touched(&operation.change).into_iter().all(synced_later) {
+                files.apply(&operation.change, operation.time);
+                continue;
+            }
+            match &operation.change {
+                // What is behind a torn end cannot have been written.
+                Change::Append(path, _) if torn.contains(path) => {}
+                Change::Append(path, contents) => {
+                    let kept = survives() % (contents.len() + 1);
+                    let start = Change::Append(path.clone(), contents[..kept].to_vec());
+                    files.apply(&start, operation.time);
+                    if kept < contents.len() {
+                        torn.push(path.clone());
+                    }
+                }
+                // Each file by itself: nothing orders their names.
+                Change::Replace(replaced) => {
+                    let survives = |file: &&Replacement| {
+                        synced_later(&file.path) || survives().is_multiple_of(2)
+                    };
+                    for file in replaced.iter().filter(survives) {
+                        files.apply(&Change::Replace(vec![file.clone()]), operation.time);
+                    }
+                }
+                change if survives().is_multiple_of(2) => files.apply(change, operation.time),
+                _ => {}
+            }
+        }
+        Machine::with(files, self.clock.get(), self.random.get())
+    }
+
+    pub(crate) fn put(&self, path: &str, contents: impl AsRef<[u8]>) {
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.files.borrow_mut().apply(
+                &Change::CreateDirectory(parent.to_owned()),
+                Timestamp::from_millis(self.clock.get()),
+            );
+        }
+        self.put_node(path, Node::File(contents.as_ref().to_vec()));
+    }
+
+    pub(crate) fn put_node(&self, path: &str, node: Node) {
+        let time = Timestamp::from_millis(self.clock.get());
+        self.files.borrow_mut().put(path, node, time);
+        *self.start.borrow_mut() = self.files.borrow().clone();
+        self.operations.borrow_mut().clear();
+    }
+
+    /// Gives a file a new content as an agent does: without a sync.
+    pub(crate) fn write_without_sync(&self, path: &str, contents: impl AsRef<[u8]>) {
+        let time = Timestamp::from_millis(self.clock.get());
+        let change = Change::Replace(vec![Replacement::new(path, contents.as_ref().to_vec())]);
+        self.files.borrow_mut().apply(&change, time);
+        self.operations.borrow_mut().push(Operation { change, durable: false, time });
+    }
+
+    pub(crate) fn set_modified(&self, path: &str, time: u64) {
+        if let Some((_, modified)) = self.files.borrow_mut().0.get_mut(path) {
+            *modified = time;
+        }
+    }
+
+    pub(crate) fn delete(&self, path: &str) {
+        self.files.borrow_mut().0.remove(path);
+        *self.start.borrow_mut() = self.files.borrow().clone();
+        self.operations.borrow_mut().clear();
+    }
+
+    /// Removes a directory and everything in it, and forgets its locks, as `rm -r` does.
+    pub(crate) fn delete_all(&self, directory: &str) {
+        let inside = format!("{directory}/");
+        let is_meant = |path: &str| path == directory || path.starts_with(&inside);
+        self.files.borrow_mut().0.retain(|path, _| !is_meant(path));
+        self.locks.borrow_mut().retain(|path, _| !is_meant(path));
+        *self.start.borrow_mut() = self.files.borrow().clone();
+        self.operations.borrow_mut().clear();
+    }
+
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
+        match self.files.borrow().0.get(path) {
+            Some((Node::File(contents), _)) => Some(String::from_utf8_lossy(contents).into_owned()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.files.borrow().0.keys().cloned().collect()
+    }
+
+    pub(crate) fn operations(&self) -> Vec<Operation> {
+        self.operations.borrow().clone()
+    }
+
+    pub(crate) fn said(&self, words: &str) -> bool {
+        self.messages.borrow().iter().any(|message| message.contains(words))
+    }
+
+    /// Adds an item that can be used.
+    pub(crate) fn item(&self, id: &str, state: &str, depends_on: &[&str]) {
+        let document = serde_json::json!({
+            "schema_version": 1, "id": id, "title": format!("Title of {id}"), "state": state,
+            "overview": "", "depends_on": depends_on, "branch": null, "pr_url": null,
+            "pr_number": null, "last_error": null, "created_at": "2023-01-01T00:00:00.000Z",
+            "updated_at": "2023-01-01T00:00:00.000Z", "kept": 2.50,
+        });
+        self.put(&crate::formats::layout::item_file(id), document.to_string());
+    }
+
+    pub(crate) fn state_of(&self, id: &str) -> String {
+        let text = self.text(&crate::formats::layout::item_file(id)).unwrap_or_default();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        document["state"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Process {
+    fn change(&self, change: Change, durable: bool) -> Result<(), FsError> {
+        let machine = &self.machine;
+        let mut operations = machine.operations.borrow_mut();
+        let left = machine.power_until.get().checked_sub(operations.len());
+        let power_is_off = || Err(FsError::Failed("the power is off".to_owned()));
+        let cut = machine.cut.get().filter(|_| left == Some(0));
+        if left.is_none_or(|left| left == 0) && cut.is_none() {
+            return power_is_off();
+        }
+        machine.clock.set(machine.clock.get() + 1);
+        let time = Timestamp::from_millis(machine.clock.get());
+        if let Some(cut) = cut {
+            let change = cut_off(change, cut);
+            machine.files.borrow_mut().apply(&change, time);
+            operations.push(Operation { change, durable: false, time });
+            return power_is_off();
+        }
+        if machine.full.get() && matches!(change, Change::Replace(_)) {
+            return Err(FsError::Full("No space left on device (os error 28)".to_owned()));
+        }
+        if machine.full.get()
+            && let Change::Append(path, contents) = &change
+        {
+            let half = Change::Append(path.clone(), contents[..contents.len() / 2].to_vec());
+            machine.files.borrow_mut().apply(&half, time);
+            operations.push(Operation { change: half, durable: false, time });
+            return Err(FsError::Full("No space left on device (os error 28)".to_owned()));
+        }
+        machine.files.borrow_mut().apply(&change, time);
+        operations.push(Operation { change, durable, time });
+        Ok(())
+    }
+
+    fn node(&self, path: &str) -> Result<(Node, u64), FsError> {
+        if path == "." {
+            return Ok((Node::Directory, 0));
+        }
+        self.machine.files.borrow().0.get(path).cloned().ok_or(FsError::NotFound)
+    }
+}
+
+impl Capabilities for Process {
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FsError> {
+        match self.node(path)?.0 {
+            Node::File(contents) if contents.len() as u64 > limit => {
+                Err(FsError::TooLarge(contents.len() as u64))
+            }
+            Node::File(contents) => Ok(contents),
+            Node::Directory => Err(FsError::WrongKind(Kind::Directory)),
+            Node::Other => Err(FsError::WrongKind(Kind::Other)),
+        }
+    }
+
+    fn read_at(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FsError> {
+        let contents = self.read(path, u64::MAX)?;
+        Ok(contents.into_iter().skip(offset as usize).take(length as usize).collect())
+    }
+
+    fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
+        self.change(Change::Replace(files), durable)
+    }
+
+    fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError> {
+        self.change(Change::Append(path.to_owned(), contents.to_vec()), durable)
+    }
+
+    fn sync(&self, paths: &[String]) -> Result<(), FsError> {
+        paths.iter().try_for_each(|path| self.node(path).map(drop))?;
+        self.change(Change::Sync(paths.to_vec()), true)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), FsError> {
+        let (node, _) = self.node(path)?;
+        if node == Node::Directory && !self.list(path)?.is_empty() {
+            return Err(FsError::Failed("Directory not empty (os error 39)".to_owned()));
+        }
+        self.change(Change::Remove(path.to_owned()), true)
+    }
+
+    fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
+        let is_directory = self.node(source)?.0 == Node::Directory;
+        if self.node(target).is_ok() {
+            return Err(FsError::Exists);
+        }
+        let is_mounted = |path: &str| {
+            let mount = self.machine.mount.borrow();
+            mount.as_ref().is_some_and(|mount| path.starts_with(mount.as_str()))
+        };
+        if is_directory && is_mounted(source) != is_mounted(target) {
+            return Err(FsError::CrossesDevices);
+        }
+        self.change(Change::Rename(source.to_owned(), target.to_owned()), true)
+    }
+
+    fn create_directory(&self, path: &str) -> Result<(), FsError> {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        for directory in ends.map(|end| &path[..end]) {
+            if self.node(directory).is_ok_and(|(node, _)| node != Node::Directory) {
+                return Err(FsError::Exists);
+            }
+        }
+        self.change(Change::CreateDirectory(path.to_owned()), true)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Entry>, FsError> {
+        let (node, _) = self.node(path)?;
+        if node != Node::Directory {
+            return Err(FsError::WrongKind(Kind::Other));
+        }
+        let inside = if path == "." { String::new() } else { format!("{path}/") };
+        let files = self.machine.files.borrow();
+        let entries = files.0.iter().filter_map(|(path, (node, _))| {
+            let name = path.strip_prefix(&inside).filter(|name| !name.contains('/'))?;
+            let kind = match node {
+                Node::File(_) => Kind::File,
+                Node::Directory => Kind::Directory,
+                Node::Other => Kind::Other,
+            };
+            Some(Entry { name: name.to_owned(), kind })
+        });
+        Ok(entries.collect())
+    }
+
+    fn stat(&self, path: &str) -> Result<Metadata, FsError> {
+        let (node, modified) = self.node(path)?;
+        let (kind, size) = match node {
+            Node::File(contents) => (Kind::File, contents.len() as u64),
+            Node::Directory => (Kind::Directory, 0),
+            Node::Other => (Kind::Other, 0),
+        };
+        Ok(Metadata { kind, size, modified: Timestamp::from_millis(modified) })
+    }
+
+    fn lock(&self, path: &str, note: &[u8]) -> Result<LockOutcome, FsError> {
+        let mut locks = self.machine.locks.borrow_mut();
+        match locks.get(path) {
+            Some((pid, note)) if *pid != self.pid => Ok(LockOutcome::Held(note.clone())),
+            _ => {
+                locks.insert(path.to_owned(), (self.pid, note.to_vec()));
+                Ok(LockOutcome::Acquired)
+            }
+        }
+    }
+
+    fn unlock(&self, path: &str) -> Result<(), FsError> {
+        self.machine.locks.borrow_mut().remove(path);
+        Ok(())
+    }
+
+    fn lock_holder(&self, path: &str) -> Result<Option<Vec<u8>>, FsError> {
+        Ok(self.machine.locks.borrow().get(path).map(|(_, note)| note.clone()))
+    }
+
+    fn current_process(&self) -> Identity {
+        Identity {
+            pid: self.pid,
+            host: "machine".to_owned(),
+            boot_id: Some("boot".to_owned()),
+            start_time: Some(self.pid * 100),
+            pid_namespace: Some("pid:[1]".to_owned()),
+        }
+    }
+
+    fn liveness(&self, process: &Recorded) -> Liveness {
+        if self.machine.unknown.borrow().contains(&process.pid) {
+            Liveness::Unknown
+        } else if self.machine.running.borrow().contains(&process.pid) {
+            Liveness::Running
+        } else {
+            Liveness::Exited
+        }
+    }
+
+    fn marked(&self, _: Option<&str>) -> Vec<Worker> {
+        self.machine.marked.borrow().clone()
+    }
+
+    fn leaders(&self, recorded: &[Worker], _: Option<&str>) -> Vec<Worker> {
+        let running = self.machine.running.borrow();
+        let unmarked = self.machine.unmarked.borrow();
+        let running = recorded.iter().filter(|worker| running.contains(&worker.pid));
+        running
+            .map(|worker| Worker { proven: !unmarked.contains(&worker.pid), ..worker.clone() })
+            .collect()
+    }
+
+    fn end(&self, leaders: &[Worker], _: Option<&str>) -> Vec<Worker> {
+        let machine = &self.machine;
+        let mut ended = machine.marked.take();
+        ended.extend(leaders.iter().filter(|worker| worker.proven).cloned());
+        let is_immortal = |worker: &Worker| machine.immortal.borrow().contains(&worker.pid);
+        let (left, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_immortal);
+        machine.running.borrow_mut().retain(|pid| !ended.iter().any(|worker| worker.pid == *pid));
+        machine.marked.replace(left.clone());
+        left
+    }
+
+    fn log(&self, _: Level, message: &str) {
+        self.machine.messages.borrow_mut().push(message.to_owned());
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.machine.clock.get())
+    }
+
+    fn random_bytes(&self, length: usize) -> Vec<u8> {
+        (0..length)
+            .map(|_| {
+                // A linear congruential generator is random enough for names.
+                let next = self
+                    .machine
+                    .random
+                    .get()
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                self.machine.random.set(next);
+                (next >> 56) as u8
+            })
+            .collect()
+    }
+}

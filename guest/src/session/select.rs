@@ -1,0 +1,109 @@
+//! What a person means by an item: an id, a number without leading zeros, or an unambiguous prefix.
+
+use crate::formats::item;
+
+/// Words that do not name one item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unresolved {
+    /// As given.
+    pub given: String,
+    /// What may have been meant.
+    pub candidates: Vec<String>,
+    /// True if every one of them fits; false if none does.
+    pub ambiguous: bool,
+}
+
+/// More candidates than this help nobody.
+const MOST_CANDIDATES: usize = 10;
+
+/// The ids meant, each once, in the order given.
+pub fn resolve(given: &[String], ids: &[String]) -> Result<Vec<String>, Unresolved> {
+    let mut chosen: Vec<String> = Vec::new();
+    for words in given {
+        let id = resolve_one(words, ids)?;
+        if !chosen.contains(id) {
+            chosen.push(id.clone());
+        }
+    }
+    Ok(chosen)
+}
+
+fn resolve_one<'i>(given: &str, ids: &'i [String]) -> Result<&'i String, Unresolved> {
+    if let Some(id) = ids.iter().find(|id| *id == given) {
+        return Ok(id);
+    }
+    // A number means the item of that number, even where it is also the beginning of another one.
+    let numbered: Vec<&String> =
+        match given.bytes().all(|b| b.is_ascii_digit()) && !given.is_empty() {
+            true => {
+                let number = given.trim_start_matches('0');
+                ids.iter().filter(|id| item::number(id) == Some(number)).collect()
+            }
+            false => Vec::new(),
+        };
+    let fitting = match numbered.is_empty() {
+        false => numbered,
+        true => ids.iter().filter(|id| !given.is_empty() && id.starts_with(given)).collect(),
+    };
+    match fitting[..] {
+        [id] => Ok(id),
+        [] => Err(unresolved(given, ids.iter().filter(|id| is_similar(given, id)), false)),
+        _ => Err(unresolved(given, fitting.into_iter(), true)),
+    }
+}
+
+fn unresolved<'i>(
+    given: &str,
+    candidates: impl Iterator<Item = &'i String>,
+    ambiguous: bool,
+) -> Unresolved {
+    let candidates = candidates.take(MOST_CANDIDATES).cloned().collect();
+    Unresolved { given: given.to_owned(), candidates, ambiguous }
+}
+
+/// Whether an id may have been meant: it has the words in it somewhere.
+fn is_similar(given: &str, id: &str) -> bool {
+    let given = given.to_lowercase();
+    let words = given.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+    words.len() >= 3 && id.to_lowercase().contains(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(given: &str) -> Result<String, Unresolved> {
+        let ids = ["001-login", "002-logout", "010-search", "0100-search-more", "012-a"]
+            .map(str::to_owned);
+        super::resolve(&[given.to_owned()], &ids).map(|mut chosen| chosen.remove(0))
+    }
+
+    #[test]
+    fn an_id_a_number_or_a_prefix_names_an_item() {
+        for (given, id) in [
+            ("001-login", "001-login"),
+            ("1", "001-login"),
+            ("001", "001-login"),
+            ("10", "010-search"),
+            ("100", "0100-search-more"),
+            ("002-l", "002-logout"),
+        ] {
+            assert_eq!(resolve(given).as_deref(), Ok(id), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_fits_several_is_ambiguous_and_names_them() {
+        let error = resolve("00").unwrap_err();
+        assert!(error.ambiguous);
+        assert_eq!(error.candidates, ["001-login", "002-logout"]);
+    }
+
+    #[test]
+    fn what_fits_none_names_what_is_similar() {
+        let error = resolve("099-logout").unwrap_err();
+        assert!(!error.ambiguous);
+        assert_eq!(error.candidates, ["002-logout"]);
+        assert_eq!(resolve("").unwrap_err().candidates, [""; 0]);
+    }
+}

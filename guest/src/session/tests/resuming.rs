@@ -1,0 +1,492 @@
+//! Going on with a session, or leaving it.
+
+use serde_json::json;
+
+use super::*;
+use crate::doctor;
+use crate::io::capabilities::{Capabilities, Liveness};
+use crate::io::memory::Node;
+use crate::session::runs;
+
+#[test]
+fn a_killed_batch_goes_on_where_it_stopped_with_what_was_in_hand_first() {
+    let machine = machine(&THREE);
+    interrupted(&machine, 1);
+    let process = machine.process(2);
+    let (mut session, opening) = open(tree(&process), &options()).unwrap();
+    assert_eq!(opening.origin, Origin::Resumed);
+    assert_eq!(opening.session, progress(&machine)["session_id"]);
+    let mut started = Vec::new();
+    let summary = finish(&process, &mut session, |attempt| {
+        started.push((attempt.item.clone(), attempt.number));
+        Outcome::Completed
+    });
+    assert_eq!(started, [("002-b".to_owned(), 2), ("003-c".to_owned(), 1)]);
+    assert_eq!(summary.completed, THREE);
+}
+
+#[test]
+fn unknown_fields_of_every_file_survive_in_their_order() {
+    let machine = machine(&THREE);
+    interrupted(&machine, 1);
+    let mut document = progress(&machine);
+    document["zebra"] = json!({"b": 1, "a": [2.50, null]});
+    document["apple"] = json!("kept");
+    document["owner"]["shoe"] = json!(44);
+    machine.put(layout::PROGRESS, document.to_string());
+    let process = machine.process(2);
+    let _session = open(tree(&process), &options()).unwrap();
+    let text = machine.text(layout::PROGRESS).unwrap();
+    let document = progress(&machine);
+    let keys: Vec<&String> = document.as_object().unwrap().keys().collect();
+    assert_eq!(keys[keys.len() - 2..], ["zebra", "apple"]);
+    assert!(text.contains("\"b\": 1,\n    \"a\""), "{text}");
+    assert!(machine.text("items/001-a/item.json").unwrap().contains("\"kept\": 2.5"));
+}
+
+#[test]
+fn failed_items_are_left_alone_unless_they_are_asked_for() {
+    let machine = machine(&THREE);
+    let process = machine.process(1);
+    let (mut session, _) = open(tree(&process), &options()).unwrap();
+    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let failed = ended(&step.start[0], Outcome::Failed("it broke".to_owned()));
+    session.advance(tree(&process), &[failed], 1).unwrap();
+    let summary = session.close(tree(&process), CloseReason::Interrupted).unwrap();
+    assert_eq!(summary.failed, [("001-a".to_owned(), "it broke".to_owned())]);
+    assert_eq!(progress(&machine)["errors"], json!({"001-a": "it broke"}));
+    assert!(machine.text("items/001-a/item.json").unwrap().contains("it broke"));
+
+    let mut again = Vec::new();
+    let (mut session, _) = open(tree(&process), &options()).unwrap();
+    let step = session.advance(tree(&process), &[], 8).unwrap();
+    again.extend(step.start.iter().map(|attempt| attempt.item.clone()));
+    session.close(tree(&process), CloseReason::Interrupted).unwrap();
+    assert_eq!(again, ["002-b"]);
+
+    let retry = Options { retry_failed: true, ..options() };
+    let mut started = Vec::new();
+    let summary = run(&process, &retry, |attempt| {
+        started.push((attempt.item.clone(), attempt.number));
+        Outcome::Completed
+    });
+    assert_eq!(
+        started,
+        [("002-b".to_owned(), 3), ("001-a".to_owned(), 2), ("003-c".to_owned(), 1)]
+    );
+    assert_eq!(summary.completed.len(), 3);
+    assert!(machine.text("items/001-a/item.json").unwrap().contains("\"last_error\": null"));
+}
+
+#[test]
+fn a_clean_stop_is_released_and_resumes_from_anywhere() {
+    let machine = machine(&THREE);
+    let process = machine.process(1);
+    let (mut session, _) = open(tree(&process), &options()).unwrap();
+    session.advance(tree(&process), &[], 1).unwrap();
+    session.close(tree(&process), CloseReason::Interrupted).unwrap();
+    assert_eq!(progress(&machine)["owner"]["released"], true);
+    assert_eq!(progress(&machine)["in_flight"], json!(["001-a"]));
+    machine.unknown.borrow_mut().push(1);
+    let other = machine.process(2);
+    assert_eq!(open(tree(&other), &options()).unwrap().1.origin, Origin::Resumed);
+}
+
+#[test]
+fn an_owner_that_runs_or_cannot_be_seen_is_not_robbed_unless_asked() {
+    for liveness in [Liveness::Running, Liveness::Unknown] {
+        let machine = machine(&THREE);
+        interrupted(&machine, 1);
+        match liveness {
+            Liveness::Unknown => machine.unknown.borrow_mut().push(100),
+            _ => machine.running.borrow_mut().push(100),
+        }
+        let process = machine.process(2);
+        let before = machine.operations().len();
+        for options in [options(), Options { no_resume: true, ..options() }] {
+            let Err(OpenError::Busy(holder)) = open(tree(&process), &options) else { panic!() };
+            assert_eq!((holder.pid, holder.liveness), (Some(100), Some(liveness)));
+            assert!(!holder.locked && !holder.momentary);
+        }
+        assert_eq!(machine.operations().len(), before, "nothing was changed");
+        let take_over = Options { take_over: true, ..options() };
+        assert_eq!(open(tree(&process), &take_over).unwrap().1.origin, Origin::Resumed);
+    }
+}
+
+#[test]
+fn a_second_batch_is_told_who_holds_the_lock() {
+    let machine = machine(&THREE);
+    let (one, two) = (machine.process(1), machine.process(2));
+    let (_session, opening) = open(tree(&one), &options()).unwrap();
+    let take_over = Options { take_over: true, ..options() };
+    for options in [options(), take_over] {
+        let Err(OpenError::Busy(holder)) = open(tree(&two), &options) else { panic!() };
+        assert_eq!(holder.session, Some(opening.session.clone()));
+        assert_eq!(holder.pid, Some(1));
+        assert!(holder.locked && !holder.momentary);
+    }
+    machine.running.borrow_mut().retain(|pid| *pid != 1);
+    let Err(OpenError::Busy(holder)) = open(tree(&two), &options()) else { panic!() };
+    assert!(holder.momentary, "its holder is dead: a child has the lock, which passes");
+}
+
+#[test]
+fn after_a_day_to_the_millisecond_it_still_resumes() {
+    for (age, origin) in [(DAY, Origin::Resumed), (DAY + 1, Origin::Fresh)] {
+        let machine = machine(&THREE);
+        interrupted(&machine, 1);
+        let written = machine.process(3);
+        let events = runs::all(tree(&written)).unwrap();
+        let last = events[0].last.as_ref().unwrap().time;
+        // The clock ticks with every write, and the three of the owner record come first.
+        machine.clock.set(last.as_millis() + age - 3);
+        let process = machine.process(2);
+        // The journal knows of a later life than the snapshot: that one counts.
+        let mut document = progress(&machine);
+        document["updated_at"] = json!(last.to_string());
+        machine.put(layout::PROGRESS, document.to_string());
+        let (_, opening) = open(tree(&process), &options()).unwrap();
+        assert_eq!(opening.origin, origin, "{age}");
+        assert_eq!(machine.said("older than 24 hours"), origin == Origin::Fresh);
+    }
+}
+
+/// However a session is left, what completed in it does not run again.
+#[test]
+fn a_session_that_is_left_forgets_no_completion() {
+    /// What happens to the repository before the next run, and the options of that.
+    type Leave = fn(&Rc<Machine>) -> Options;
+    let ways: [(&str, Leave); 5] = [
+        ("stale", |machine| {
+            machine.clock.set(machine.clock.get() + 2 * DAY);
+            options()
+        }),
+        ("--no-resume", |_| Options { no_resume: true, ..options() }),
+        ("doctor --fix", |machine| {
+            let treatment = doctor::fix(Tree::new(&machine.process(50))).unwrap();
+            assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
+            assert!(treatment.left.iter().all(|left| !left.fixable), "{:?}", treatment.left);
+            machine.kill(50);
+            options()
+        }),
+        ("deleted", |machine| {
+            machine.delete(layout::PROGRESS);
+            options()
+        }),
+        ("damaged", |machine| {
+            machine.put(layout::PROGRESS, "{");
+            options()
+        }),
+    ];
+    for (name, leave) in ways {
+        let machine = machine(&THREE);
+        interrupted(&machine, 2);
+        assert_eq!(machine.state_of("002-b"), "idea", "the file trails the journal");
+        let options = leave(&machine);
+        let process = machine.process(2);
+        let mut started = Vec::new();
+        run(&process, &options, |attempt| {
+            started.push(attempt.item.clone());
+            Outcome::Completed
+        });
+        assert_eq!(started, ["003-c"], "{name}");
+        assert!(THREE.iter().all(|id| machine.state_of(id) == "done"), "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_was_changed_since_the_completion_stays_as_it_is() {
+    let machine = machine(&THREE);
+    interrupted(&machine, 2);
+    machine.clock.set(machine.clock.get() + 1000);
+    machine.item("001-a", "planned", &[]);
+    machine.delete(layout::PROGRESS);
+    let process = machine.process(2);
+    let mut started = Vec::new();
+    run(&process, &options(), |attempt| {
+        started.push(attempt.item.clone());
+        Outcome::Completed
+    });
+    assert_eq!(started, ["001-a", "003-c"], "somebody wants 001-a again");
+}
+
+/// A snapshot that claims results which its journal does not have, or a mark with a wrong digit, hides
+/// no result, wherever the items are.
+#[test]
+fn a_snapshot_with_a_wrong_mark_hides_no_result() {
+    let sound = machine(&THREE);
+    interrupted(&sound, 2);
+    let text = sound.text(layout::PROGRESS).unwrap();
+    let events = progress(&sound)["journal"]["events"].as_u64().unwrap();
+    let with = |events: u64, keep: bool| {
+        let mut document = progress(&sound);
+        document["journal"]["events"] = events.into();
+        document["completed"] = serde_json::json!(["001-a", "002-b"]);
+        document["in_flight"] = serde_json::json!(["003-c"]);
+        if !keep {
+            // As an earlier build wrote it.
+            document["journal"].as_object_mut().unwrap().remove("checksum");
+        }
+        document.to_string()
+    };
+    assert!(text.contains("checksum"), "{text}");
+    for (wrong, keep) in [(events + 2, true), (events + 7, true), (1000, true), (1000, false)] {
+        let machine = machine(&THREE);
+        interrupted(&machine, 2);
+        machine.put(layout::PROGRESS, with(wrong, keep));
+        let diagnostics = doctor::diagnose(Tree::new(&machine.process(3)));
+        let codes: Vec<&str> = diagnostics.iter().map(|found| found.code.name()).collect();
+        assert!(codes.contains(&"BATCH_PROGRESS_CORRUPT"), "{wrong} {keep}: {codes:?}");
+        let mut started = Vec::new();
+        run(&machine.process(2), &options(), |attempt| {
+            started.push(attempt.item.clone());
+            Outcome::Completed
+        });
+        assert_eq!(started, ["003-c"], "{wrong} {keep}");
+        assert!(THREE.iter().all(|id| machine.state_of(id) == "done"), "{wrong} {keep}");
+        assert!(machine.said("checked against its item.json"), "{:?}", machine.messages);
+
+        let machine = self::machine(&THREE);
+        interrupted(&machine, 2);
+        machine.put(layout::PROGRESS, with(wrong, keep));
+        let treatment = doctor::fix(Tree::new(&machine.process(4))).unwrap();
+        assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
+        assert_eq!(machine.state_of("001-a"), "done");
+        machine.kill(4);
+        let summary = run(&machine.process(2), &options(), |_| Outcome::Completed);
+        assert_eq!(summary.completed.len(), 3);
+    }
+}
+
+/// Only what the file says counts, not when it was modified.
+#[test]
+fn a_touch_an_edited_title_or_a_clock_set_back_drops_no_result() {
+    type Meddle = fn(&Machine, &str);
+    let ways: [(&str, Meddle); 3] = [
+        ("touch", |machine, file| machine.set_modified(file, u64::MAX / 2)),
+        ("edited title", |machine, file| {
+            let text = machine.text(file).unwrap().replace("Title of", "Better title of");
+            machine.put(file, text);
+            machine.set_modified(file, u64::MAX / 2);
+        }),
+        ("clock set back", |machine, _| machine.clock.set(machine.clock.get() - 20 * DAY)),
+    ];
+    for (name, meddle) in ways {
+        for forget in [false, true] {
+            let machine = machine(&THREE);
+            interrupted(&machine, 2);
+            meddle(&machine, &layout::item_file("001-a"));
+            if forget {
+                machine.delete(layout::PROGRESS);
+            }
+            let mut started = Vec::new();
+            run(&machine.process(2), &options(), |attempt| {
+                started.push(attempt.item.clone());
+                Outcome::Completed
+            });
+            assert_eq!(started, ["003-c"], "{name}");
+            assert!(THREE.iter().all(|id| machine.state_of(id) == "done"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn new_items_join_a_resumed_queue_and_gone_ones_are_reported() {
+    let machine = machine(&THREE);
+    interrupted(&machine, 0);
+    machine.item("004-new", "idea", &[]);
+    machine.delete("items/002-b/item.json");
+    machine.delete("items/002-b");
+    let process = machine.process(2);
+    let summary = run(&process, &options(), |_| Outcome::Completed);
+    assert_eq!(summary.completed, ["001-a", "003-c", "004-new"]);
+    assert!(machine.said("002-b was queued, but its directory is gone"));
+    assert!(!summary.resumable);
+}
+
+#[test]
+fn damage_in_a_journal_is_reported_and_what_stands_around_it_counts() {
+    let machine = machine(&THREE);
+    interrupted(&machine, 2);
+    machine.delete(layout::PROGRESS);
+    let path = machine.paths().into_iter().find(|path| path.ends_with("events.1.jsonl")).unwrap();
+    let text = machine
+        .text(&path)
+        .unwrap()
+        .replace("\"001-a\",\"attempt\":1,\"duration", "\"001-x\",\"attempt\":1,\"duration");
+    machine.put(&path, text);
+    // The damage is there when the session goes on, and what is written then does not hide anything.
+    drop(open(tree(&machine.process(2)), &options()).unwrap());
+    machine.kill(2);
+    assert!(machine.said("is damaged at byte"));
+    let sound: String = machine
+        .text(&path)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.contains("001-x"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    machine.put(&path, sound);
+    machine.delete(layout::PROGRESS);
+    let mut started = Vec::new();
+    run(&machine.process(3), &options(), |attempt| {
+        started.push(attempt.item.clone());
+        Outcome::Completed
+    });
+    assert_eq!(started, ["001-a", "003-c"]);
+}
+
+/// Neither the progress file nor the beginning of the journal is there: results are, all the same.
+#[test]
+fn a_journal_without_its_beginning_still_has_its_results() {
+    let machine = machine(&THREE);
+    interrupted(&machine, 2);
+    machine.delete(layout::PROGRESS);
+    let path = machine.paths().into_iter().find(|path| path.ends_with("events.1.jsonl")).unwrap();
+    let text = machine.text(&path).unwrap().replacen("batch-started", "batch-stopped", 1);
+    machine.put(&path, text);
+    let mut started = Vec::new();
+    run(&machine.process(2), &options(), |attempt| {
+        started.push(attempt.item.clone());
+        Outcome::Completed
+    });
+    assert_eq!(started, ["003-c"]);
+}
+
+#[test]
+fn the_status_shows_what_the_journal_knows_beyond_the_snapshot() {
+    let machine = machine(&THREE);
+    interrupted(&machine, 2);
+    let process = machine.process(2);
+    let seen = status(tree(&process)).unwrap();
+    assert_eq!((seen.counts.completed, seen.counts.left), (2, 1));
+    assert_eq!(seen.owner, Some(Liveness::Exited));
+    let standings: Vec<ItemStanding> = seen.items.iter().map(|item| item.standing).collect();
+    assert_eq!(standings, [ItemStanding::Completed, ItemStanding::Completed, ItemStanding::Ready]);
+    let session: Value = serde_json::from_str(&seen.session.unwrap()).unwrap();
+    assert_eq!(session["completed"], json!(["001-a", "002-b"]));
+}
+
+#[test]
+fn the_status_shows_what_only_the_journal_of_a_killed_single_run_knows() {
+    let machine = machine(&THREE);
+    let process = machine.process(1);
+    let single = Options { single: true, ..options() };
+    let (mut session, _) = open(tree(&process), &single).unwrap();
+    let step = session.advance(tree(&process), &[], 1).unwrap();
+    session.advance(tree(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
+    machine.kill(1);
+    assert_eq!(machine.state_of("001-a"), "idea", "the file trails the journal");
+    let status = status(tree(&machine.process(2))).unwrap();
+    let first = &status.items[0];
+    assert_eq!((first.state.as_str(), first.standing), ("done", ItemStanding::Completed));
+}
+
+/// Two at once take turns; in the memory of a test that is all there is to see.
+#[test]
+fn two_that_add_items_at_once_do_not_give_a_number_twice() {
+    let machine = machine(&THREE);
+    let (one, other) = (machine.process(1), machine.process(2));
+    assert_eq!(one.lock(layout::ITEMS, b""), Ok(LockOutcome::Acquired));
+    assert_eq!(add(tree(&other), &["d".to_owned()]), Err(AddError::Busy));
+    one.unlock(layout::ITEMS).unwrap();
+    assert_eq!(add(tree(&other), &["d".to_owned()]).unwrap(), ["004-d"]);
+    assert_eq!(add(tree(&one), &["e".to_owned(), "f".to_owned()]).unwrap(), ["005-e", "006-f"]);
+}
+
+#[test]
+fn a_session_of_another_tool_resumes_and_its_journal_alone_tells_it_whole() {
+    let machine = machine(&THREE);
+    let theirs = json!({
+        "schema_version": 1, "session_id": "../odd name", "pid": 74412,
+        "started_at": "2023-11-14T22:00:00.000Z", "updated_at": "2023-11-14T22:13:00.000Z",
+        "parallel": 1, "queued_items": THREE, "current_item": "002-b",
+        "completed": ["001-a"], "failed": [], "skipped": ["000-z"],
+    });
+    machine.put(layout::PROGRESS, theirs.to_string());
+    let process = machine.process(1);
+    let (_, opening) = open(tree(&process), &options()).unwrap();
+    assert_eq!((opening.origin, opening.session.as_str()), (Origin::Resumed, "../odd name"));
+    machine.kill(1);
+    machine.put(layout::PROGRESS, "not JSON");
+    let process = machine.process(2);
+    let (_, opening) = open(tree(&process), &options()).unwrap();
+    assert_eq!((opening.origin, opening.session.as_str()), (Origin::Rebuilt, "../odd name"));
+    assert_eq!((opening.counts.completed, opening.counts.left, opening.counts.skipped), (1, 2, 1));
+}
+
+#[test]
+fn what_cannot_be_read_in_place_of_the_progress_file_is_set_aside() {
+    for (node, words) in [(Node::Other, "a FIFO"), (Node::Directory, "a directory")] {
+        let machine = machine(&THREE);
+        machine.put_node(layout::PROGRESS, node.clone());
+        let process = machine.process(1);
+        let (_, opening) = open(tree(&process), &options()).unwrap();
+        assert_eq!(opening.origin, Origin::Fresh);
+        assert!(machine.said(words), "{:?}", machine.messages);
+        let kept = machine
+            .paths()
+            .into_iter()
+            .any(|path| path.starts_with("backups/") && path.ends_with(layout::PROGRESS));
+        assert!(kept);
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_kept_until_it_can_be() {
+    let machine = machine(&THREE[..2]);
+    let process = machine.process(1);
+    let file = layout::item_file("001-a");
+    let whole = machine.text(&file).unwrap();
+    let summary = run(&process, &options(), |attempt| {
+        if attempt.item == "001-a" {
+            machine.put(&file, "half an agent's edi");
+        }
+        Outcome::Completed
+    });
+    assert_eq!(summary.completed, THREE[..2]);
+    assert_eq!(ids(&summary.invalid), ["001-a"]);
+    assert!(summary.resumable, "something is still to be written");
+    // However the session is left while the file is damaged: it is not forgotten.
+    let afresh = Options { no_resume: true, ..options() };
+    let summary = run(&process, &afresh, |_| panic!("nothing is to run"));
+    assert_eq!(ids(&summary.invalid), ["001-a"]);
+    // Mended as it was before the result, by a restored backup for instance.
+    machine.put(&file, whole);
+    let mut again = Vec::new();
+    run(&process, &options(), |attempt| {
+        again.push(attempt.item.clone());
+        Outcome::Completed
+    });
+    assert_eq!(again, [""; 0]);
+    assert_eq!(machine.state_of("001-a"), "done");
+}
+
+#[test]
+fn items_that_a_file_of_other_hands_names_outside_its_queue_are_not_dropped() {
+    let machine = machine(&THREE);
+    let theirs = json!({
+        "schema_version": 1, "session_id": "theirs", "pid": 74412,
+        "started_at": "2023-11-14T22:00:00.000Z", "updated_at": "2023-11-14T22:13:00.000Z",
+        "parallel": 1, "queued_items": ["001-a"], "current_item": null, "completed": [],
+        "failed": ["002-b"], "skipped": [], "in_flight": ["003-c"],
+    });
+    machine.put(layout::PROGRESS, theirs.to_string());
+    let process = machine.process(1);
+    let retry = Options { retry_failed: true, ..options() };
+    let mut summary = run(&process, &retry, |_| Outcome::Completed);
+    summary.completed.sort();
+    assert_eq!(summary.completed, THREE);
+}
+
+#[test]
+fn only_the_last_twenty_runs_are_kept() {
+    let machine = machine(&THREE[..1]);
+    let process = machine.process(1);
+    for _ in 0..25 {
+        machine.item("001-a", "idea", &[]);
+        run(&process, &options(), |_| Outcome::Completed);
+    }
+    assert_eq!(runs::all(tree(&process)).unwrap().len(), 20);
+}

@@ -1,0 +1,3 @@
+//! What a session runs.
+
+pub mod item_phases;
