@@ -6,6 +6,7 @@
 //! natively it is tested against an in-memory implementation of the same trait.
 
 pub mod backup;
+pub mod bindings;
 pub mod doctor;
 pub mod feature;
 pub mod formats;
