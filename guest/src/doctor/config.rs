@@ -8,7 +8,7 @@ use super::finding::{Code, Diagnostic};
 use super::shell;
 use crate::formats::json::{self, Fields};
 use crate::io::capabilities::FsError;
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 const FILE: &str = "config.json";
 const LOCAL_FILE: &str = "config.local.json";
@@ -19,9 +19,9 @@ const LIMIT: u64 = 1 << 20;
 const SDK_KINDS: [&str; 7] =
     ["sdk", "claude_sdk", "amp_sdk", "codex_sdk", "opencode_sdk", "rlm", "sprite"];
 
-pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
+pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
     let invalid = |message: String| vec![Diagnostic::new(Code::InvalidConfig, message)];
-    let mut config = match read(tree, FILE) {
+    let mut config = match read(host, FILE) {
         Ok(Some(config)) => config,
         Ok(None) => {
             return vec![Diagnostic::new(Code::MissingConfig, format!("{FILE} is missing"))];
@@ -29,7 +29,7 @@ pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
         Err(problem) => return invalid(problem),
     };
     let mut name = FILE.to_owned();
-    match read(tree, LOCAL_FILE) {
+    match read(host, LOCAL_FILE) {
         Ok(None) => {}
         Ok(Some(local)) => {
             merge(&mut config, local);
@@ -55,8 +55,8 @@ fn unsafe_placeholder(agent: &Value) -> Option<Diagnostic> {
     Some(Diagnostic::new(Code::UnsafePlaceholder, message))
 }
 
-fn read(tree: Tree<'_>, file: &str) -> Result<Option<Map<String, Value>>, String> {
-    let bytes = match tree.read(file, LIMIT) {
+fn read(host: Host<'_>, file: &str) -> Result<Option<Map<String, Value>>, String> {
+    let bytes = match host.read(file, LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) => return Ok(None),
         Err(error) => return Err(format!("cannot read {file}: {error}")),
