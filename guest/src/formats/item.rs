@@ -38,35 +38,41 @@ pub struct Item {
     document: Map<String, Value>,
 }
 
-/// A change of an `item.json`.
+/// A change of the file that records the result of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The item completed: it becomes `done`, unless its state is no longer `from` (then the agent
-    /// moved it, or somebody else did).
+    /// The item completed: it becomes `done`, unless its state is no longer `from` because the agent or
+    /// someone else changed it.
     Complete {
         /// The state in which it was started.
         from: String,
+        /// The agent that a phase of a feature gets if it does not name one.
+        agent: Option<String>,
     },
-    /// The item went through a phase: it is in the state `to`, unless its state is no longer `from`.
+    /// The item completed a phase: its state becomes `to`, unless it is no longer `from`.
     Advance {
         /// The state before.
         from: String,
         /// The state after.
         to: String,
     },
-    /// The item failed: `last_error` says why, unless the item is done by now.
+    /// The item failed: `last_error` is set, unless the item is done by now.
     Fail {
         /// Why.
         error: String,
     },
-    /// The file said before that the item is done: nothing changes.
+    /// The file already said that the item is done: nothing changes.
     Found,
+    /// A person approved the phase of a feature: it is complete.
+    Approve,
+    /// The phase of a feature has done its work and needs a person's approval.
+    AwaitApproval,
 }
 
 impl Change {
     /// True if it makes an item done.
     pub fn completes(&self) -> bool {
-        matches!(self, Change::Complete { .. } | Change::Found)
+        matches!(self, Change::Complete { .. } | Change::Found | Change::Approve)
     }
 }
 
@@ -90,7 +96,7 @@ impl Item {
         let mut document = self.document.clone();
         for change in changes {
             match change {
-                Change::Complete { from } if document["state"] == json!(from) => {
+                Change::Complete { from, .. } if document["state"] == json!(from) => {
                     document["state"] = json!(DONE);
                     document["last_error"] = Value::Null;
                 }
@@ -103,7 +109,9 @@ impl Item {
                 Change::Complete { .. }
                 | Change::Advance { .. }
                 | Change::Fail { .. }
-                | Change::Found => {}
+                | Change::Found
+                | Change::Approve
+                | Change::AwaitApproval => {}
             }
         }
         if document == self.document {

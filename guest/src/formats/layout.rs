@@ -15,6 +15,8 @@ pub struct RootLayout {
     pub backups: &'static str,
     /// Files and directories that are never backed up and never restored over.
     pub kept_out: &'static [&'static str],
+    /// Whether the name of an item starts with its number. Otherwise items are phases, with any name.
+    pub numbered_items: bool,
 }
 
 /// `.wreckit`, the root of a batch.
@@ -24,6 +26,7 @@ pub const STATE: RootLayout = RootLayout {
     runs: "runs",
     backups: "backups",
     kept_out: &[LOCK, "backups"],
+    numbered_items: true,
 };
 /// The directory of the features of a repository.
 pub const FEATURES: RootLayout = RootLayout {
@@ -32,6 +35,7 @@ pub const FEATURES: RootLayout = RootLayout {
     runs: ".runs",
     backups: ".backups",
     kept_out: &[FEATURE_LOCK, RUN_LOCK, ".backups", ".runs"],
+    numbered_items: false,
 };
 
 impl RootLayout {
@@ -82,6 +86,22 @@ pub fn prd_file(id: &str) -> String {
     format!("{ITEMS}/{id}/prd.json")
 }
 
+impl RootLayout {
+    /// Whether a file in the directory of a session is named like one of this tool: a segment, the log of an
+    /// attempt, or a temporary file of one of them.
+    pub fn is_session_file(&self, name: &str) -> bool {
+        let is_log = |name: &str| {
+            let attempt = name.strip_suffix(".log").and_then(|name| name.rsplit_once('.'));
+            attempt.is_some_and(|(item, attempt)| {
+                (!self.numbered_items || item::number(item).is_some())
+                    && attempt.parse().is_ok_and(|n: u32| n > 0 && n.to_string() == attempt)
+            })
+        };
+        let name = temporary_target(name).unwrap_or(name);
+        segment_number(name).is_some() || is_log(name)
+    }
+}
+
 /// A segment of a journal, counted from 1.
 pub fn segment(run_directory: &str, number: u32) -> String {
     format!("{run_directory}/events.{number}.jsonl")
@@ -93,24 +113,9 @@ pub fn segment_number(name: &str) -> Option<u32> {
     number.parse().ok().filter(|n: &u32| *n > 0 && n.to_string() == number)
 }
 
-/// The log of one start of an item.
+/// The log of an attempt.
 pub fn log_file(run_directory: &str, item: &str, attempt: u32) -> String {
     format!("{run_directory}/{item}.{attempt}.log")
-}
-
-/// Whether a file in the directory of a session is named like one of a batch: a segment, the log of an
-/// item, or what is left of a write of one of them.
-pub fn is_of_run(name: &str) -> bool {
-    let is_log = |name: &str| {
-        name.strip_suffix(".log").and_then(|name| name.rsplit_once('.')).is_some_and(
-            |(item, attempt)| {
-                item::number(item).is_some()
-                    && attempt.parse().is_ok_and(|n: u32| n > 0 && n.to_string() == attempt)
-            },
-        )
-    };
-    let name = temporary_target(name).unwrap_or(name);
-    segment_number(name).is_some() || is_log(name)
 }
 
 /// What a temporary file was to become: `item.json.9f68aee0695f.tmp`, here and in the existing tool.
@@ -150,7 +155,7 @@ mod tests {
         for name in
             ["events.1.jsonl", "001-a.1.log", "1000-a.b.12.log", "events.2.jsonl.9f68aee0695f.tmp"]
         {
-            assert!(is_of_run(name), "{name}");
+            assert!(STATE.is_session_file(name), "{name}");
         }
         for name in [
             "model.bin",
@@ -162,7 +167,7 @@ mod tests {
             "001-a.1.log.gz",
             "notes.9f68aee0695f.tmp",
         ] {
-            assert!(!is_of_run(name), "{name}");
+            assert!(!STATE.is_session_file(name), "{name}");
         }
     }
 

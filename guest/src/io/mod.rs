@@ -6,4 +6,5 @@ pub mod host;
 pub mod lock;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod root;
 pub mod time;

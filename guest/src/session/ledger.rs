@@ -94,7 +94,8 @@ impl Ledger {
 
     /// Updates the state by one event.
     pub fn apply(&mut self, event: &Event) {
-        match event.kind {
+        let Some(kind) = event.kind else { return };
+        match kind {
             EventKind::BatchStarted => {
                 // The process that opens a session has ended its leftover processes.
                 self.workers.clear();
@@ -135,6 +136,11 @@ impl Ledger {
                     self.workers.remove(&item);
                 }
             }
+            EventKind::ItemBlocked => {
+                if let Some(item) = event.item.as_deref().and_then(|id| self.find(id)) {
+                    self.requeue_blocked(item);
+                }
+            }
             // Such an item stays in flight: its attempt continues, or it is the first to start after a resume.
             EventKind::PhaseCompleted
             | EventKind::ItemRetrying
@@ -144,7 +150,10 @@ impl Ledger {
                     self.workers.remove(&item);
                 }
             }
-            _ => {}
+            EventKind::BatchResumed
+            | EventKind::ItemInvalid
+            | EventKind::Synced
+            | EventKind::BatchFinished => {}
         }
     }
 
@@ -352,6 +361,15 @@ impl Ledger {
             ItemState::Queued | ItemState::InFlight => {}
         }
         item
+    }
+
+    /// A blocked item waits in the queue again, if it had an attempt in flight.
+    fn requeue_blocked(&mut self, item: ItemIndex) {
+        if self.state[item] == ItemState::InFlight {
+            self.in_flight.retain(|other| *other != item);
+            self.state[item] = ItemState::Queued;
+        }
+        self.workers.remove(&item);
     }
 
     fn requeue_failed(&mut self, ids: &[String]) {
