@@ -6,6 +6,7 @@ use super::finding::{Code, Diagnostic};
 use super::{Examination, batch_progress, index, items, orphaned_agents, prompts, stories};
 use crate::backup::{self, Cause, Keeper, Pending};
 use crate::formats::journal;
+use crate::formats::layout;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::{Level, Replacement};
 use crate::io::tree::{Failure, Tree};
@@ -86,7 +87,7 @@ fn keeper(tree: Tree<'_>) -> Keeper<'_> {
 /// Writes the prompts that an interrupted fix had not written yet: their directory exists by now, so
 /// nothing finds them missing.
 fn finish_prompts(keeper: &Keeper<'_>) -> Option<Mended> {
-    let is_unfinished = keeper.has_made(prompts::DIRECTORY) && prompts::any_missing(keeper.tree());
+    let is_unfinished = keeper.has_made(layout::PROMPTS) && prompts::any_missing(keeper.tree());
     is_unfinished.then(|| {
         keeper.because(Cause::new(Code::MissingPrompts.name(), None));
         let result = prompts::mend(keeper.tree());
