@@ -6,6 +6,8 @@ mod outcome;
 mod output;
 mod prompt;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use launch::{CallContext, FeatureContext};
 pub use outcome::Outcome;

@@ -33,7 +33,7 @@ pub(super) fn any_missing(tree: Tree<'_>) -> bool {
 }
 
 /// Writes the defaults. Existing files are not changed.
-pub(super) fn mend(tree: Tree<'_>) -> Result<String, Failure> {
+pub(super) fn write_defaults(tree: Tree<'_>) -> Result<String, Failure> {
     tree.create_directory(DIRECTORY)?;
     for (phase, text) in DEFAULT_PROMPTS {
         if tree.stat(&prompt_file(phase))?.is_none() {

@@ -90,7 +90,7 @@ fn finish_prompts(keeper: &Keeper<'_>) -> Option<Mended> {
     let is_unfinished = keeper.has_made(layout::PROMPTS) && prompts::any_missing(keeper.tree());
     is_unfinished.then(|| {
         keeper.because(Cause::new(Code::MissingPrompts.name(), None));
-        let result = prompts::mend(keeper.tree());
+        let result = prompts::write_defaults(keeper.tree());
         let fixed = result.is_ok();
         let message = result.unwrap_or_else(|failure| failure.to_string());
         let problem = "some prompts were not written by an interrupted fix";
@@ -159,7 +159,8 @@ impl<'r, 'c> Round<'r, 'c> {
         let settled = self.settle();
         for diagnostic in of(&[Code::MissingPrompts]) {
             self.keeper.because(cause(diagnostic));
-            let result = prompts::mend(self.keeper.tree()).map_err(|failure| failure.to_string());
+            let result =
+                prompts::write_defaults(self.keeper.tree()).map_err(|failure| failure.to_string());
             fixes.push(self.mended(diagnostic, result));
         }
         fixes.extend(self.files(&of(&[
@@ -317,9 +318,8 @@ impl<'r, 'c> Round<'r, 'c> {
 
     fn mended(&self, diagnostic: &Diagnostic, result: Result<String, String>) -> Mended {
         let path = diagnostic.path.as_deref().filter(|path| self.keeper.has(path));
-        let backup = path
-            .zip(self.keeper.id())
-            .map(|(path, id)| (id, format!("{}{path}", crate::formats::layout::PREFIX)));
+        let backup =
+            path.zip(self.keeper.id()).map(|(path, id)| (id, format!("{}{path}", layout::PREFIX)));
         let fixed = result.is_ok();
         let message = result.unwrap_or_else(|problem| problem);
         Mended { diagnostic: diagnostic.clone(), fixed, message, backup }

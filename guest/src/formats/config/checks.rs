@@ -25,8 +25,8 @@ const KEYS: [&str; 12] = [
     "doctor",
     "skills",
 ];
-/// The same of `agent`. The last two lines are those of the existing tool's own kinds.
-const AGENT_KEYS: [&str; 18] = [
+/// The same of `agent`.
+const AGENT_KEYS: [&str; 19] = [
     "kind",
     "mode",
     "command",
@@ -35,6 +35,7 @@ const AGENT_KEYS: [&str; 18] = [
     "completion_signal",
     "limit_patterns",
     "limit_wait_seconds",
+    // Of kinds that only the existing tool can run; the local file may override one of them.
     "model",
     "max_tokens",
     "tools",
@@ -45,6 +46,7 @@ const AGENT_KEYS: [&str; 18] = [
     "maxVMs",
     "defaultMemory",
     "defaultCPUs",
+    "timeout",
 ];
 /// The keys of a price.
 const PRICE_KEYS: [&str; 2] = ["input", "output"];

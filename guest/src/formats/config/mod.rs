@@ -7,6 +7,8 @@ mod placeholders;
 mod problem;
 mod script;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use placeholders::{Placeholder, not_told_its_phase};
 pub use problem::{File, Kind, Problem};
