@@ -7,7 +7,7 @@ use crate::bindings::exports::wreckit::batch::session::{
 };
 use crate::bindings::wreckit::batch::terminator::Variable;
 use crate::formats::config::Placeholder;
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 /// Maximum size of a variable, in bytes: Linux refuses strings of 128 KiB.
 const LONGEST_VARIABLE: usize = 64 << 10;
@@ -16,7 +16,7 @@ const LONGEST_VARIABLE: usize = 64 << 10;
 #[derive(Clone, Copy)]
 pub struct CallContext<'c> {
     /// The root of the instance: documents for the prompt are read from it.
-    pub tree: Tree<'c>,
+    pub host: Host<'c>,
     /// The session.
     pub session: &'c str,
     /// The item; in a feature run, the phase.
@@ -66,7 +66,7 @@ impl CallContext<'_> {
 
     /// The absolute path of the item's directory.
     pub(super) fn absolute_directory(&self) -> String {
-        let prefix = self.tree.place().prefix;
+        let prefix = self.host.layout().prefix;
         match self.repository {
             "" => format!("{prefix}{}", self.directory),
             root => format!("{}/{prefix}{}", root.trim_end_matches('/'), self.directory),

@@ -127,7 +127,7 @@ impl Prompts {
         for (name, file) in documents.iter().filter(|(name, _)| template.names(name)) {
             // A document that does not exist yet, or cannot be read, is empty.
             let path = format!("{}/{file}", call.directory);
-            let bytes = call.tree.read_at(&path, 0, LIMIT).unwrap_or_default();
+            let bytes = call.host.read_at(&path, 0, LIMIT).unwrap_or_default();
             known.insert(name, String::from_utf8_lossy(&bytes).into_owned().into());
         }
         template

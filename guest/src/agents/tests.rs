@@ -8,8 +8,8 @@ use crate::bindings::exports::wreckit::batch::session::{
 };
 use crate::bindings::wreckit::batch::terminator::Variable;
 use crate::formats::layout;
+use crate::io::host::Host;
 use crate::io::memory::Machine;
-use crate::io::tree::Tree;
 
 fn options(agent: AgentChoice) -> Options {
     Options {
@@ -50,9 +50,9 @@ const PROCESS: &str =
     r#"{"kind": "process", "command": "a", "args": ["{id}"], "completion_signal": "DONE"}"#;
 const COMPONENT: &str = r#"{"kind": "wasm", "component": "a.wasm", "args": ["{dir}"]}"#;
 
-fn call<'c>(tree: Tree<'c>, phase: &'c str, marker: &'c [Variable]) -> CallContext<'c> {
+fn call<'c>(host: Host<'c>, phase: &'c str, marker: &'c [Variable]) -> CallContext<'c> {
     CallContext {
-        tree,
+        host,
         session: "s",
         item: "001-a",
         attempt: 3,
@@ -71,9 +71,9 @@ fn call<'c>(tree: Tree<'c>, phase: &'c str, marker: &'c [Variable]) -> CallConte
     }
 }
 
-fn in_feature<'c>(tree: Tree<'c>, worktree: Option<&'c str>) -> CallContext<'c> {
+fn in_feature<'c>(host: Host<'c>, worktree: Option<&'c str>) -> CallContext<'c> {
     let feature = Some(FeatureContext { id: "export_1", worktree });
-    let call = call(tree, "testing", &[]);
+    let call = call(host, "testing", &[]);
     CallContext { item: "testing", directory: "export_1", feature, ..call }
 }
 
@@ -89,7 +89,7 @@ fn a_command_runs_in_the_repository_with_its_placeholders_expanded() {
     let machine = Machine::new();
     let process = machine.process(1);
     let marker = [Variable { name: "WRECKIT_ROOT".to_owned(), value: "m".to_owned() }];
-    let call = call(Tree::new(&process), "run", &marker);
+    let call = call(Host::new(&process), "run", &marker);
     let launch = agent(COMMAND).launch(&call).unwrap();
     let Worker::Command(command) = &launch.worker else { panic!("{launch:?}") };
     assert_eq!((&*command.program, command.directory), ("a", WorkingDirectory::Repository));
@@ -121,7 +121,7 @@ fn a_process_runs_in_its_item_with_a_prompt_and_literal_arguments() {
     let process = machine.process(1);
     let prompts = [("prompts/plan.md", "{{research}}, {{branch_name}} ({{base_branch}})")];
     let agent = create(PROCESS, &prompts, PromptSet::Items).unwrap();
-    let call = CallContext { number: 2, ..call(Tree::new(&process), "plan", &[]) };
+    let call = CallContext { number: 2, ..call(Host::new(&process), "plan", &[]) };
     let launch = agent.launch(&call).unwrap();
     let Worker::Command(command) = &launch.worker else { panic!("{launch:?}") };
     assert_eq!((command.directory, &*command.arguments[0]), (WorkingDirectory::Item, "{id}"));
@@ -133,7 +133,7 @@ fn a_process_runs_in_its_item_with_a_prompt_and_literal_arguments() {
 fn a_component_has_its_items_directory_as_its_root() {
     let machine = Machine::new();
     let process = machine.process(1);
-    let launch = agent(COMPONENT).launch(&call(Tree::new(&process), "run", &[])).unwrap();
+    let launch = agent(COMPONENT).launch(&call(Host::new(&process), "run", &[])).unwrap();
     let Worker::Component(component) = &launch.worker else { panic!("{launch:?}") };
     assert_eq!((&*component.file, &*component.arguments[0]), ("a.wasm", "/r/.wreckit/items/001-a"));
     assert_eq!(variable(&launch, "WRECKIT_ITEM_DIR"), Some("/"));
@@ -145,10 +145,10 @@ fn agents_of_a_feature_work_where_its_code_is_and_know_the_feature() {
     let machine = Machine::new();
     machine.put("export_1/design.md", "the design");
     let process = machine.process(1);
-    let tree = Tree::of(&process, &layout::FEATURES);
+    let host = Host::with_layout(&process, &layout::FEATURES);
     let phases = ["testing".to_owned()];
     let set = PromptSet::Feature(&phases);
-    let call = in_feature(tree, Some("/r/trees/export"));
+    let call = in_feature(host, Some("/r/trees/export"));
     let directory = "/r/.claude/.output/features/export_1";
 
     let launch = create(COMMAND, &[], set).unwrap().launch(&call).unwrap();
@@ -168,7 +168,7 @@ fn agents_of_a_feature_work_where_its_code_is_and_know_the_feature() {
         assert!(prompt.contains(words), "{words}: {prompt}");
     }
     assert!(!prompt.contains("{{"), "{prompt}");
-    let launch = agent.launch(&in_feature(tree, None)).unwrap();
+    let launch = agent.launch(&in_feature(host, None)).unwrap();
     let Worker::Command(command) = &launch.worker else { panic!("{launch:?}") };
     assert!(command.input.as_deref().unwrap().contains("The repository is `/r`"));
 }
@@ -178,7 +178,7 @@ fn mock_and_custom_agents_ignore_a_damaged_configuration() {
     let fields = [field("config.json", "{")];
     let machine = Machine::new();
     let process = machine.process(1);
-    let call = CallContext { repository: "", ..call(Tree::new(&process), "run", &[]) };
+    let call = CallContext { repository: "", ..call(Host::new(&process), "run", &[]) };
     for (choice, worker, timeout) in [
         (AgentChoice::Mock(7), Worker::Mock(7), None),
         (AgentChoice::Custom, Worker::Custom, Some(9)),
@@ -233,7 +233,7 @@ fn variables_and_arguments_never_contain_nul_and_variables_are_bounded() {
         overview: &long,
         story: Some(&nul),
         title: "a\0b",
-        ..call(Tree::new(&process), "run", &[])
+        ..call(Host::new(&process), "run", &[])
     };
     let launch = agent(COMMAND).launch(&call).unwrap();
     assert_eq!(variable(&launch, "WRECKIT_OVERVIEW").unwrap(), "ä".repeat(32_768));
@@ -249,7 +249,7 @@ fn render(template: &str) -> Result<String, Vec<String>> {
     machine.put("items/001-a/research.md", "found {{id}}");
     let process = machine.process(1);
     let agent = create(PROCESS, &[("prompts/plan.md", template)], PromptSet::Items)?;
-    let call = CallContext { story: Some("US-001"), ..call(Tree::new(&process), "plan", &[]) };
+    let call = CallContext { story: Some("US-001"), ..call(Host::new(&process), "plan", &[]) };
     let launch = agent.launch(&call).map_err(|error| vec![error])?;
     let Worker::Command(command) = launch.worker else { panic!("a command") };
     Ok(command.input.unwrap())
@@ -317,7 +317,7 @@ fn a_prompt_is_bounded_and_so_is_what_is_read_of_a_document() {
     let process = machine.process(1);
     let length = |template: &str| {
         let agent = create(PROCESS, &[("prompts/plan.md", template)], PromptSet::Items).unwrap();
-        let launch = agent.launch(&call(Tree::new(&process), "plan", &[]))?;
+        let launch = agent.launch(&call(Host::new(&process), "plan", &[]))?;
         let Worker::Command(command) = launch.worker else { panic!("a command") };
         Ok(command.input.unwrap().len())
     };
@@ -332,7 +332,7 @@ fn the_default_prompts_name_the_marker_and_the_item() {
     let machine = Machine::new();
     let process = machine.process(1);
     for (phase, _) in DEFAULT_PROMPTS {
-        let launch = agent(PROCESS).launch(&call(Tree::new(&process), phase, &[])).unwrap();
+        let launch = agent(PROCESS).launch(&call(Host::new(&process), phase, &[])).unwrap();
         let Worker::Command(command) = launch.worker else { panic!("a command") };
         let prompt = command.input.unwrap();
         assert!(prompt.contains("DONE") && prompt.contains("001-a"), "{phase}: {prompt}");

@@ -10,9 +10,9 @@ use std::sync::Once;
 use super::bindings::exports::wreckit::batch::batch as wit;
 use super::bindings::wreckit::batch::{filesystem, process};
 use super::imports::Imports;
-use crate::io::capabilities::{Capabilities, FsError, Kind, Level, Liveness};
+use crate::io::capabilities::{Capabilities, FsError, Kind, Level, ProcessStatus};
+use crate::io::host::{Failure, Host};
 use crate::io::lock::Holder;
-use crate::io::tree::{Failure, Tree};
 use crate::session::Session;
 
 pub(super) struct Component;
@@ -22,16 +22,16 @@ thread_local! {
     static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
 }
 
-/// The tree of an instance over `.wreckit`.
-fn tree() -> Tree<'static> {
+/// The host of an instance over `.wreckit`.
+fn host() -> Host<'static> {
     hear_panics();
-    Tree::new(&Imports)
+    Host::new(&Imports)
 }
 
-/// The tree of an instance over the features of a repository.
-fn features() -> Tree<'static> {
+/// The host of an instance over the features of a repository.
+fn features() -> Host<'static> {
     hear_panics();
-    Tree::of(&Imports, &crate::formats::layout::FEATURES)
+    Host::with_layout(&Imports, &crate::formats::layout::FEATURES)
 }
 
 /// A panic from here on reaches the user before the trap does.
@@ -68,12 +68,12 @@ impl From<Failure> for wit::StorageFailure {
     }
 }
 
-impl From<Liveness> for process::Liveness {
-    fn from(liveness: Liveness) -> Self {
+impl From<ProcessStatus> for process::ProcessStatus {
+    fn from(liveness: ProcessStatus) -> Self {
         match liveness {
-            Liveness::Running => process::Liveness::Running,
-            Liveness::Exited => process::Liveness::Exited,
-            Liveness::Unknown => process::Liveness::Unknown,
+            ProcessStatus::Running => process::ProcessStatus::Running,
+            ProcessStatus::Exited => process::ProcessStatus::Exited,
+            ProcessStatus::Unknown => process::ProcessStatus::Unknown,
         }
     }
 }
@@ -86,7 +86,7 @@ impl From<Holder> for wit::Holder {
             since: holder.since,
             liveness: holder.liveness.map(Into::into),
             locked: holder.locked,
-            momentary: holder.momentary,
+            transient: holder.transient,
         }
     }
 }

@@ -4,8 +4,8 @@ use super::bindings::wasi::clocks::wall_clock;
 use super::bindings::wasi::random::random;
 use super::bindings::wreckit::batch::{filesystem, log, process};
 use crate::io::capabilities::{
-    Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
-    Replacement, Worker,
+    Capabilities, Entry, FsError, Identity, Kind, Level, LockOutcome, Metadata, ProcessStatus,
+    Recorded, Replacement, Worker,
 };
 use crate::io::time::Timestamp;
 
@@ -97,7 +97,7 @@ impl Capabilities for Imports {
         }
     }
 
-    fn liveness(&self, recorded: &Recorded) -> Liveness {
+    fn liveness(&self, recorded: &Recorded) -> ProcessStatus {
         let liveness = process::query(&process::Recorded {
             pid: recorded.pid,
             host: recorded.host.clone(),
@@ -107,9 +107,9 @@ impl Capabilities for Imports {
             seen: recorded.seen.map(Timestamp::as_millis),
         });
         match liveness {
-            process::Liveness::Running => Liveness::Running,
-            process::Liveness::Exited => Liveness::Exited,
-            process::Liveness::Unknown => Liveness::Unknown,
+            process::ProcessStatus::Running => ProcessStatus::Running,
+            process::ProcessStatus::Exited => ProcessStatus::Exited,
+            process::ProcessStatus::Unknown => ProcessStatus::Unknown,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use super::finding::{Code, Diagnostic};
 use crate::formats::config::{Config, ConfigError, File, Kind, Problem, Source};
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
-pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
-    let (mut found, warnings) = match Config::read(Source::Root(tree)) {
+pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
+    let (mut found, warnings) = match Config::read(Source::Root(host)) {
         Ok(config) => (Vec::new(), config.warnings),
         Err(error) => (problems(&error), error.warnings),
     };

@@ -3,14 +3,14 @@
 use super::finding::{Code, Diagnostic};
 use crate::agents::{DEFAULT_PROMPTS, prompt_file};
 use crate::formats::layout::PROMPTS as DIRECTORY;
-use crate::io::capabilities::{Capabilities, FsError, Kind};
-use crate::io::tree::{Failure, Tree};
+use crate::io::capabilities::{FsError, Kind};
+use crate::io::host::{Failure, Host};
 
-pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
+pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
     let by_hand = "the defaults are used: make it a directory that can be read";
     let unusable =
         |message: String| vec![Diagnostic::new(Code::MissingPrompts, message).by_hand(by_hand)];
-    match tree.stat(DIRECTORY) {
+    match host.stat(DIRECTORY) {
         Ok(None) => vec![Diagnostic::new(
             Code::MissingPrompts,
             "prompts directory is missing (the defaults are used)",
@@ -18,26 +18,26 @@ pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
         Ok(Some(found)) if matches!(found.kind, Kind::File | Kind::Other) => {
             unusable(format!("prompts is {}", found.kind.describe()))
         }
-        Ok(Some(_)) => match Capabilities::list(&*tree, DIRECTORY) {
+        Ok(Some(_)) => match host.files().list(DIRECTORY) {
             Ok(_) => Vec::new(),
             Err(FsError::NotFound) => unusable("prompts is a link that leads nowhere".to_owned()),
-            Err(error) => unusable(tree.failed("list", DIRECTORY)(error).to_string()),
+            Err(error) => unusable(host.failed("list", DIRECTORY)(error).to_string()),
         },
         Err(failure) => unusable(failure.to_string()),
     }
 }
 
 /// Whether the directory lacks one of the defaults.
-pub(super) fn any_missing(tree: Tree<'_>) -> bool {
-    DEFAULT_PROMPTS.iter().any(|(phase, _)| matches!(tree.stat(&prompt_file(phase)), Ok(None)))
+pub(super) fn any_missing(host: Host<'_>) -> bool {
+    DEFAULT_PROMPTS.iter().any(|(phase, _)| matches!(host.stat(&prompt_file(phase)), Ok(None)))
 }
 
 /// Writes the defaults. Existing files are not changed.
-pub(super) fn write_defaults(tree: Tree<'_>) -> Result<String, Failure> {
-    tree.create_directory(DIRECTORY)?;
+pub(super) fn write_defaults(host: Host<'_>) -> Result<String, Failure> {
+    host.create_directory(DIRECTORY)?;
     for (phase, text) in DEFAULT_PROMPTS {
-        if tree.stat(&prompt_file(phase))?.is_none() {
-            tree.write(&prompt_file(phase), text.as_bytes().to_vec())?;
+        if host.stat(&prompt_file(phase))?.is_none() {
+            host.write(&prompt_file(phase), text.as_bytes().to_vec())?;
         }
     }
     Ok("Created default prompt templates".to_owned())

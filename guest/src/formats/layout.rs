@@ -1,26 +1,51 @@
-//! Where things are in `.wreckit`, the root of the instance.
+//! Where files are in the root of an instance.
 
 use crate::formats::item;
 
-/// A root that an instance may have.
+/// Where the files of a root are.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
-    /// What messages and manifests put in front of a path: they count from the repository's root.
+pub struct RootLayout {
+    /// The path of the root, relative to the root of the repository, with a `/` at its end.
     pub prefix: &'static str,
-    /// Where backups are.
+    /// The lock of whoever runs a session.
+    pub lock: &'static str,
+    /// The directory of journals and logs, with a directory for each session.
+    pub runs: &'static str,
+    /// The directory of backups.
     pub backups: &'static str,
-    /// What is never backed up and never restored over.
+    /// Files and directories that are never backed up and never restored over.
     pub kept_out: &'static [&'static str],
 }
 
-/// `.wreckit`.
-pub const STATE: Place = Place { prefix: PREFIX, backups: "backups", kept_out: &[LOCK, "backups"] };
-/// The features of a repository.
-pub const FEATURES: Place = Place {
-    prefix: ".claude/.output/features/",
-    backups: ".backups",
-    kept_out: &[FEATURE_LOCK, RUN_LOCK, ".backups"],
+/// `.wreckit`, the root of a batch.
+pub const STATE: RootLayout = RootLayout {
+    prefix: PREFIX,
+    lock: LOCK,
+    runs: "runs",
+    backups: "backups",
+    kept_out: &[LOCK, "backups"],
 };
+/// The directory of the features of a repository.
+pub const FEATURES: RootLayout = RootLayout {
+    prefix: ".claude/.output/features/",
+    lock: RUN_LOCK,
+    runs: ".runs",
+    backups: ".backups",
+    kept_out: &[FEATURE_LOCK, RUN_LOCK, ".backups", ".runs"],
+};
+
+impl RootLayout {
+    /// The directory of a session's journal and logs.
+    ///
+    /// A session id that another tool wrote may be anything. One that is not a safe name gets a directory
+    /// named after its checksum; the journal in it names the session.
+    pub fn run_directory(&self, session: &str) -> String {
+        match is_safe_name(session) {
+            true => format!("{}/{session}", self.runs),
+            false => format!("{}/session-{:08x}", self.runs, crc32fast::hash(session.as_bytes())),
+        }
+    }
+}
 
 /// Locked while a feature is changed; never removed.
 pub const FEATURE_LOCK: &str = ".lock";
@@ -41,8 +66,6 @@ pub const ITEMS: &str = "items";
 pub const UNFINISHED_ITEM: &str = ".new-";
 /// The prompts of the phases.
 pub const PROMPTS: &str = "prompts";
-/// Journals and logs, a directory for each session.
-pub const RUNS: &str = "runs";
 /// What messages put in front of a path in `.wreckit`: they count from the repository's root.
 pub const PREFIX: &str = ".wreckit/";
 
@@ -59,18 +82,6 @@ pub fn item_file(id: &str) -> String {
 /// The `prd.json` of an item.
 pub fn prd_file(id: &str) -> String {
     format!("{ITEMS}/{id}/prd.json")
-}
-
-/// The directory of a session's journal and logs.
-///
-/// A session id that other hands wrote may be anything; one that is no safe name gets a directory
-/// named after its checksum (the journal in it says whose it is).
-pub fn run_directory(session: &str) -> String {
-    if is_safe_name(session) {
-        format!("{RUNS}/{session}")
-    } else {
-        format!("{RUNS}/session-{:08x}", crc32fast::hash(session.as_bytes()))
-    }
 }
 
 /// A segment of a journal, counted from 1.
@@ -127,13 +138,13 @@ mod tests {
     #[test]
     fn a_session_id_of_other_hands_never_names_a_path() {
         for id in ["../../etc", "", ".hidden", "a/b", &"x".repeat(65), "a b"] {
-            let directory = run_directory(id);
+            let directory = STATE.run_directory(id);
             assert!(
                 directory.starts_with("runs/session-") && directory.len() == 21,
                 "{id} {directory}"
             );
         }
-        assert_eq!(run_directory("7e6e3dab-f73a"), "runs/7e6e3dab-f73a");
+        assert_eq!(STATE.run_directory("7e6e3dab-f73a"), "runs/7e6e3dab-f73a");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 pub mod capabilities;
 pub(crate) mod claim;
+pub mod host;
 pub mod lock;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod time;
-pub mod tree;

@@ -6,8 +6,8 @@
 
 use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::{self, Progress};
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 use crate::session::ledger::Ledger;
 use crate::session::saved;
 use crate::session::settle::{self, Outcome, Unwritten};
@@ -72,18 +72,18 @@ impl Checkpoint {
     /// Does what is due; what that recorded.
     pub(super) fn run_if_due(
         &mut self,
-        tree: Tree<'_>,
+        host: Host<'_>,
         head: &mut Progress,
         ledger: &Ledger,
         journal: &mut Writer,
     ) -> Result<Option<Event>, Failure> {
-        let now = tree.now();
+        let now = host.now();
         if self.due_in(now, journal) > 0 {
             return Ok(None);
         }
-        let synced = self.sync(tree, journal)?;
+        let synced = self.sync(host, journal)?;
         if self.snapshot_wanted(journal) || age(now, self.snapshot) >= HEARTBEAT {
-            self.write(tree, head, ledger, journal, false)?;
+            self.write(host, head, ledger, journal, false)?;
         }
         self.last = now;
         Ok(synced)
@@ -92,28 +92,28 @@ impl Checkpoint {
     /// Brings the results into their items' files, and records that they are there.
     pub(super) fn sync(
         &mut self,
-        tree: Tree<'_>,
+        host: Host<'_>,
         journal: &mut Writer,
     ) -> Result<Option<Event>, Failure> {
         if self.unsynced.is_empty() {
             return Ok(None);
         }
-        let unwritten = settle::settle(tree, &self.unsynced)?;
-        self.keep(tree, unwritten);
+        let unwritten = settle::settle(host, &self.unsynced)?;
+        self.keep(host, unwritten);
         if !self.unsynced.is_empty() {
             return Ok(None);
         }
         let through = journal.last();
-        let mut events = [Event::new(EventKind::Synced, tree.now()).with("through", through)];
-        journal.append(tree, &mut events, false)?;
+        let mut events = [Event::new(EventKind::Synced, host.now()).with("through", through)];
+        journal.append(host, &mut events, false)?;
         let [synced] = events;
         Ok(Some(synced))
     }
 
     /// What could not be written stays to be written; each is complained of once.
-    pub(super) fn keep(&mut self, tree: Tree<'_>, unwritten: Vec<Unwritten>) {
+    pub(super) fn keep(&mut self, host: Host<'_>, unwritten: Vec<Unwritten>) {
         let new = unwritten.iter().position(|(outcome, _)| outcome.seq > self.complained);
-        settle::complain(tree, new.map_or(&[], |new| &unwritten[new..]));
+        settle::complain(host, new.map_or(&[], |new| &unwritten[new..]));
         self.complained = unwritten.last().map_or(self.complained, |(outcome, _)| outcome.seq);
         self.unsynced = unwritten.into_iter().map(|(outcome, _)| outcome).collect();
     }
@@ -143,20 +143,20 @@ impl Checkpoint {
     /// Rewrites the snapshot. Everything in it has been synced.
     pub(super) fn write(
         &mut self,
-        tree: Tree<'_>,
+        host: Host<'_>,
         head: &mut Progress,
         ledger: &Ledger,
         journal: &Writer,
         durable: bool,
     ) -> Result<(), Failure> {
-        let now = tree.now();
+        let now = host.now();
         self.snapshot = now;
         if !self.keeps_progress {
             return Ok(());
         }
         head.updated_at = now;
         self.size =
-            progress::write(tree, &saved::document(head, ledger, self.mark(journal)), durable)?;
+            progress::write(host, &saved::document(head, ledger, self.mark(journal)), durable)?;
         self.journal = journal.bytes();
         self.changed = false;
         Ok(())

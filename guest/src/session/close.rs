@@ -5,8 +5,8 @@ use serde_json::json;
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::progress;
 use crate::io::capabilities::Level;
+use crate::io::host::Host;
 use crate::io::lock;
-use crate::io::tree::Tree;
 use crate::session::ledger::ItemIndex;
 use crate::session::runs;
 use crate::session::session::{Session, SessionError};
@@ -48,12 +48,12 @@ pub struct Summary {
 impl Session {
     /// Ends the session: every result goes into its `item.json`, then the last checkpoint is
     /// written, then the lock is given back. After an error it can be called again.
-    pub fn close(&mut self, tree: Tree<'_>, reason: CloseReason) -> Result<Summary, SessionError> {
-        let now = tree.now();
+    pub fn close(&mut self, host: Host<'_>, reason: CloseReason) -> Result<Summary, SessionError> {
+        let now = host.now();
         self.interrupt_all(now);
-        self.keep_files(tree)?;
-        self.record(tree)?;
-        self.sync(tree)?;
+        self.keep_files(host)?;
+        self.record(host)?;
+        self.sync(host)?;
 
         let blocked = match reason {
             // A single run that ran its item has nothing to say of the others.
@@ -73,7 +73,7 @@ impl Session {
                     .push((id.clone(), "its result cannot be written into item.json".to_owned()));
             }
         }
-        let remaining = self.remaining(tree)?;
+        let remaining = self.remaining(host)?;
         let is_open = !remaining.is_empty() || !unsynced.is_empty();
         let resumable = is_open && !self.options.single;
         let word = match reason {
@@ -83,22 +83,22 @@ impl Session {
             CloseReason::Ended => "blocked",
         };
         self.happened(runs::finished(now, word, resumable, unsynced.len()));
-        self.record(tree)?;
+        self.record(host)?;
 
         if resumable {
             if let Some(owner) = &mut self.head.owner {
                 owner.released = true;
             }
-            self.checkpoint.write(tree, &mut self.head, &self.ledger, &self.journal, true)?;
+            self.checkpoint.write(host, &mut self.head, &self.ledger, &self.journal, true)?;
         } else {
             if !self.options.single {
-                progress::clear(tree)?;
+                progress::clear(host)?;
             }
-            if let Err(failure) = runs::prune(tree, self.journal.directory()) {
-                tree.log(Level::Warning, &failure.to_string());
+            if let Err(failure) = runs::prune(host, self.journal.directory()) {
+                host.log(Level::Warning, &failure.to_string());
             }
         }
-        lock::release(tree)?;
+        lock::release(host)?;
 
         let mut summary = Summary {
             session: self.id().to_owned(),
@@ -121,9 +121,9 @@ impl Session {
     }
 
     /// What is left and could run some day: not what is gone or cannot be used.
-    fn remaining(&self, tree: Tree<'_>) -> Result<Vec<String>, SessionError> {
-        let existing = crate::formats::item::ids(tree)?;
-        let remaining = self.ledger.left().map(|item| self.ledger.id(item)).filter(|id| {
+    fn remaining(&self, host: Host<'_>) -> Result<Vec<String>, SessionError> {
+        let existing = crate::formats::item::ids(host)?;
+        let remaining = self.ledger.remaining().map(|item| self.ledger.id(item)).filter(|id| {
             existing.binary_search_by(|other| crate::formats::item::compare(other, id)).is_ok()
                 && !self.invalid.iter().any(|(invalid, _)| invalid == id)
         });

@@ -3,8 +3,8 @@
 use crate::formats::item;
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::layout;
+use crate::io::host::Host;
 use crate::io::time::Timestamp;
-use crate::io::tree::Tree;
 use crate::session::ledger::ItemIndex;
 use crate::session::protocol::{Ended, Outcome};
 use crate::session::session::{Hand, LATEST_RETRY, LONGEST_PAUSE, Session};
@@ -39,11 +39,11 @@ impl From<String> for Failing {
 
 impl Session {
     /// A call of an attempt in hand ended.
-    pub(super) fn end(&mut self, tree: Tree<'_>, index: ItemIndex, ended: &Ended) {
+    pub(super) fn end(&mut self, host: Host<'_>, index: ItemIndex, ended: &Ended) {
         let Some(mut hand) = self.hands.remove(&index) else { return };
-        let now = tree.now();
+        let now = host.now();
         match &ended.outcome {
-            Outcome::Completed => match self.look_at_work(tree, &mut hand, ended, now) {
+            Outcome::Completed => match self.look_at_work(host, &mut hand, ended, now) {
                 Ok(Brought::Part) => {
                     self.next_pause = self.options.limit_wait.min(LONGEST_PAUSE);
                     hand.rests = true;
@@ -84,15 +84,15 @@ impl Session {
     /// Looks at what a call has brought; with phases it is the files that say so.
     fn look_at_work(
         &mut self,
-        tree: Tree<'_>,
+        host: Host<'_>,
         hand: &mut Hand,
         ended: &Ended,
         now: Timestamp,
     ) -> Result<Brought, Failing> {
         let Some((phase, story)) = &hand.phase else { return Ok(Brought::Everything) };
         let phase = *phase;
-        let item = item::read(tree, &ended.item)?;
-        item_phases::check(tree, &ended.item, phase)?;
+        let item = item::read(host, &ended.item)?;
+        item_phases::check(host, &ended.item, phase)?;
         let mut completed =
             event(EventKind::PhaseCompleted, ended, now).with("phase", phase.name());
         completed = completed.with_some("story", story.clone());
@@ -104,7 +104,7 @@ impl Session {
             hand.state = item.state;
         }
         self.happened(completed);
-        match item_phases::after(tree, &ended.item, phase, &hand.state) {
+        match item_phases::after(host, &ended.item, phase, &hand.state) {
             Next::Nothing => Ok(Brought::Everything),
             Next::Call(Phase::Implement, _) if hand.iterations >= self.options.max_iterations => {
                 Err(Failing {

@@ -19,7 +19,7 @@ pub mod settle;
 mod starting;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use close::{CloseReason, Summary};
 pub use open::{OpenError, Opening, Origin, Preview, open, preview};
@@ -29,11 +29,10 @@ pub use status::{ItemStanding, ItemStatus, Status, status};
 
 use crate::formats::json;
 use crate::formats::layout;
-use crate::io::capabilities::LockOutcome;
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// How to run; see `batch.options` in the WIT package.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options {
     /// The items to run; empty: all.
     pub items: Vec<String>,
@@ -62,8 +61,8 @@ pub struct Options {
 }
 
 /// `batch-progress.json` as it stands, as JSON; `None` if it is missing or invalid.
-pub fn read_progress(tree: Tree<'_>) -> Option<String> {
-    match crate::formats::progress::find(tree) {
+pub fn read_progress(host: Host<'_>) -> Option<String> {
+    match crate::formats::progress::find(host) {
         crate::formats::progress::Found::Valid(progress) => {
             String::from_utf8(json::pretty(&*progress)).ok()
         }
@@ -72,12 +71,12 @@ pub fn read_progress(tree: Tree<'_>) -> Option<String> {
 }
 
 /// Removes `batch-progress.json`. Not an error if there is none.
-pub fn clear_progress(tree: Tree<'_>) -> Result<(), Failure> {
-    crate::formats::progress::clear(tree)
+pub fn clear_progress(host: Host<'_>) -> Result<(), Failure> {
+    crate::formats::progress::clear(host)
 }
 
 /// Why no item was added.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum AddError {
     /// Another process is adding items.
     Busy,
@@ -93,14 +92,14 @@ impl From<Failure> for AddError {
 
 /// Makes one new item of each title. A batch may run meanwhile; another `add` may not, or both would
 /// give the same number.
-pub fn add(tree: Tree<'_>, titles: &[String]) -> Result<Vec<String>, AddError> {
-    tree.create_directory(layout::ITEMS)?;
+pub fn add(host: Host<'_>, titles: &[String]) -> Result<Vec<String>, AddError> {
+    host.create_directory(layout::ITEMS)?;
     // Where directories cannot be locked, a number may be given twice, and nothing worse.
-    if let Ok(LockOutcome::Held(_)) = tree.lock(layout::ITEMS, b"") {
+    if host.lock(layout::ITEMS, b"").is_ok_and(|state| state.held) {
         return Err(AddError::Busy);
     }
     let added: Result<Vec<String>, Failure> =
-        titles.iter().map(|title| crate::formats::item::add(tree, title)).collect();
-    tree.unlock(layout::ITEMS).map_err(tree.failed("unlock", layout::ITEMS))?;
+        titles.iter().map(|title| crate::formats::item::add(host, title)).collect();
+    host.unlock(layout::ITEMS).map_err(host.failed("unlock", layout::ITEMS))?;
     Ok(added?)
 }

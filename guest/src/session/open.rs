@@ -3,17 +3,18 @@
 use serde_json::Value;
 
 use crate::backup;
+use crate::bindings::exports::wreckit::batch::session::Holder;
 use crate::formats::item;
 use crate::formats::journal::{self, Event, EventKind, Writer};
 use crate::formats::layout;
 use crate::formats::progress::{self, Found, Owner};
-use crate::io::capabilities::{Identity, Level, Liveness, Worker};
-use crate::io::lock::{self, Holder, Work};
-use crate::io::tree::{Failure, Tree};
+use crate::io::capabilities::{Leftover, Level, ProcessInfo, ProcessStatus};
+use crate::io::host::{Failure, Host};
+use crate::io::lock::{self, Work};
 use crate::session::Options;
 use crate::session::checkpoint::Checkpoint;
 use crate::session::ledger::Ledger;
-use crate::session::leftovers;
+use crate::session::leftovers::{self, Terminated, Termination};
 use crate::session::plan::{self, Findings, Plan};
 use crate::session::protocol::Counts;
 use crate::session::resume::{self, Decision, Reason, State, Wishes};
@@ -24,14 +25,16 @@ use crate::session::session::Session;
 use crate::session::settle;
 
 /// Why no session was opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum OpenError {
     /// Another batch, fix or `next` works here, or may.
     Busy(Box<Holder>),
     /// Words for an item do not name one.
     Unresolved(Unresolved),
-    /// Agents of an interrupted batch still run and could not be ended.
-    Orphaned(Vec<Worker>),
+    /// Leftover processes are being ended: to be called again after this many milliseconds.
+    Terminating(u64),
+    /// Leftover processes could not be ended, or are not proven to be agents.
+    Leftovers(Vec<Leftover>),
     /// A file could not be read or written.
     Storage(Failure),
 }
@@ -43,7 +46,7 @@ impl From<Failure> for OpenError {
 }
 
 /// Where a session comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Origin {
     /// A new one.
     Fresh,
@@ -77,7 +80,7 @@ pub struct Opening {
 }
 
 /// What an `open` would do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Preview {
     /// The session that would go on.
     pub resumes: Option<String>,
@@ -97,36 +100,40 @@ struct Assessment {
     decision: Decision,
     /// The session in the file, or the one behind a damaged file.
     saved: Option<Saved>,
-    liveness: Option<Liveness>,
+    liveness: Option<ProcessStatus>,
 }
 
 /// Opens a session. After an error nothing has changed, but for what a storage failure interrupted.
-pub fn open(tree: Tree<'_>, options: &Options) -> Result<(Session, Opening), OpenError> {
+pub fn open(
+    host: Host<'_>,
+    options: &Options,
+    termination: &mut Termination,
+) -> Result<(Session, Opening), OpenError> {
     let chosen =
-        select::resolve(&options.items, &item::ids(tree)?).map_err(OpenError::Unresolved)?;
-    let identity = tree.current_process();
-    if let Err(holder) = lock::acquire(tree, &identity, Work::Beginning, options.take_over)? {
+        select::resolve(&options.items, &item::ids(host)?).map_err(OpenError::Unresolved)?;
+    let identity = host.current_process();
+    if let Err(holder) = lock::acquire(host, &identity, Work::Opening, options.take_over)? {
         return Err(OpenError::Busy(Box::new(holder)));
     }
     let options = Options { items: chosen, ..options.clone() };
-    let opened = open_locked(tree, options, &identity);
-    if opened.is_err() {
-        lock::release(tree)?;
+    let opened = open_locked(host, options, &identity, termination);
+    if !matches!(opened, Ok(_) | Err(OpenError::Terminating(_))) {
+        lock::release(host)?;
     }
     opened
 }
 
 /// Looks at what `open` would do. Changes nothing and takes no lock.
-pub fn preview(tree: Tree<'_>, options: &Options) -> Result<Preview, OpenError> {
+pub fn preview(host: Host<'_>, options: &Options) -> Result<Preview, OpenError> {
     let chosen =
-        select::resolve(&options.items, &item::ids(tree)?).map_err(OpenError::Unresolved)?;
-    let holder = lock::current_holder(tree)?;
+        select::resolve(&options.items, &item::ids(host)?).map_err(OpenError::Unresolved)?;
+    let holder = lock::current_holder(host)?;
     if let Some(holder) = holder.filter(|holder| holder.locked || !options.take_over) {
         return Err(OpenError::Busy(Box::new(holder)));
     }
-    let assessment = assess(tree, options, &tree.current_process())?;
+    let assessment = assess(host, options, &host.current_process())?;
     assessment.refuse()?;
-    let mut unsettled = runs::unsettled(tree, None)?;
+    let mut unsettled = runs::unsettled(host, None)?;
     let (mut ledger, resumes) = match (assessment.decision, assessment.saved) {
         (Decision::Resume | Decision::Rebuild, Some(saved)) if !options.single => {
             (saved.ledger, Some(saved.progress.session_id))
@@ -140,11 +147,11 @@ pub fn preview(tree: Tree<'_>, options: &Options) -> Result<Preview, OpenError> 
     let settled =
         unsettled.iter().flat_map(|saved| &saved.unsynced).filter_map(settle::Outcome::completed);
     ledger.apply(
-        &Event::new(EventKind::BatchStarted, tree.now())
+        &Event::new(EventKind::BatchStarted, host.now())
             .with("skipped", settled.collect::<Vec<_>>()),
     );
-    let started = start_event(tree, options, &mut ledger, &chosen)?;
-    let plan = Plan::new(tree, &ledger, &started.findings, &chosen);
+    let started = start_event(host, options, &mut ledger, &chosen)?;
+    let plan = Plan::new(host, &ledger, &started.findings, &chosen);
     let blocked = plan.blocked(&ledger);
     let is_blocked = |item: &usize| blocked.iter().any(|(other, _)| other == item);
     let name = |item: usize| ledger.id(item).to_owned();
@@ -158,58 +165,72 @@ pub fn preview(tree: Tree<'_>, options: &Options) -> Result<Preview, OpenError> 
 }
 
 fn open_locked(
-    tree: Tree<'_>,
+    host: Host<'_>,
     options: Options,
-    identity: &Identity,
+    identity: &ProcessInfo,
+    termination: &mut Termination,
 ) -> Result<(Session, Opening), OpenError> {
-    let mut assessment = assess(tree, &options, identity)?;
+    let mut assessment = assess(host, &options, identity)?;
     assessment.refuse()?;
-    if backup::finish(tree)? {
-        assessment = assess(tree, &options, identity)?;
+    if backup::finish(host)? {
+        assessment = assess(host, &options, identity)?;
         assessment.refuse()?;
     }
     let found = assessment.saved.as_ref();
-    let others = runs::unsettled(tree, found.map(|saved| saved.progress.session_id.as_str()))?;
-    leftovers::mark_root(tree);
-    end_orphans(tree, others.iter().chain(found).collect(), options.take_over)?;
+    let others = runs::unsettled(host, found.map(|saved| saved.progress.session_id.as_str()))?;
+    leftovers::ensure_root_id(host);
+    let sessions: Vec<&Saved> = others.iter().chain(found).collect();
+    end_leftovers(host, &sessions, options.take_over, termination)?;
 
     let origin = if options.single { Origin::Fresh } else { assessment.origin() };
     let kept = match options.single {
-        true => keep_for_later(tree, assessment)?,
-        false => make_way(tree, assessment)?,
+        true => keep_for_later(host, assessment)?,
+        false => make_way(host, assessment)?,
     };
-    others.into_iter().try_for_each(|saved| runs::leave(tree, saved))?;
-    start(tree, options, identity, kept.filter(|_| origin != Origin::Fresh), origin)
+    others.into_iter().try_for_each(|saved| runs::leave(host, saved))?;
+    start(host, options, identity, kept.filter(|_| origin != Origin::Fresh), origin)
 }
 
-/// Nothing may run beside what an earlier batch left: two agents of one item, perhaps.
-fn end_orphans(tree: Tree<'_>, sessions: Vec<&Saved>, take_over: bool) -> Result<(), OpenError> {
-    let orphans = leftovers::end(tree, layout::LOCK, &sessions);
-    if !orphans.left.is_empty() {
-        return Err(OpenError::Orphaned(orphans.left));
+/// Nothing starts beside the leftover processes of an earlier session: two agents of one item, perhaps.
+fn end_leftovers(
+    host: Host<'_>,
+    sessions: &[&Saved],
+    take_over: bool,
+    termination: &mut Termination,
+) -> Result<(), OpenError> {
+    let outcome = match termination.poll(host, sessions) {
+        Terminated::Pending(milliseconds) => return Err(OpenError::Terminating(milliseconds)),
+        Terminated::Finished(outcome) => outcome,
+    };
+    if !outcome.remaining.is_empty() {
+        return Err(OpenError::Leftovers(outcome.remaining));
     }
-    if !orphans.unproven.is_empty() && !take_over {
-        return Err(OpenError::Orphaned(orphans.unproven));
+    if !outcome.unproven.is_empty() && !take_over {
+        return Err(OpenError::Leftovers(outcome.unproven));
     }
-    orphans.report(tree, "batch");
+    outcome.report(host);
     Ok(())
 }
 
 /// Reads the progress file, the journal behind it, and what is known of its owner.
-fn assess(tree: Tree<'_>, options: &Options, identity: &Identity) -> Result<Assessment, Failure> {
+fn assess(
+    host: Host<'_>,
+    options: &Options,
+    identity: &ProcessInfo,
+) -> Result<Assessment, Failure> {
     let wishes = Wishes { no_resume: options.no_resume, take_over: options.take_over };
-    let found = progress::find(tree);
-    let now = tree.now();
+    let found = progress::find(host);
+    let now = host.now();
     let (state, saved, liveness) = match &found {
         Found::Missing => (State::Missing, None, None),
         Found::Valid(progress) => {
-            let liveness = progress.liveness(tree);
+            let liveness = progress.owner_status(host);
             let owner = match progress.is_of(identity) {
                 true => resume::Owner::Us,
                 false => resume::Owner::Other(liveness),
             };
             let stale = resume::is_stale(progress.updated_at, now);
-            let saved = saved::load(tree, (**progress).clone())?;
+            let saved = saved::load(host, (**progress).clone())?;
             (State::Valid { owner, stale }, Some(saved), Some(liveness))
         }
         Found::Damaged { .. } | Found::Unreadable(_) => {
@@ -217,7 +238,7 @@ fn assess(tree: Tree<'_>, options: &Options, identity: &Identity) -> Result<Asse
                 Found::Damaged { session_id, .. } => session_id.as_deref(),
                 _ => None,
             };
-            let saved = runs::behind_damage(tree, named)?
+            let saved = runs::behind_damage(host, named)?
                 .filter(|saved| !resume::is_stale(saved.progress.updated_at, now));
             (State::Damaged { journal: saved.is_some() }, saved, None)
         }
@@ -229,7 +250,7 @@ impl Assessment {
     fn refuse(&self) -> Result<(), OpenError> {
         match (self.decision, &self.found) {
             (Decision::Refuse, Found::Valid(progress)) => {
-                let liveness = self.liveness.unwrap_or(Liveness::Unknown);
+                let liveness = self.liveness.unwrap_or(ProcessStatus::Unknown);
                 Err(OpenError::Busy(Box::new(Holder::of_progress(progress, liveness))))
             }
             _ => Ok(()),
@@ -246,17 +267,17 @@ impl Assessment {
 }
 
 /// For a single run: the saved session stays, but its results go where every reader sees them.
-fn keep_for_later(tree: Tree<'_>, mut assessment: Assessment) -> Result<Option<Saved>, Failure> {
+fn keep_for_later(host: Host<'_>, mut assessment: Assessment) -> Result<Option<Saved>, Failure> {
     if let Some(saved) = &mut assessment.saved
         && !saved.unsynced.is_empty()
     {
-        runs::sync(tree, saved)?;
+        runs::sync(host, saved)?;
     }
     Ok(assessment.saved)
 }
 
 /// Carries out the decision about what is there; the session that goes on, if one does.
-fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Failure> {
+fn make_way(host: Host<'_>, assessment: Assessment) -> Result<Option<Saved>, Failure> {
     let Assessment { found, decision, saved, .. } = assessment;
     let damage = found.damage().unwrap_or_default();
     match decision {
@@ -266,12 +287,12 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
             let code = "BATCH_PROGRESS_CORRUPT";
             let id = match found {
                 // It stays until the new one takes its place: a crash in between changes nothing.
-                Found::Damaged { .. } => backup::copy(tree, backup::RUN, layout::PROGRESS, code)?,
-                _ => backup::set_aside(tree, backup::RUN, layout::PROGRESS, code)?,
+                Found::Damaged { .. } => backup::copy(host, backup::RUN, layout::PROGRESS, code)?,
+                _ => backup::set_aside(host, backup::RUN, layout::PROGRESS, code)?,
             };
             let what = saved.as_ref().map(Saved::describe).unwrap_or_default();
             let kept = id.map(|id| format!("; the damaged file is in backup {id}"));
-            tree.log(
+            host.log(
                 Level::Warning,
                 &format!(
                     "{damage}; it was rebuilt from its journal ({what}){}",
@@ -284,7 +305,7 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
             let what = saved.as_ref().map(Saved::describe);
             let what = what.map(|what| format!(" ({what})")).unwrap_or_default();
             if let Some(saved) = saved {
-                runs::leave(tree, saved)?;
+                runs::leave(host, saved)?;
             }
             let (code, why) = match reason {
                 Reason::Damaged => ("BATCH_PROGRESS_CORRUPT", damage.to_owned()),
@@ -294,7 +315,7 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
                 ),
                 Reason::Asked => ("NO_RESUME", "the saved session is left".to_owned()),
             };
-            let id = backup::set_aside(tree, backup::RUN, layout::PROGRESS, code)?;
+            let id = backup::set_aside(host, backup::RUN, layout::PROGRESS, code)?;
             let level = if reason == Reason::Asked { Level::Info } else { Level::Warning };
             let kept = match id {
                 Some(id) => format!(
@@ -302,7 +323,7 @@ fn make_way(tree: Tree<'_>, assessment: Assessment) -> Result<Option<Saved>, Fai
                 ),
                 None => "a new session starts".to_owned(),
             };
-            tree.log(level, &format!("{why}{what}; {kept}"));
+            host.log(level, &format!("{why}{what}; {kept}"));
             Ok(None)
         }
     }
@@ -316,12 +337,12 @@ struct Start {
 
 /// Finds out what a session has to do and brings the ledger to its start.
 fn start_event(
-    tree: Tree<'_>,
+    host: Host<'_>,
     options: &Options,
     ledger: &mut Ledger,
     chosen: &[String],
 ) -> Result<Start, Failure> {
-    let now = tree.now();
+    let now = host.now();
     let is_chosen = |id: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == id);
     let retried: Vec<String> = match options.retry_failed {
         true => ledger
@@ -334,7 +355,7 @@ fn start_event(
     };
     let event = Event::new(EventKind::BatchStarted, now);
     ledger.apply(&event.clone().with("retried", retried.clone()));
-    let findings = plan::survey(tree, ledger, chosen)?;
+    let findings = plan::survey(host, ledger, chosen)?;
     let new = findings.open_ids().filter(|id| !ledger.is_queued(id));
     let event = event
         .with("queue", new.collect::<Value>())
@@ -346,24 +367,24 @@ fn start_event(
 
 /// Starts a session, new or going on, and records that.
 fn start(
-    tree: Tree<'_>,
+    host: Host<'_>,
     options: Options,
-    identity: &Identity,
+    identity: &ProcessInfo,
     saved: Option<Saved>,
     origin: Origin,
 ) -> Result<(Session, Opening), OpenError> {
-    let now = tree.now();
+    let now = host.now();
     let mut unwritten = Vec::new();
     let damaged = saved.as_ref().map_or(0, |saved| saved.damage.len());
     let (mut head, mut ledger, last_event) = match saved {
         Some(mut saved) => {
-            unwritten = saved.settle(tree)?;
+            unwritten = saved.settle(host)?;
             (saved.progress, saved.ledger, saved.last_event)
         }
-        None => (saved::new_head(session_id(tree), now), Ledger::default(), 0),
+        None => (saved::new_head(session_id(host)?, now), Ledger::default(), 0),
     };
     // Held already: now others can be told of the session, too.
-    let _ = lock::acquire(tree, identity, Work::Session(&head.session_id), options.take_over)?;
+    let _ = lock::acquire(host, identity, Work::Session(&head.session_id), options.take_over)?;
     head.pid = identity.pid;
     head.owner = Some(Owner::of(identity));
     head.parallel = options.parallel.max(1);
@@ -371,10 +392,10 @@ fn start(
         journal.rebuilt_at = None;
     }
 
-    let Start { event, findings } = start_event(tree, &options, &mut ledger, &options.items)?;
-    let directory = layout::run_directory(&head.session_id);
+    let Start { event, findings } = start_event(host, &options, &mut ledger, &options.items)?;
+    let directory = host.layout().run_directory(&head.session_id);
     let mut lists = event.more;
-    if origin != Origin::Fresh && journal::segments(tree, &directory)?.is_empty() {
+    if origin != Origin::Fresh && journal::segments(host, &directory)?.is_empty() {
         // A session that another tool began: from here on its journal alone is to tell it whole.
         lists.extend(ledger.to_lists());
     }
@@ -393,27 +414,27 @@ fn start(
         events.push(Event::new(EventKind::Synced, now).with("through", last_event));
     }
     for (id, problem) in &findings.invalid {
-        tree.log(Level::Warning, &format!("{id}: {problem}"));
+        host.log(Level::Warning, &format!("{id}: {problem}"));
         events.push(Event::of(EventKind::ItemInvalid, now, id).with("error", problem.clone()));
     }
     for id in &findings.gone {
-        tree.log(Level::Warning, &format!("{id} was queued, but its directory is gone"));
+        host.log(Level::Warning, &format!("{id} was queued, but its directory is gone"));
     }
 
-    let mut journal = Writer::open(tree, &directory, last_event)?;
-    journal.append(tree, &mut events, true)?;
-    let plan = Plan::new(tree, &ledger, &findings, &options.items);
+    let mut journal = Writer::open(host, &directory, last_event)?;
+    journal.append(host, &mut events, true)?;
+    let plan = Plan::new(host, &ledger, &findings, &options.items);
     if let Some(words) = foretell(&findings, &plan, &ledger, damaged) {
-        tree.log(Level::Warning, &words);
+        host.log(Level::Warning, &words);
     }
     let mut checkpoint = Checkpoint::new(now, !options.single);
-    checkpoint.keep(tree, unwritten);
-    checkpoint.write(tree, &mut head, &ledger, &journal, true)?;
+    checkpoint.keep(host, unwritten);
+    checkpoint.write(host, &mut head, &ledger, &journal, true)?;
 
     if origin != Origin::Fresh {
         // Those who follow the events from here on are told everything; the journal has it already.
         events[0].more.extend(ledger.to_lists());
-        let in_hand = ledger.in_hand().iter().map(|item| ledger.id(*item)).collect::<Value>();
+        let in_hand = ledger.in_flight().iter().map(|item| ledger.id(*item)).collect::<Value>();
         events[0].more.insert("in_flight".to_owned(), in_hand);
     }
     let opening =
@@ -450,12 +471,9 @@ fn foretell(
     })
 }
 
-/// A UUID, version 4 (RFC 9562, section 5.4).
-fn session_id(tree: Tree<'_>) -> String {
-    let mut bytes = tree.random_bytes(16);
-    bytes.resize(16, 0);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+/// A new session id: a random UUID.
+fn session_id(host: Host<'_>) -> Result<String, Failure> {
+    let random = host.random_bytes(16)?;
+    let random = <[u8; 16]>::try_from(random).unwrap_or_default();
+    Ok(uuid::Builder::from_random_bytes(random).into_uuid().to_string())
 }

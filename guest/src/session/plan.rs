@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use crate::formats::item::{self, Item};
-use crate::io::tree::{Failure, Tree};
-use crate::session::ledger::{ItemIndex, Ledger, Standing};
+use crate::io::host::{Failure, Host};
+use crate::session::ledger::{ItemIndex, ItemState, Ledger};
 use crate::session::queue::{Dependency, Queue};
 
 /// What is in the items' directory beyond what a session knows.
@@ -33,24 +33,24 @@ impl Findings {
 /// Looks at every item that `ledger` does not already have among its results. `chosen` limits the
 /// new ones to these; what is queued is looked at in any case.
 pub(super) fn survey(
-    tree: Tree<'_>,
+    host: Host<'_>,
     ledger: &Ledger,
     chosen: &[String],
 ) -> Result<Findings, Failure> {
-    let mut findings = Findings { ids: item::ids(tree)?, ..Findings::default() };
-    let is_left = |item: Option<ItemIndex>| item.is_none_or(|item| ledger.is_left(item));
+    let mut findings = Findings { ids: item::ids(host)?, ..Findings::default() };
+    let is_left = |item: Option<ItemIndex>| item.is_none_or(|item| ledger.is_remaining(item));
     for (place, id) in findings.ids.iter().enumerate() {
         let known = ledger.find(id);
         if !is_left(known) || (known.is_none() && !chosen.is_empty() && !chosen.contains(id)) {
             continue;
         }
-        match item::read_to_run(tree, id) {
+        match item::read_to_run(host, id) {
             Ok(item) if item.state == item::DONE => findings.done.push(id.clone()),
             Ok(item) => findings.open.push((place, item.depends_on)),
             Err(problem) => findings.invalid.push((id.clone(), problem)),
         }
     }
-    let mut gone: Vec<&str> = ledger.left().map(|item| ledger.id(item)).collect();
+    let mut gone: Vec<&str> = ledger.remaining().map(|item| ledger.id(item)).collect();
     gone.retain(|id| findings.ids.binary_search_by(|other| item::compare(other, id)).is_err());
     findings.gone = gone.into_iter().map(str::to_owned).collect();
     Ok(findings)
@@ -70,7 +70,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan for what is open. With `chosen`, only those items run.
     pub(super) fn new(
-        tree: Tree<'_>,
+        host: Host<'_>,
         ledger: &Ledger,
         findings: &Findings,
         chosen: &[String],
@@ -79,18 +79,18 @@ impl Plan {
             findings.open_ids().zip(findings.open.iter().map(|(_, on)| on.as_slice())).collect();
         let runs = |item: &ItemIndex| {
             let id = ledger.id(*item);
-            ledger.is_left(*item)
+            ledger.is_remaining(*item)
                 && dependencies.contains_key(id)
                 && (chosen.is_empty() || chosen.iter().any(|chosen| chosen == id))
         };
         let places: Vec<ItemIndex> = ledger.queue().iter().copied().filter(runs).collect();
         let place_of: HashMap<ItemIndex, usize> =
             places.iter().enumerate().map(|(place, item)| (*item, place)).collect();
-        let resolver = Resolver { tree, ledger, findings, place_of: &place_of };
+        let resolver = Resolver { host, ledger, findings, place_of: &place_of };
         let queue = Queue::new(places.iter().map(|item| {
             let on = dependencies.get(ledger.id(*item)).copied().unwrap_or_default();
             let on = on.iter().filter_map(|id| resolver.resolve(id)).collect();
-            (on, ledger.standing(*item) == Standing::InHand)
+            (on, ledger.state(*item) == ItemState::InFlight)
         }));
         Plan { queue, places, place_of }
     }
@@ -109,7 +109,7 @@ impl Plan {
 
 /// Finds out what a dependency means for the queue.
 struct Resolver<'a> {
-    tree: Tree<'a>,
+    host: Host<'a>,
     ledger: &'a Ledger,
     findings: &'a Findings,
     place_of: &'a HashMap<ItemIndex, usize>,
@@ -119,14 +119,14 @@ impl Resolver<'_> {
     /// `None` if there is nothing to wait for.
     fn resolve(&self, id: &str) -> Option<Dependency> {
         let known = self.ledger.find(id);
-        match known.map(|item| self.ledger.standing(item)) {
-            Some(Standing::Completed | Standing::Skipped) => return None,
+        match known.map(|item| self.ledger.state(item)) {
+            Some(ItemState::Completed | ItemState::Skipped) => return None,
             // Somebody may have finished it by hand since.
-            Some(Standing::Failed) => {
-                let is_done = item::read(self.tree, id).is_ok_and(|item| item.state == item::DONE);
+            Some(ItemState::Failed) => {
+                let is_done = item::read(self.host, id).is_ok_and(|item| item.state == item::DONE);
                 return if is_done { None } else { hopeless(id, "failed") };
             }
-            Some(Standing::Queued | Standing::InHand) | None => {}
+            Some(ItemState::Queued | ItemState::InFlight) | None => {}
         }
         if let Some(place) = known.and_then(|item| self.place_of.get(&item)) {
             return Some(Dependency::Queued(*place));
@@ -134,7 +134,7 @@ impl Resolver<'_> {
         if self.findings.ids.binary_search_by(|other| item::compare(other, id)).is_err() {
             return hopeless(id, "does not exist");
         }
-        match item::read_to_run(self.tree, id) {
+        match item::read_to_run(self.host, id) {
             Ok(Item { state, .. }) if state == item::DONE => None,
             Ok(_) => hopeless(id, "is not done and not part of this run"),
             Err(problem) => hopeless(id, &format!("cannot be used: {problem}")),

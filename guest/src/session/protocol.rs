@@ -117,8 +117,8 @@ impl Counts {
             completed: ledger.completed().len(),
             failed: ledger.failed().len(),
             skipped: ledger.skipped().len(),
-            in_flight: ledger.in_hand().len(),
-            left: ledger.left_count(),
+            in_flight: ledger.in_flight().len(),
+            left: ledger.remaining_count(),
         }
     }
 }

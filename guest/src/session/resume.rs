@@ -1,6 +1,6 @@
 //! What `run` does with the progress file that it finds: one table.
 
-use crate::io::capabilities::Liveness;
+use crate::io::capabilities::ProcessStatus;
 use crate::io::time::Timestamp;
 
 /// A session that has not been written to for longer than this is stale.
@@ -31,7 +31,7 @@ pub enum Owner {
     /// This very process.
     Us,
     /// A process of which this can be proven.
-    Other(Liveness),
+    Other(ProcessStatus),
 }
 
 /// What the caller asked for.
@@ -77,7 +77,7 @@ pub fn is_stale(updated: Timestamp, now: Timestamp) -> bool {
 
 /// The table. The lock is held when this is asked.
 pub fn decide(state: State, wishes: Wishes) -> Decision {
-    use Liveness::{Exited, Running, Unknown};
+    use ProcessStatus::{Exited, Running, Unknown};
     match (state, wishes) {
         (State::Missing, _) => Decision::Fresh,
 
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_table_of_the_design() {
-        use Liveness::{Exited, Running, Unknown};
+        use ProcessStatus::{Exited, Running, Unknown};
         let plain = Wishes::default();
         let take_over = Wishes { take_over: true, ..plain };
         let no_resume = Wishes { no_resume: true, ..plain };
@@ -148,9 +148,9 @@ mod tests {
     fn any_state() -> impl Strategy<Value = State> {
         let owner = prop_oneof![
             Just(Owner::Us),
-            Just(Owner::Other(Liveness::Running)),
-            Just(Owner::Other(Liveness::Exited)),
-            Just(Owner::Other(Liveness::Unknown)),
+            Just(Owner::Other(ProcessStatus::Running)),
+            Just(Owner::Other(ProcessStatus::Exited)),
+            Just(Owner::Other(ProcessStatus::Unknown)),
         ];
         prop_oneof![
             Just(State::Missing),
@@ -163,7 +163,7 @@ mod tests {
         #[test]
         fn an_owner_that_may_run_is_never_robbed(state in any_state(), no_resume: bool) {
             let decision = decide(state, Wishes { no_resume, take_over: false });
-            if let State::Valid { owner: Owner::Other(Liveness::Running | Liveness::Unknown), stale: false } = state {
+            if let State::Valid { owner: Owner::Other(ProcessStatus::Running | ProcessStatus::Unknown), stale: false } = state {
                 prop_assert_eq!(decision, Decision::Refuse);
             }
         }

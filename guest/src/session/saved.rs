@@ -6,8 +6,8 @@ use crate::formats::journal::{self, Damage, Event, EventKind};
 use crate::formats::layout;
 use crate::formats::progress::{Owner, Progress};
 use crate::io::capabilities::Level;
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 use crate::session::ledger::Ledger;
 use crate::session::settle::{self, Outcome, Unwritten};
 
@@ -44,32 +44,32 @@ impl Saved {
     pub fn describe(&self) -> String {
         let ledger = &self.ledger;
         let (completed, failed) = (ledger.completed().len(), ledger.failed().len());
-        format!("{completed} completed, {failed} failed, {} left", ledger.left().count())
+        format!("{completed} completed, {failed} failed, {} left", ledger.remaining().count())
     }
 
     /// Brings the results that may not be in their files into them; those that cannot be written stay.
     ///
     /// What the journal says is made durable first: the process that wrote it may have been killed before
     /// its sync, and from here on it counts.
-    pub fn settle(&mut self, tree: Tree<'_>) -> Result<Vec<Unwritten>, Failure> {
-        self.report_damage(tree);
-        let segments = journal::segments(tree, &self.directory)?;
+    pub fn settle(&mut self, host: Host<'_>) -> Result<Vec<Unwritten>, Failure> {
+        self.report_damage(host);
+        let segments = journal::segments(host, &self.directory)?;
         let segments: Vec<String> =
             segments.into_iter().map(|number| layout::segment(&self.directory, number)).collect();
-        tree.sync(&segments)?;
-        let unwritten = settle::settle(tree, &self.unsynced)?;
+        host.sync(&segments)?;
+        let unwritten = settle::settle(host, &self.unsynced)?;
         self.unsynced = unwritten.iter().map(|(outcome, _)| outcome.clone()).collect();
         Ok(unwritten)
     }
 
     /// Tells the user of damage in the journal.
-    fn report_damage(&self, tree: Tree<'_>) {
+    fn report_damage(&self, host: Host<'_>) {
         if let Some(doubt) = &self.doubt {
             let words = "every result in the journal was checked against its item.json";
-            tree.log(Level::Warning, &format!("{doubt}: {words}"));
+            host.log(Level::Warning, &format!("{doubt}: {words}"));
         }
         for damage in &self.damage {
-            tree.log(Level::Warning, &damage.to_string());
+            host.log(Level::Warning, &damage.to_string());
         }
     }
 }
@@ -79,8 +79,9 @@ pub fn document<'l>(head: &Progress, ledger: &'l Ledger, last_event: u64) -> Pro
     let mut journal = head.journal.clone().unwrap_or_default();
     journal.events = last_event;
     journal.attempts = ledger.open_attempts();
-    journal.workers = ledger.workers().collect();
-    journal.workers.sort_by(|a, b| a.item.cmp(&b.item));
+    journal.workers =
+        ledger.workers().map(|(item, worker)| (item.to_owned(), worker.clone())).collect();
+    journal.workers.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut document = Progress {
         session_id: head.session_id.clone(),
         pid: head.pid,
@@ -105,10 +106,10 @@ pub fn document<'l>(head: &Progress, ledger: &'l Ledger, last_event: u64) -> Pro
 }
 
 /// Reads what the journal has beyond a snapshot; all of it, if the snapshot claims what cannot be so.
-pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
+pub fn load(host: Host<'_>, progress: Progress) -> Result<Saved, Failure> {
     let ledger = Ledger::from_progress(&progress);
-    let directory = layout::run_directory(&progress.session_id);
-    let doubt = doubt(tree, &progress, &directory)?;
+    let directory = host.layout().run_directory(&progress.session_id);
+    let doubt = doubt(host, &progress, &directory)?;
     let mark = progress.journal.as_ref().map_or(0, |mark| mark.events);
     let mut saved = Saved {
         progress: head(progress),
@@ -121,7 +122,7 @@ pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
         single: false,
     };
     let after = if saved.doubt.is_some() { 0 } else { mark };
-    let reading = journal::read(tree, &directory, after, |event| saved.replay(&event))?;
+    let reading = journal::read(host, &directory, after, |event| saved.replay(&event))?;
     // No number is given twice, whatever the snapshot says.
     saved.last_event = reading.last.max(mark);
     saved.damage = reading.damage;
@@ -129,12 +130,12 @@ pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
 }
 
 /// What is wrong with the part of the journal that a snapshot claims to include.
-fn doubt(tree: Tree<'_>, progress: &Progress, directory: &str) -> Result<Option<String>, Failure> {
+fn doubt(host: Host<'_>, progress: &Progress, directory: &str) -> Result<Option<String>, Failure> {
     let Some(mark) = &progress.journal else { return Ok(None) };
     if mark.is_damaged {
         return Ok(Some(format!("`journal` of {} does not match its checksum", layout::PROGRESS)));
     }
-    let last = journal::last_event(tree, directory)?.map_or(0, |event| event.seq);
+    let last = journal::last_event(host, directory)?.map_or(0, |event| event.seq);
     Ok((last < mark.events).then(|| {
         let end = if last == 0 { "is missing" } else { &format!("ends with event {last}") };
         let claim = format!("{} includes event {} of its journal", layout::PROGRESS, mark.events);
@@ -144,9 +145,9 @@ fn doubt(tree: Tree<'_>, progress: &Progress, directory: &str) -> Result<Option<
 
 /// Reads a session from its journal alone; `None` if there is nothing in it. One whose beginning is
 /// damaged has no queue, and its results all the same.
-pub fn rebuild(tree: Tree<'_>, directory: &str) -> Result<Option<Saved>, Failure> {
+pub fn rebuild(host: Host<'_>, directory: &str) -> Result<Option<Saved>, Failure> {
     let mut saved: Option<Saved> = None;
-    let reading = journal::read(tree, directory, 0, |event| {
+    let reading = journal::read(host, directory, 0, |event| {
         saved.get_or_insert_with(|| begin(&event, directory)).replay(&event);
     })?;
     Ok(saved.map(|saved| Saved { last_event: reading.last, damage: reading.damage, ..saved }))

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::Progress;
 use crate::io::capabilities::Level;
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 use crate::session::Options;
 use crate::session::checkpoint::Checkpoint;
 use crate::session::ledger::{ItemIndex, Ledger};
@@ -21,7 +21,7 @@ pub(super) const LONGEST_PAUSE: u64 = 60 * 60 * 1000;
 pub(super) const LATEST_RETRY: u64 = 60_000;
 
 /// Why a call on the session failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SessionError {
     /// An attempt that is not in hand was reported.
     #[error("attempt {attempt} of {item} is not in hand")]
@@ -127,33 +127,33 @@ impl Session {
     /// succeeds; nothing was started.
     pub fn advance(
         &mut self,
-        tree: Tree<'_>,
+        host: Host<'_>,
         reports: &[Report],
         slots: usize,
     ) -> Result<Step, SessionError> {
-        self.take(tree, reports)?;
-        self.keep_files(tree)?;
+        self.take(host, reports)?;
+        self.keep_files(host)?;
         let any_rests = self.hands.values().any(|hand| hand.rests);
-        if any_rests || self.checkpoint.due_in(tree.now(), &self.journal) == 0 {
+        if any_rests || self.checkpoint.due_in(host.now(), &self.journal) == 0 {
             // What is reported counts even if the files cannot be brought up to date.
-            self.record(tree)?;
+            self.record(host)?;
         }
         if any_rests {
             // The next agent of the item finds the state that the last one led to.
-            self.sync(tree)?;
+            self.sync(host)?;
         }
         self.untold.extend(self.checkpoint.run_if_due(
-            tree,
+            host,
             &mut self.head,
             &self.ledger,
             &mut self.journal,
         )?);
-        let chosen = self.choose(tree, slots);
-        if let Err(failure) = self.record(tree) {
+        let chosen = self.choose(host, slots);
+        if let Err(failure) = self.record(host) {
             self.give_back(chosen);
             return Err(failure.into());
         }
-        let now = tree.now();
+        let now = host.now();
         let next = self.retrying.iter().map(|(at, _)| *at).chain(self.pause).min();
         let next = next.map_or(u64::MAX, |at| at.since(now));
         Ok(Step {
@@ -179,20 +179,20 @@ impl Session {
     }
 
     /// Takes note of what the caller reports.
-    fn take(&mut self, tree: Tree<'_>, reports: &[Report]) -> Result<(), SessionError> {
+    fn take(&mut self, host: Host<'_>, reports: &[Report]) -> Result<(), SessionError> {
         let parallel = self.options.parallel;
-        let result = self.take_each(tree, reports);
+        let result = self.take_each(host, reports);
         if self.options.parallel < parallel {
             let text = format!(
                 "the system has no room for {parallel} agents at once: from here on {} run at once",
                 self.options.parallel
             );
-            tree.log(Level::Warning, &text);
+            host.log(Level::Warning, &text);
         }
         result
     }
 
-    fn take_each(&mut self, tree: Tree<'_>, reports: &[Report]) -> Result<(), SessionError> {
+    fn take_each(&mut self, host: Host<'_>, reports: &[Report]) -> Result<(), SessionError> {
         for report in reports {
             let (item, attempt) = match report {
                 Report::Started(Started { item, attempt, .. })
@@ -205,18 +205,18 @@ impl Session {
                 return Err(SessionError::UnknownAttempt { item: item.clone(), attempt });
             };
             match report {
-                Report::Started(started) => self.happened(started_event(started, tree.now())),
-                Report::Ended(ended) => self.end(tree, index, ended),
+                Report::Started(started) => self.happened(started_event(started, host.now())),
+                Report::Ended(ended) => self.end(host, index, ended),
             }
         }
         Ok(())
     }
 
     /// Puts what happened on disk; only then does it count.
-    pub(super) fn record(&mut self, tree: Tree<'_>) -> Result<(), Failure> {
+    pub(super) fn record(&mut self, host: Host<'_>) -> Result<(), Failure> {
         // Which process works on an item need not be durable: the intent is.
         let durable = self.unrecorded.iter().any(|event| event.kind != EventKind::PhaseStarted);
-        self.journal.append(tree, &mut self.unrecorded, durable)?;
+        self.journal.append(host, &mut self.unrecorded, durable)?;
         for event in &self.unrecorded {
             self.ledger.apply(event);
             self.checkpoint.note(event);
@@ -226,8 +226,8 @@ impl Session {
     }
 
     /// Brings every result into its file.
-    pub(super) fn sync(&mut self, tree: Tree<'_>) -> Result<(), Failure> {
-        self.untold.extend(self.checkpoint.sync(tree, &mut self.journal)?);
+    pub(super) fn sync(&mut self, host: Host<'_>) -> Result<(), Failure> {
+        self.untold.extend(self.checkpoint.sync(host, &mut self.journal)?);
         Ok(())
     }
 

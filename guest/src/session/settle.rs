@@ -6,8 +6,8 @@ use crate::formats::item::{self, Change};
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::layout;
 use crate::io::capabilities::{FsError, Level, Replacement};
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 
 /// So many files are replaced at once: enough to share a sync, few enough to be held in memory.
 const GROUP: usize = 512;
@@ -77,7 +77,7 @@ pub type Unwritten = (Outcome, String);
 /// Whether a result is in its file is decided by what the file says, never by when it was modified. A
 /// file that says so already is synced all the same: an agent wrote it, or a process that was killed
 /// before its sync.
-pub fn settle(tree: Tree<'_>, outcomes: &[Outcome]) -> Result<Vec<Unwritten>, Failure> {
+pub fn settle(host: Host<'_>, outcomes: &[Outcome]) -> Result<Vec<Unwritten>, Failure> {
     let mut unwritten = Vec::new();
     let mut items = by_item(outcomes).into_iter().peekable();
     while items.peek().is_some() {
@@ -86,16 +86,16 @@ pub fn settle(tree: Tree<'_>, outcomes: &[Outcome]) -> Result<Vec<Unwritten>, Fa
         for outcomes in items.by_ref().take(GROUP) {
             let changes: Vec<&Change> = outcomes.iter().map(|outcome| &outcome.change).collect();
             let Some(item) = outcomes.first().map(|outcome| &outcome.item) else { continue };
-            match item::replacement(tree, item, &changes) {
+            match item::replacement(host, item, &changes) {
                 Ok(Some(file)) => writing.push((outcomes, file)),
                 Ok(None) => written.push((outcomes, layout::item_file(item))),
                 // There is no file to bring the result of a removed item into.
-                Err(_) if tree.stat(&layout::item_directory(item))?.is_none() => {}
+                Err(_) if host.stat(&layout::item_directory(item))?.is_none() => {}
                 Err(problem) => unwritten.extend(each(&outcomes, &problem)),
             }
         }
-        unwritten.extend(write(tree, writing)?);
-        unwritten.extend(sync(tree, &written)?);
+        unwritten.extend(write(host, writing)?);
+        unwritten.extend(sync(host, &written)?);
     }
     // In the order in which they were recorded: a snapshot claims what precedes the first of them.
     unwritten.sort_by_key(|(outcome, _)| outcome.seq);
@@ -118,23 +118,23 @@ fn by_item(outcomes: &[Outcome]) -> Vec<Vec<&Outcome>> {
 
 /// Replaces files together; if that fails, one by one, to find out which of them cannot be replaced.
 fn write(
-    tree: Tree<'_>,
+    host: Host<'_>,
     files: Vec<(Vec<&Outcome>, Replacement)>,
 ) -> Result<Vec<Unwritten>, Failure> {
     let together: Vec<Replacement> = files.iter().map(|(_, file)| file.clone()).collect();
-    if together.is_empty() || tree.replace(together, true).is_ok() {
+    if together.is_empty() || host.replace(together, true).is_ok() {
         return Ok(Vec::new());
     }
-    one_by_one(files, |file| tree.replace(vec![file], true))
+    one_by_one(files, |file| host.replace(vec![file], true))
 }
 
 /// Syncs files that need no change, in the same way.
-fn sync(tree: Tree<'_>, files: &[(Vec<&Outcome>, String)]) -> Result<Vec<Unwritten>, Failure> {
+fn sync(host: Host<'_>, files: &[(Vec<&Outcome>, String)]) -> Result<Vec<Unwritten>, Failure> {
     let together: Vec<String> = files.iter().map(|(_, path)| path.clone()).collect();
-    if tree.sync(&together).is_ok() {
+    if host.sync(&together).is_ok() {
         return Ok(Vec::new());
     }
-    one_by_one(files.to_vec(), |path| match tree.sync(&[path]) {
+    one_by_one(files.to_vec(), |path| match host.sync(&[path]) {
         // Removed in the meantime.
         Err(Failure { error: FsError::NotFound, .. }) => Ok(()),
         other => other,
@@ -161,9 +161,9 @@ fn each(outcomes: &[&Outcome], problem: &str) -> Vec<Unwritten> {
 }
 
 /// Tells the user which results could not be written.
-pub fn complain(tree: Tree<'_>, unwritten: &[Unwritten]) {
+pub fn complain(host: Host<'_>, unwritten: &[Unwritten]) {
     for (outcome, problem) in unwritten {
-        tree.log(
+        host.log(
             Level::Warning,
             &format!("{}: its result cannot be written yet: {problem}", outcome.item),
         );

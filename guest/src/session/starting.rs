@@ -3,8 +3,8 @@
 use crate::formats::item::{self, Item};
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::layout;
+use crate::io::host::Host;
 use crate::io::time::Timestamp;
-use crate::io::tree::Tree;
 use crate::session::ledger::ItemIndex;
 use crate::session::protocol::Attempt;
 use crate::session::queue::Place;
@@ -19,18 +19,18 @@ pub(super) struct Chosen {
 
 impl Session {
     /// Chooses what to start; the intents join what is to be recorded.
-    pub(super) fn choose(&mut self, tree: Tree<'_>, slots: usize) -> Vec<Chosen> {
-        let now = tree.now();
+    pub(super) fn choose(&mut self, host: Host<'_>, slots: usize) -> Vec<Chosen> {
+        let now = host.now();
         self.take_up_retries(now);
         if self.is_pausing(now) {
             return Vec::new();
         }
-        let mut chosen = self.continue_attempts(tree, slots);
+        let mut chosen = self.continue_attempts(host, slots);
         let free = (self.options.parallel as usize).saturating_sub(self.hands.len());
         let mut free = free.min(slots - chosen.len());
         while free > 0 && !self.exhausted && !self.has_failed_enough() {
             let Some(place) = self.plan.queue.take() else { break };
-            let started = self.begin(tree, place);
+            let started = self.begin(host, place);
             free -= usize::from(started.is_some());
             self.exhausted = self.options.single && started.is_some();
             chosen.extend(started);
@@ -59,7 +59,7 @@ impl Session {
     }
 
     /// Attempts whose last call has ended well go on before another item starts.
-    fn continue_attempts(&mut self, tree: Tree<'_>, slots: usize) -> Vec<Chosen> {
+    fn continue_attempts(&mut self, host: Host<'_>, slots: usize) -> Vec<Chosen> {
         let resting = self.hands.iter().filter(|(_, hand)| hand.rests);
         let mut resting: Vec<ItemIndex> = resting.map(|(index, _)| *index).collect();
         resting.sort_unstable();
@@ -67,14 +67,14 @@ impl Session {
         for index in resting.into_iter().take(slots) {
             let id = self.ledger.id(index).to_owned();
             let Some(hand) = self.hands.get_mut(&index) else { continue };
-            match item::read(tree, &id) {
+            match item::read(host, &id) {
                 Ok(item) => {
                     let attempt = call(hand, id, item, self.journal.directory());
                     chosen.push(Chosen { attempt, index });
                 }
                 // It was read when its last call ended; since then the batch may have paused.
                 Err(problem) => {
-                    let event = Event::of(EventKind::ItemFailed, tree.now(), &id);
+                    let event = Event::of(EventKind::ItemFailed, host.now(), &id);
                     let event = event.attempt(hand.attempt).with("error", problem);
                     self.hands.remove(&index);
                     self.plan.queue.fail(self.plan.place_of[&index]);
@@ -87,12 +87,12 @@ impl Session {
     }
 
     /// Begins an attempt of the item at a place of the queue, if there is anything to do.
-    fn begin(&mut self, tree: Tree<'_>, place: Place) -> Option<Chosen> {
-        let now = tree.now();
+    fn begin(&mut self, host: Host<'_>, place: Place) -> Option<Chosen> {
+        let now = host.now();
         let index = self.plan.places[place];
         let id = self.ledger.id(index).to_owned();
         // Read again: hours may have passed since the session was opened.
-        let item = match item::read_to_run(tree, &id) {
+        let item = match item::read_to_run(host, &id) {
             Ok(item) => item,
             Err(problem) => {
                 self.plan.queue.fail(place);
@@ -103,7 +103,7 @@ impl Session {
             }
         };
         let next = match self.options.phases {
-            true => item_phases::next(tree, &id, &item.state),
+            true => item_phases::next(host, &id, &item.state),
             false => Next::Nothing,
         };
         let phase = match next {

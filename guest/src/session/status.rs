@@ -8,9 +8,9 @@ use crate::formats::item::{self, Change, Item};
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::json;
 use crate::formats::progress::{self, Found};
-use crate::io::capabilities::Liveness;
-use crate::io::tree::{Failure, Tree};
-use crate::session::ledger::{ItemIndex, Ledger, Standing};
+use crate::io::capabilities::ProcessStatus;
+use crate::io::host::{Failure, Host};
+use crate::session::ledger::{ItemIndex, ItemState, Ledger};
 use crate::session::plan::{Findings, Plan};
 use crate::session::protocol::Counts;
 use crate::session::resume;
@@ -59,7 +59,7 @@ pub struct Status {
     /// The session, as JSON.
     pub session: Option<String>,
     /// Whether its owner runs.
-    pub owner: Option<Liveness>,
+    pub owner: Option<ProcessStatus>,
     /// True if the session is more than 24 hours old.
     pub stale: bool,
     /// What is wrong with the progress file.
@@ -71,32 +71,32 @@ pub struct Status {
 }
 
 /// Looks at everything. Changes nothing.
-pub fn status(tree: Tree<'_>) -> Result<Status, Failure> {
-    let found = progress::find(tree);
+pub fn status(host: Host<'_>) -> Result<Status, Failure> {
+    let found = progress::find(host);
     let damage = found.damage().map(str::to_owned);
     let (saved, owner, stale) = match found {
         Found::Valid(progress) => {
-            let owner = progress.liveness(tree);
-            let stale = resume::is_stale(progress.updated_at, tree.now());
-            (Some(saved::load(tree, *progress)?), Some(owner), stale)
+            let owner = progress.owner_status(host);
+            let stale = resume::is_stale(progress.updated_at, host.now());
+            (Some(saved::load(host, *progress)?), Some(owner), stale)
         }
         _ => (None, None, false),
     };
     let session =
         saved.as_ref().and_then(|saved| String::from_utf8(json::pretty(&saved.document())).ok());
     let in_session = saved.is_some();
-    let results = results(tree, saved.as_ref())?;
+    let results = results(host, saved.as_ref())?;
     let mut ledger = saved.map(|saved| saved.ledger).unwrap_or_default();
     let counts = in_session.then(|| Counts::of(&ledger));
 
-    let read: Vec<(String, Result<Seen, String>)> = item::ids(tree)?
+    let read: Vec<(String, Result<Seen, String>)> = item::ids(host)?
         .into_iter()
         .map(|id| {
-            let seen = read(tree, &id, &results).map(Seen::from);
+            let seen = read(host, &id, &results).map(Seen::from);
             (id, seen)
         })
         .collect();
-    let standings = Standings::new(tree, &mut ledger, &read, in_session, owner);
+    let standings = Standings::new(host, &mut ledger, &read, in_session, owner);
     let items: Vec<ItemStatus> =
         read.into_iter().map(|(id, item)| standings.of(&ledger, id, item)).collect();
     let counts = counts.unwrap_or_else(|| count(&items));
@@ -105,10 +105,10 @@ pub fn status(tree: Tree<'_>) -> Result<Status, Failure> {
 
 /// Results that a journal has and that are not in the items' files yet, by item: those of the session, of
 /// a `next` that was killed, of a session whose progress file was removed.
-fn results(tree: Tree<'_>, saved: Option<&Saved>) -> Result<HashMap<String, Vec<Change>>, Failure> {
+fn results(host: Host<'_>, saved: Option<&Saved>) -> Result<HashMap<String, Vec<Change>>, Failure> {
     let current = saved.map(|saved| saved.progress.session_id.as_str());
     let mut results: HashMap<String, Vec<Change>> = HashMap::new();
-    for saved in runs::unsettled(tree, current)?.iter().chain(saved) {
+    for saved in runs::unsettled(host, current)?.iter().chain(saved) {
         for outcome in &saved.unsynced {
             results.entry(outcome.item.clone()).or_default().push(outcome.change.clone());
         }
@@ -117,10 +117,10 @@ fn results(tree: Tree<'_>, saved: Option<&Saved>) -> Result<HashMap<String, Vec<
 }
 
 /// An item as the next run finds it.
-fn read(tree: Tree<'_>, id: &str, results: &HashMap<String, Vec<Change>>) -> Result<Item, String> {
-    let item = item::read_to_run(tree, id)?;
+fn read(host: Host<'_>, id: &str, results: &HashMap<String, Vec<Change>>) -> Result<Item, String> {
+    let item = item::read_to_run(host, id)?;
     Ok(match results.get(id) {
-        Some(changes) => item.after(&changes.iter().collect::<Vec<_>>(), tree.now()),
+        Some(changes) => item.after(&changes.iter().collect::<Vec<_>>(), host.now()),
         None => item,
     })
 }
@@ -157,17 +157,17 @@ fn count(items: &[ItemStatus]) -> Counts {
 /// What is needed to say what an item is to the batch.
 struct Standings {
     in_session: bool,
-    owner: Option<Liveness>,
+    owner: Option<ProcessStatus>,
     ready: HashSet<ItemIndex>,
 }
 
 impl Standings {
     fn new(
-        tree: Tree<'_>,
+        host: Host<'_>,
         ledger: &mut Ledger,
         read: &[(String, Result<Seen, String>)],
         in_session: bool,
-        owner: Option<Liveness>,
+        owner: Option<ProcessStatus>,
     ) -> Self {
         let mut findings = Findings {
             ids: read.iter().map(|(id, _)| id.clone()).collect(),
@@ -175,7 +175,7 @@ impl Standings {
         };
         for (place, (id, item)) in read.iter().enumerate() {
             match item {
-                _ if ledger.find(id).is_some_and(|item| !ledger.is_left(item)) => {}
+                _ if ledger.find(id).is_some_and(|item| !ledger.is_remaining(item)) => {}
                 Ok(item) if item.state == item::DONE => findings.done.push(id.clone()),
                 Ok(item) => findings.open.push((place, item.depends_on.clone())),
                 Err(problem) => findings.invalid.push((id.clone(), problem.clone())),
@@ -183,24 +183,24 @@ impl Standings {
         }
         // What the next run would take up, so that what waits for what is seen the same way.
         let new: Value = findings.open_ids().collect();
-        let event = Event::new(EventKind::BatchStarted, tree.now())
+        let event = Event::new(EventKind::BatchStarted, host.now())
             .with("queue", new)
             .with("skipped", findings.done.clone());
         ledger.apply(&event);
-        let plan = Plan::new(tree, ledger, &findings, &[]);
+        let plan = Plan::new(host, ledger, &findings, &[]);
         let ready = plan.queue.ready().map(|place| plan.places[place]).collect();
         Standings { in_session, owner, ready }
     }
 
     fn of(&self, ledger: &Ledger, id: String, item: Result<Seen, String>) -> ItemStatus {
         let index = ledger.find(&id);
-        let standing = match (&item, index.map(|index| (index, ledger.standing(index)))) {
-            (_, Some((_, Standing::Completed))) => ItemStanding::Completed,
-            (_, Some((_, Standing::Failed))) => ItemStanding::Failed,
+        let standing = match (&item, index.map(|index| (index, ledger.state(index)))) {
+            (_, Some((_, ItemState::Completed))) => ItemStanding::Completed,
+            (_, Some((_, ItemState::Failed))) => ItemStanding::Failed,
             (Err(_), _) => ItemStanding::Invalid,
-            (_, Some((_, Standing::Skipped))) if self.in_session => ItemStanding::Skipped,
-            (_, Some((_, Standing::Skipped))) => ItemStanding::Completed,
-            (_, Some((_, Standing::InHand))) if self.owner == Some(Liveness::Running) => {
+            (_, Some((_, ItemState::Skipped))) if self.in_session => ItemStanding::Skipped,
+            (_, Some((_, ItemState::Skipped))) => ItemStanding::Completed,
+            (_, Some((_, ItemState::InFlight))) if self.owner == Some(ProcessStatus::Running) => {
                 ItemStanding::Running
             }
             (_, Some((index, _))) if self.ready.contains(&index) => ItemStanding::Ready,

@@ -1,6 +1,6 @@
 //! The `batch` interface.
 
-use super::{Component, SESSION, tree, wit};
+use super::{Component, SESSION, host, wit};
 use crate::formats::journal::Event;
 use crate::session::{
     self, AddError, CloseReason, ItemStanding, OpenError, Origin, Report, SessionError,
@@ -12,7 +12,7 @@ impl wit::Guest for Component {
             if slot.is_some() {
                 return Err(wit::OpenError::AlreadyOpen);
             }
-            let (session, opened) = batch::open(tree(), &options.into())?;
+            let (session, opened) = batch::open(host(), &options.into())?;
             *slot = Some(session);
             Ok(opening(opened))
         })
@@ -22,7 +22,7 @@ impl wit::Guest for Component {
         let reports: Vec<Report> = reports.into_iter().map(Into::into).collect();
         SESSION.with_borrow_mut(|slot| {
             let session = slot.as_mut().ok_or(wit::SessionError::NotOpen)?;
-            Ok(step(session.advance(tree(), &reports, slots as usize)?))
+            Ok(step(session.advance(host(), &reports, slots as usize)?))
         })
     }
 
@@ -33,14 +33,14 @@ impl wit::Guest for Component {
         };
         SESSION.with_borrow_mut(|slot| {
             let session = slot.as_mut().ok_or(wit::SessionError::NotOpen)?;
-            let closed = session.close(tree(), reason)?;
+            let closed = session.close(host(), reason)?;
             *slot = None;
             Ok(summary(closed))
         })
     }
 
     fn preview(options: wit::Options) -> Result<wit::Forecast, wit::OpenError> {
-        let preview = batch::preview(tree(), &options.into())?;
+        let preview = batch::preview(host(), &options.into())?;
         Ok(wit::Forecast {
             resumes: preview.resumes,
             queue: preview.queue,
@@ -51,7 +51,7 @@ impl wit::Guest for Component {
     }
 
     fn status() -> Result<wit::Overview, wit::StorageFailure> {
-        let status = batch::status(tree())?;
+        let status = batch::status(host())?;
         Ok(wit::Overview {
             session: status.session,
             owner: status.owner.map(Into::into),
@@ -63,15 +63,15 @@ impl wit::Guest for Component {
     }
 
     fn read_progress() -> Option<wit::Json> {
-        batch::read_progress(tree())
+        batch::read_progress(host())
     }
 
     fn clear_progress() -> Result<(), wit::StorageFailure> {
-        Ok(batch::clear_progress(tree())?)
+        Ok(batch::clear_progress(host())?)
     }
 
     fn add(titles: Vec<String>) -> Result<Vec<wit::ItemId>, wit::AddError> {
-        Ok(batch::add(tree(), &titles)?)
+        Ok(batch::add(host(), &titles)?)
     }
 }
 

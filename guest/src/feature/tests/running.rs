@@ -27,12 +27,12 @@ fn run(
     mut work: impl FnMut(&str, u32) -> Outcome,
 ) -> crate::session::Summary {
     let process = machine.process(1);
-    let (mut run, _) = open_run(tree(&process), ID, options).unwrap();
+    let (mut run, _) = open_run(host(&process), ID, options).unwrap();
     let mut reports = Vec::new();
     loop {
-        let step = run.advance(tree(&process), &reports, 1).unwrap();
+        let step = run.advance(host(&process), &reports, 1).unwrap();
         if step.finished {
-            return run.close(tree(&process), CloseReason::Ended).unwrap();
+            return run.close(host(&process), CloseReason::Ended).unwrap();
         }
         reports = step
             .start
@@ -110,7 +110,7 @@ fn a_phase_that_wants_approval_waits_for_a_person_and_is_not_called_again() {
     let all = RunOptions { approve_all: true, ..RunOptions::default() };
     assert_eq!(run(&machine, all, |_, _| Outcome::Completed).completed.len(), 2);
     let unknown = RunOptions { approve: vec!["nonsense".to_owned()], ..RunOptions::default() };
-    let result = open_run(tree(&with(&waiting).process(1)), ID, unknown);
+    let result = open_run(host(&with(&waiting).process(1)), ID, unknown);
     assert!(matches!(result, Err(FeatureError::Invalid(_))));
 }
 
@@ -126,7 +126,7 @@ fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
     let by_hand = |machine: &Rc<Machine>, step: Move, set: &[(&str, &str)]| {
         let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let details = Details { set: set.collect(), ..Details::default() };
-        make_move(tree(&machine.process(1)), ID, "planning", step, &details)
+        make_move(host(&machine.process(1)), ID, "planning", step, &details)
     };
 
     // A person approves what an agent has done, by hand.
@@ -162,7 +162,7 @@ fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
     wait(&machine);
     by_hand(&machine, Move::Start, &[]).unwrap();
     by_hand(&machine, Move::Block, &[]).unwrap();
-    assert_eq!(resume(tree(&machine.process(1)), ID).unwrap()["next"]["move"], "start");
+    assert_eq!(resume(host(&machine.process(1)), ID).unwrap()["next"]["move"], "start");
     let nonsense = by_hand(&machine, Move::Start, &[("approved", "\"yes\"")]);
     assert!(matches!(nonsense, Err(FeatureError::Invalid(_))), "{nonsense:?}");
 }
@@ -177,10 +177,10 @@ fn a_run_that_is_interrupted_or_killed_goes_on_at_its_phase() {
     assert_eq!((summary.remaining, summary.resumable), (vec!["testing".to_owned()], true));
     // Killed with its agent at work.
     let process = machine.process(7);
-    let (mut killed, _) = open_run(tree(&process), ID, RunOptions::default()).unwrap();
-    assert_eq!(killed.advance(tree(&process), &[], 1).unwrap().start[0].item, "testing");
-    let other = open_run(tree(&machine.process(8)), ID, RunOptions::default());
-    assert!(matches!(other, Err(FeatureError::Busy(holder)) if !holder.momentary));
+    let (mut killed, _) = open_run(host(&process), ID, RunOptions::default()).unwrap();
+    assert_eq!(killed.advance(host(&process), &[], 1).unwrap().start[0].item, "testing");
+    let other = open_run(host(&machine.process(8)), ID, RunOptions::default());
+    assert!(matches!(other, Err(FeatureError::Busy(holder)) if !holder.transient));
     machine.kill(7);
     let summary = run(&machine, RunOptions::default(), |_, _| Outcome::Completed);
     assert_eq!(summary.completed, ["testing"]);
@@ -209,7 +209,7 @@ fn what_agents_and_others_do_to_the_document_counts() {
     let summary = run(&machine, RunOptions::default(), |phase, _| {
         let step = if phase == "planning" { Move::Complete } else { Move::Block };
         let details = Details { reason: Some("no key".to_owned()), ..Details::default() };
-        make_move(tree(&process), ID, phase, step, &details).unwrap();
+        make_move(host(&process), ID, phase, step, &details).unwrap();
         Outcome::Completed
     });
     assert_eq!(summary.completed, ["planning"]);

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::bindings::exports::wreckit::batch::feature::Field;
 use crate::doctor::{self, Code};
+use crate::io::host::Host;
 use crate::io::memory::Machine;
-use crate::io::tree::Tree;
 
 fn fields(files: &[(&str, &str)]) -> Vec<Field> {
     let field = |(name, value): &(&str, &str)| Field {
@@ -204,7 +204,7 @@ fn files_that_cannot_be_used() {
 fn files_in_a_root_are_read_like_those_that_are_passed_in() {
     let machine = Machine::new();
     let process = machine.process(1);
-    let read = || Config::read(Source::Root(Tree::new(&process)));
+    let read = || Config::read(Source::Root(Host::new(&process)));
     let kind = |error: ConfigError| error.problems[0].kind;
     assert_eq!(kind(read().unwrap_err()), Kind::Missing);
     machine.put("config.json", " ".repeat((1 << 20) + 1));
@@ -364,14 +364,14 @@ proptest! {
         let machine = Machine::new();
         machine.put("config.json", document.to_string());
         let process = machine.process(1);
-        let tree = Tree::new(&process);
-        let found = doctor::diagnose(tree);
+        let host = Host::new(&process);
+        let found = doctor::diagnose(host);
         let invalid: Vec<&str> = found
             .iter()
             .filter(|finding| finding.code == Code::InvalidConfig)
             .map(|finding| &*finding.message)
             .collect();
-        match Config::read(Source::Root(tree)) {
+        match Config::read(Source::Root(host)) {
             Ok(_) => prop_assert_eq!(invalid, Vec::<&str>::new()),
             Err(error) => {
                 let is_valid = |problem: &Problem| problem.kind == Kind::UnsupportedAgent;

@@ -45,7 +45,7 @@ proptest! {
         let options = Options {
             parallel, retries, max_failures, single, phases: has_phases, ..phased()
         };
-        let (mut session, _) = open(tree(&process), &options).unwrap();
+        let (mut session, _) = open(host(&process), &options).unwrap();
         let (mut how, mut full) = (how.iter().cycle(), full.iter().cycle());
         let mut in_hand: HashSet<String> = HashSet::new();
         let mut reports = Vec::new();
@@ -58,7 +58,7 @@ proptest! {
             let is_late = steps > 500;
             machine.full.set(*full.next().unwrap() && !is_late);
             let slots = (parallel as usize).saturating_sub(running.len());
-            let step = session.advance(tree(&process), &std::mem::take(&mut reports), slots);
+            let step = session.advance(host(&process), &std::mem::take(&mut reports), slots);
             let Ok(step) = step else {
                 machine.clock.set(machine.clock.get() + 1_000);
                 continue;
@@ -71,7 +71,7 @@ proptest! {
             if step.finished {
                 prop_assert!(running.is_empty());
                 machine.full.set(false);
-                break session.close(tree(&process), CloseReason::Ended).unwrap();
+                break session.close(host(&process), CloseReason::Ended).unwrap();
             }
             // One of them ends; time passes.
             if !running.is_empty() {

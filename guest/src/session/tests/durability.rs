@@ -19,12 +19,12 @@ fn run_with(
     mut agent: impl FnMut(&Attempt),
 ) -> HashSet<String> {
     let mut acknowledged = HashSet::new();
-    let Ok((mut session, opening)) = open(tree(process), options) else {
+    let Ok((mut session, opening)) = open(host(process), options) else {
         return acknowledged;
     };
     acknowledged.extend(opening.events[0].strings("completed"));
     let mut reports: Vec<Report> = Vec::new();
-    while let Ok(step) = session.advance(tree(process), &reports, 2) {
+    while let Ok(step) = session.advance(host(process), &reports, 2) {
         acknowledged.extend(reports.iter().filter_map(|report| match report {
             Report::Ended(ended) => Some(ended.item.clone()),
             Report::Started(_) => None,
@@ -33,7 +33,7 @@ fn run_with(
         reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
         process.machine.clock.set(process.machine.clock.get() + 700);
         if step.finished {
-            let _ = session.close(tree(process), CloseReason::Ended);
+            let _ = session.close(host(process), CloseReason::Ended);
             break;
         }
     }

@@ -14,9 +14,11 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::*;
+use crate::doctor;
 use crate::formats::layout;
 use crate::io::memory::{Machine, Process};
 use crate::io::time::Timestamp;
+use crate::session::leftovers::Termination;
 
 pub(super) const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -33,8 +35,30 @@ pub(super) fn machine(items: &[&str]) -> Rc<Machine> {
     machine
 }
 
-pub(super) fn tree(process: &Process) -> Tree<'_> {
-    Tree::new(process)
+/// Opens a session, and waits until leftover processes have exited.
+pub(crate) fn open(host: Host<'_>, options: &Options) -> Result<(Session, Opening), OpenError> {
+    let mut termination = Termination::default();
+    loop {
+        match super::open(host, options, &mut termination) {
+            Err(OpenError::Terminating(_)) => {}
+            opened => return opened,
+        }
+    }
+}
+
+/// Fixes what `doctor` finds, and waits until leftover processes have exited.
+pub(crate) fn fix(host: Host<'_>) -> Result<doctor::Treatment, doctor::RepairError> {
+    let mut termination = Termination::default();
+    loop {
+        match doctor::fix(host, &mut termination) {
+            Err(doctor::RepairError::Terminating(_)) => {}
+            fixed => return fixed,
+        }
+    }
+}
+
+pub(super) fn host(process: &Process) -> Host<'_> {
+    Host::new(process)
 }
 
 pub(super) fn ended(attempt: &Attempt, outcome: Outcome) -> Report {
@@ -57,10 +81,10 @@ pub(super) fn finish(
 ) -> Summary {
     let mut reports = Vec::new();
     loop {
-        let step = session.advance(tree(process), &reports, 8).unwrap();
+        let step = session.advance(host(process), &reports, 8).unwrap();
         reports = step.start.iter().map(|attempt| ended(attempt, work(attempt))).collect();
         if step.finished {
-            return session.close(tree(process), CloseReason::Ended).unwrap();
+            return session.close(host(process), CloseReason::Ended).unwrap();
         }
         if reports.is_empty() {
             let machine = &process.machine;
@@ -74,17 +98,17 @@ pub(super) fn run(
     options: &Options,
     work: impl FnMut(&Attempt) -> Outcome,
 ) -> Summary {
-    let (mut session, _) = open(tree(process), options).unwrap();
+    let (mut session, _) = open(host(process), options).unwrap();
     finish(process, &mut session, work)
 }
 
 /// Starts a batch, completes `done` items, and is killed with the next one in hand.
 pub(super) fn interrupted(machine: &Rc<Machine>, done: usize) {
     let process = machine.process(100);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
     let mut reports = Vec::new();
     for _ in 0..=done {
-        let step = session.advance(tree(&process), &reports, 1).unwrap();
+        let step = session.advance(host(&process), &reports, 1).unwrap();
         reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
     }
     machine.kill(100);

@@ -67,10 +67,10 @@ fn an_item_goes_through_its_phases_and_its_stories_one_by_one() {
 fn an_interrupted_item_resumes_at_its_phase() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &phased()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let (mut session, _) = open(host(&process), &phased()).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     let done = ended(&step.start[0], work(&machine, &step.start[0]));
-    let step = session.advance(tree(&process), &[done], 1).unwrap();
+    let step = session.advance(host(&process), &[done], 1).unwrap();
     assert_eq!(step.start[0].phase, "plan");
     machine.kill(1);
     let process = machine.process(2);
@@ -197,20 +197,20 @@ fn a_stopping_batch_and_a_paused_one_make_no_further_call() {
     let machine = machine(&THREE[..2]);
     let process = machine.process(1);
     let options = Options { parallel: 2, ..phased() };
-    let (mut session, _) = open(tree(&process), &options).unwrap();
-    let step = session.advance(tree(&process), &[], 2).unwrap();
+    let (mut session, _) = open(host(&process), &options).unwrap();
+    let step = session.advance(host(&process), &[], 2).unwrap();
     let paused = ended(&step.start[1], Outcome::Paused("limit".to_owned()));
     let done = ended(&step.start[0], work(&machine, &step.start[0]));
-    let step = session.advance(tree(&process), &[paused, done], 2).unwrap();
+    let step = session.advance(host(&process), &[paused, done], 2).unwrap();
     assert!(step.start.is_empty() && !step.finished && step.paused_until.is_some());
     machine.clock.set(machine.clock.get() + 60_000);
-    let step = session.advance(tree(&process), &[], 0).unwrap();
+    let step = session.advance(host(&process), &[], 0).unwrap();
     assert!(step.start.is_empty() && !step.finished, "no slots: the batch is being stopped");
-    let step = session.advance(tree(&process), &[], 2).unwrap();
+    let step = session.advance(host(&process), &[], 2).unwrap();
     let phases: Vec<_> =
         step.start.iter().map(|attempt| (&*attempt.item, &*attempt.phase)).collect();
     assert_eq!(phases, [("001-a", "plan"), ("002-b", "research")]);
-    let summary = session.close(tree(&process), CloseReason::Interrupted).unwrap();
+    let summary = session.close(host(&process), CloseReason::Interrupted).unwrap();
     assert_eq!(summary.remaining, ["001-a", "002-b"]);
 }
 
@@ -218,13 +218,13 @@ fn a_stopping_batch_and_a_paused_one_make_no_further_call() {
 fn a_full_disk_between_two_phases_loses_neither() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &phased()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let (mut session, _) = open(host(&process), &phased()).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     let done = ended(&step.start[0], work(&machine, &step.start[0]));
     machine.full.set(true);
-    session.advance(tree(&process), &[done], 1).unwrap_err();
+    session.advance(host(&process), &[done], 1).unwrap_err();
     machine.full.set(false);
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     assert_eq!((&*step.start[0].phase, step.start[0].call), ("plan", 2));
     assert_eq!(machine.state_of("001-a"), "researched");
 }
