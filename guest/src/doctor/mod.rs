@@ -12,7 +12,6 @@ mod items;
 mod journals;
 pub(crate) mod orphaned_agents;
 mod prompts;
-mod shell;
 mod stories;
 pub(crate) mod temporary_files;
 #[cfg(test)]

@@ -1,19 +1,10 @@
 //! MISSING_PROMPTS.
 
 use super::finding::{Code, Diagnostic};
-use crate::io::capabilities::{Capabilities, FsError, Kind};
+use crate::agents::{DEFAULT_PROMPTS, prompt_file};
+use crate::formats::layout::PROMPTS as DIRECTORY;
+use crate::io::capabilities::{FsError, Kind};
 use crate::io::host::{Failure, Host};
-
-/// Where the prompts are.
-pub(super) const DIRECTORY: &str = "prompts";
-
-/// The prompts of the phases, as `wreckit-host init` writes them and as they are used where there
-/// are none.
-const DEFAULTS: [(&str, &str); 3] = [
-    ("research", include_str!("../../prompts/research.md")),
-    ("plan", include_str!("../../prompts/plan.md")),
-    ("implement", include_str!("../../prompts/implement.md")),
-];
 
 pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
     let by_hand = "the defaults are used: make it a directory that can be read";
@@ -36,22 +27,18 @@ pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
     }
 }
 
-/// True if the directory lacks one of the defaults.
+/// Whether the directory lacks one of the defaults.
 pub(super) fn any_missing(host: Host<'_>) -> bool {
-    DEFAULTS.iter().any(|(phase, _)| matches!(host.stat(&path(phase)), Ok(None)))
+    DEFAULT_PROMPTS.iter().any(|(phase, _)| matches!(host.stat(&prompt_file(phase)), Ok(None)))
 }
 
-/// Writes the defaults. A file that exists stays as it is.
-pub(super) fn mend(host: Host<'_>) -> Result<String, Failure> {
+/// Writes the defaults. Existing files are not changed.
+pub(super) fn write_defaults(host: Host<'_>) -> Result<String, Failure> {
     host.create_directory(DIRECTORY)?;
-    for (phase, text) in DEFAULTS {
-        if host.stat(&path(phase))?.is_none() {
-            host.write(&path(phase), text.as_bytes().to_vec())?;
+    for (phase, text) in DEFAULT_PROMPTS {
+        if host.stat(&prompt_file(phase))?.is_none() {
+            host.write(&prompt_file(phase), text.as_bytes().to_vec())?;
         }
     }
     Ok("Created default prompt templates".to_owned())
-}
-
-fn path(phase: &str) -> String {
-    format!("{DIRECTORY}/{phase}.md")
 }

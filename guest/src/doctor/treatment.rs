@@ -6,6 +6,7 @@ use super::finding::{Code, Diagnostic};
 use super::{Examination, batch_progress, index, items, orphaned_agents, prompts, stories};
 use crate::backup::{self, Cause, Keeper, Pending};
 use crate::formats::journal;
+use crate::formats::layout;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::{Level, Replacement};
 use crate::io::host::{Failure, Host};
@@ -103,10 +104,10 @@ fn keeper(host: Host<'_>) -> Keeper<'_> {
 /// Writes the prompts that an interrupted fix had not written yet: their directory exists by now, so
 /// nothing finds them missing.
 fn finish_prompts(keeper: &Keeper<'_>) -> Option<Mended> {
-    let is_unfinished = keeper.has_made(prompts::DIRECTORY) && prompts::any_missing(keeper.host());
+    let is_unfinished = keeper.has_made(layout::PROMPTS) && prompts::any_missing(keeper.host());
     is_unfinished.then(|| {
         keeper.because(Cause::new(Code::MissingPrompts.name(), None));
-        let result = prompts::mend(keeper.host());
+        let result = prompts::write_defaults(keeper.host());
         let fixed = result.is_ok();
         let message = result.unwrap_or_else(|failure| failure.to_string());
         let problem = "some prompts were not written by an interrupted fix";
@@ -175,7 +176,8 @@ impl<'r, 'c> Round<'r, 'c> {
         let settled = self.settle();
         for diagnostic in of(&[Code::MissingPrompts]) {
             self.keeper.because(cause(diagnostic));
-            let result = prompts::mend(self.keeper.host()).map_err(|failure| failure.to_string());
+            let result =
+                prompts::write_defaults(self.keeper.host()).map_err(|failure| failure.to_string());
             fixes.push(self.mended(diagnostic, result));
         }
         fixes.extend(self.files(&of(&[
@@ -312,9 +314,8 @@ impl<'r, 'c> Round<'r, 'c> {
 
     fn mended(&self, diagnostic: &Diagnostic, result: Result<String, String>) -> Mended {
         let path = diagnostic.path.as_deref().filter(|path| self.keeper.has(path));
-        let backup = path
-            .zip(self.keeper.id())
-            .map(|(path, id)| (id, format!("{}{path}", crate::formats::layout::PREFIX)));
+        let backup =
+            path.zip(self.keeper.id()).map(|(path, id)| (id, format!("{}{path}", layout::PREFIX)));
         let fixed = result.is_ok();
         let message = result.unwrap_or_else(|problem| problem);
         Mended { diagnostic: diagnostic.clone(), fixed, message, backup }

@@ -68,6 +68,8 @@ pub const ROOT_ID: &str = ".repository-id";
 pub const ITEMS: &str = "items";
 /// How the directory of an item is named while it is being made.
 pub const UNFINISHED_ITEM: &str = ".new-";
+/// The prompts of the phases.
+pub const PROMPTS: &str = "prompts";
 /// What messages put in front of a path in `.wreckit`: they count from the repository's root.
 pub const PREFIX: &str = ".wreckit/";
 
