@@ -179,7 +179,7 @@ fn by_id<'p>(
 
 /// The session that a damaged file was of, if a run would go on with it.
 fn journal_behind(host: Host<'_>, session_id: Option<&str>) -> Result<Option<Saved>, Failure> {
-    let saved = runs::behind_damage(host, session_id)?;
+    let saved = runs::find_session_for_corrupt_snapshot(host, session_id)?;
     Ok(saved.filter(|saved| !resume::is_stale(saved.progress.updated_at, host.now())))
 }
 
@@ -192,7 +192,7 @@ pub(super) fn mend(keeper: &Keeper<'_>) -> Result<String, Failure> {
             if saved.doubt.is_some() {
                 return rebuild(keeper, saved);
             }
-            runs::leave(host, saved)?;
+            runs::abandon(host, saved)?;
             return remove(keeper);
         }
         Found::Damaged { session_id, .. } => session_id,
@@ -202,8 +202,10 @@ pub(super) fn mend(keeper: &Keeper<'_>) -> Result<String, Failure> {
         Some(saved) => rebuild(keeper, saved),
         None => {
             // One that is too old to go on with has results all the same.
-            if let Some(saved) = runs::behind_damage(host, session_id.as_deref())? {
-                runs::leave(host, saved)?;
+            if let Some(saved) =
+                runs::find_session_for_corrupt_snapshot(host, session_id.as_deref())?
+            {
+                runs::abandon(host, saved)?;
             }
             remove(keeper)
         }
@@ -214,7 +216,7 @@ pub(super) fn mend(keeper: &Keeper<'_>) -> Result<String, Failure> {
 fn rebuild(keeper: &Keeper<'_>, mut saved: Saved) -> Result<String, Failure> {
     let host = keeper.host();
     // A snapshot claims only what is in the items' files.
-    runs::sync(host, &mut saved)?;
+    runs::flush_results(host, &mut saved)?;
     let mut journal = saved.progress.journal.take().unwrap_or_default();
     journal.rebuilt_at = Some(host.now());
     saved.progress.journal = Some(journal);

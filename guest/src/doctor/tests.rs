@@ -4,20 +4,16 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::backup::Keeper;
+use crate::bindings::exports::wreckit::batch::session::{Call, CloseReason, Report, Summary};
 use crate::formats::layout;
 use crate::io::capabilities::FileSystem;
 use crate::io::memory::{Machine, Process, leftover};
-use crate::session::tests::{fix, open};
-use crate::session::{Attempt, CloseReason, Ended, Options, Outcome, Report, Summary};
+use crate::session::tests::{Outcome, ended, fix, open, options};
 
 mod interrupted;
 
 fn host(process: &Process) -> Host<'_> {
     Host::new(process)
-}
-
-fn options() -> Options {
-    Options { parallel: 1, limit_wait: 60_000, ..Options::default() }
 }
 
 /// Two items and everything that a sound repository has.
@@ -50,17 +46,9 @@ fn run(process: &Process, ran: &mut Vec<String>, until: usize) -> Option<Summary
     }
 }
 
-fn completed(attempt: &Attempt, ran: &mut Vec<String>) -> Report {
-    ran.push(attempt.item.clone());
-    Report::Ended(Ended {
-        item: attempt.item.clone(),
-        attempt: attempt.number,
-        outcome: Outcome::Completed,
-        exit_code: None,
-        signal: None,
-        duration: 1,
-        output: None,
-    })
+fn completed(call: &Call, ran: &mut Vec<String>) -> Report {
+    ran.push(call.item.clone());
+    ended(call, Outcome::Completed)
 }
 
 /// A batch that was killed with one item completed and the next one in hand.

@@ -209,7 +209,7 @@ impl<'r, 'c> Round<'r, 'c> {
         }
         self.keeper.because(Cause::new("SETTLED", None));
         let host = self.keeper.host();
-        let settled = runs::settle_others(host).map_err(|failure| failure.to_string());
+        let settled = runs::abandon_others(host).map_err(|failure| failure.to_string());
         settled.and_then(|()| match progress::find(host) {
             Found::Missing | Found::Valid(_) => Ok(()),
             Found::Damaged { problem, .. } | Found::Unreadable(problem) => Err(problem),

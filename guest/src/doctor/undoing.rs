@@ -10,7 +10,7 @@ use crate::formats::layout;
 use crate::formats::progress;
 use crate::io::host::{Failure, Host};
 use crate::session::runs;
-use crate::session::settle::Outcome;
+use crate::workload::results::ItemResult;
 
 /// Puts every file of a backup back.
 pub fn restore(host: Host<'_>, id: &str) -> Result<Restored, RepairError> {
@@ -93,13 +93,13 @@ struct Results {
 impl Results {
     /// Reads a journal without these segments.
     fn read(&mut self, host: Host<'_>, directory: &str, without: &[String]) -> Result<(), Failure> {
-        let mut pending: Vec<Outcome> = Vec::new();
+        let mut pending: Vec<ItemResult> = Vec::new();
         journal::read_without(host, directory, without, |event| match event.kind {
-            EventKind::Synced => {
+            Some(EventKind::Synced) => {
                 let completed = pending.drain(..).filter_map(|outcome| outcome.completed());
                 self.synced.extend(completed);
             }
-            _ => pending.extend(Outcome::of(&event)),
+            _ => pending.extend(ItemResult::of(&event)),
         })?;
         for outcome in pending {
             self.unsynced.entry(outcome.item).or_default().push(outcome.change);

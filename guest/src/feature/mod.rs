@@ -14,6 +14,7 @@ mod metrics;
 mod moves;
 mod number;
 mod resume;
+pub(crate) mod running;
 mod store;
 mod summary;
 #[cfg(test)]

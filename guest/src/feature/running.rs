@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::approval::{APPROVED, AWAITING, is_awaited, is_wanted};
 use super::document::{Document, PhaseStatus};
 use super::moves::{self, Details, Move};
-use super::store::{change, load};
-use super::{FeatureError, metrics, number};
+use super::store::{change, load, locked, read};
+use super::{FeatureError, legal, metrics, number};
 use crate::formats::item::Change;
 use crate::io::host::Host;
 use crate::io::time::Timestamp;
@@ -70,6 +70,26 @@ impl RunState {
     pub(crate) fn phase(&self, name: &str) -> Option<&PhaseState> {
         self.phases.iter().find(|phase| phase.name == name)
     }
+}
+
+/// Prepares a run: completes an interrupted repair, finds the feature, and checks that it can be run and has the
+/// phases in `approve`. Returns its complete id.
+pub(crate) fn prepare(
+    host: Host<'_>,
+    given: &str,
+    approve: &[String],
+) -> Result<(String, RunState), FeatureError> {
+    locked(host, || Ok::<(), FeatureError>(()))?;
+    let (id, document) = read(host, given)?;
+    if let Some(unknown) = approve.iter().find(|name| document.phase(name).is_none()) {
+        return Err(document.no_phase(unknown));
+    }
+    if document.is_aborted() {
+        let message = "the feature was aborted: start one of its phases to reopen it";
+        return Err(legal::illegal(&document, message));
+    }
+    let state = RunState::of(&document);
+    Ok((id, state))
 }
 
 /// Records that an agent starts to work on a phase: the phase is in progress before the agent starts.

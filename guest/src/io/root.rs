@@ -31,7 +31,8 @@ const ABOVE_FEATURES: [&str; 3] = [".wreckit", ".claude", ".git"];
 pub fn check(host: Host<'_>) -> Result<(), RootError> {
     let entries = host.list(layout::ROOT)?;
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
-    let is_state = ["config.json", layout::ITEMS, layout::PROGRESS, STATE.runs].into_iter().any(has);
+    let is_state =
+        ["config.json", layout::ITEMS, layout::PROGRESS, STATE.runs].into_iter().any(has);
     let wrong = |what: &str| Err(RootError::Wrong(what.to_owned()));
     match host.layout() == &STATE {
         true if ABOVE_STATE.into_iter().any(has) => {
@@ -54,7 +55,9 @@ pub fn check(host: Host<'_>) -> Result<(), RootError> {
 /// Whether a directory contains nothing but hidden files, locks, owner records and backups.
 fn is_new(entries: &[crate::io::capabilities::Entry]) -> bool {
     let is_ours = |name: &str| {
-        name.starts_with('.') || name.starts_with("batch.") || matches!(name, "backups" | "prompts" | "index.json" | "config.local.json")
+        name.starts_with('.')
+            || name.starts_with("batch.")
+            || matches!(name, "backups" | "prompts" | "index.json" | "config.local.json")
     };
     entries.iter().all(|entry| is_ours(&entry.name))
 }

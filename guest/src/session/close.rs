@@ -1,5 +1,7 @@
 //! Closing a session.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use crate::bindings::exports::wreckit::batch::session::{
@@ -8,7 +10,7 @@ use crate::bindings::exports::wreckit::batch::session::{
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::progress;
 use crate::io::capabilities::Level;
-use crate::io::host::Host;
+use crate::io::host::{Failure, Host};
 use crate::io::lock;
 use crate::session::events::publish;
 use crate::session::ledger::ItemIndex;
@@ -18,11 +20,7 @@ use crate::session::runs;
 impl Session {
     /// Closes the session: applies every result, writes the last snapshot and releases the lock. After an
     /// error it can be called again.
-    pub fn close(
-        &mut self,
-        host: Host<'_>,
-        reason: CloseReason,
-    ) -> Result<Summary, SessionError> {
+    pub fn close(&mut self, host: Host<'_>, reason: CloseReason) -> Result<Summary, SessionError> {
         self.interrupt_all(host.now());
         self.ensure_files(host)?;
         self.record(host)?;
@@ -59,7 +57,7 @@ impl Session {
     }
 
     /// Leaves behind what the next run needs: a snapshot to resume from, or nothing.
-    fn write_end(&mut self, host: Host<'_>, resumable: bool) -> Result<(), SessionError> {
+    fn write_end(&mut self, host: Host<'_>, resumable: bool) -> Result<(), Failure> {
         if resumable {
             if let Some(owner) = &mut self.snapshot.owner {
                 owner.released = true;
@@ -97,8 +95,7 @@ impl Session {
 
     /// The items that remain and may run some day: not those that are gone or cannot be used.
     fn remaining(&self, host: Host<'_>) -> Result<Vec<String>, SessionError> {
-        let existing: std::collections::HashSet<String> =
-            self.parts.workload.ids(host)?.into_iter().collect();
+        let existing: HashSet<String> = self.parts.workload.ids(host)?.into_iter().collect();
         let remaining = self.ledger.remaining().map(|item| self.ledger.id(item)).filter(|id| {
             existing.contains(*id) && !self.invalid.iter().any(|(invalid, _)| invalid == id)
         });

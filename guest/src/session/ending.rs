@@ -7,9 +7,7 @@ use crate::formats::layout;
 use crate::io::host::Host;
 use crate::io::time::Timestamp;
 use crate::session::ledger::ItemIndex;
-use crate::session::running::{
-    ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session,
-};
+use crate::session::running::{ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session};
 use crate::workload::{CompletedPhase, Failing, Verdict};
 
 /// Delay of the first retry, in milliseconds. Each further one is twice as long.
@@ -100,13 +98,7 @@ impl Session {
         }
     }
 
-    fn complete(
-        &mut self,
-        index: ItemIndex,
-        ended: &Ended,
-        state: Option<String>,
-        now: Timestamp,
-    ) {
+    fn complete(&mut self, index: ItemIndex, ended: &Ended, state: Option<String>, now: Timestamp) {
         self.plan.queue.complete(self.plan.queue_index[&index]);
         self.reset_pause();
         let agent = self.parts.workload.feature().map(|_| self.parts.agent_name.clone());

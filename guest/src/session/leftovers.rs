@@ -57,24 +57,29 @@ pub fn find(host: Host<'_>, sessions: &[&Saved]) -> Vec<Leftover> {
 }
 
 fn list(host: Host<'_>, witness: Option<&str>, sessions: &[&Saved]) -> Vec<Leftover> {
-    let recorded: BTreeMap<ProcessToken, &str> =
+    let recorded: BTreeMap<ProcessToken, (&str, &Worker)> =
         sessions.iter().flat_map(|saved| recorded(host, saved)).collect();
     let tokens: Vec<ProcessToken> = recorded.keys().cloned().collect();
     let mut leftovers = host.list_leftovers(&tokens, witness);
-    for leftover in leftovers.iter_mut().filter(|leftover| leftover.item.is_none()) {
-        leftover.item = recorded.get(&leftover.process.token).map(|item| (*item).to_owned());
+    for leftover in &mut leftovers {
+        if let Some((item, worker)) = recorded.get(&leftover.process.token) {
+            leftover.item.get_or_insert_with(|| (*item).to_owned());
+            let since = worker.since.map(Timestamp::as_millis);
+            leftover.started_at = leftover.started_at.or(since);
+        }
     }
     leftovers
 }
 
 /// The processes that a session's journal names and that are still running, with their items.
-fn recorded<'s>(host: Host<'_>, saved: &'s Saved) -> Vec<(ProcessToken, &'s str)> {
+fn recorded<'s>(host: Host<'_>, saved: &'s Saved) -> Vec<(ProcessToken, (&'s str, &'s Worker))> {
     let owner = saved.progress.owner.clone().unwrap_or_default();
     let token = |worker: &Worker| {
         worker.token.clone().or_else(|| owner.agent_token(worker.pid, worker.start_time?))
     };
-    let tokens = saved.ledger.workers().filter_map(|(item, worker)| Some((token(worker)?, item)));
-    let is_running = |(token, _): &(ProcessToken, &str)| {
+    let workers = saved.ledger.workers();
+    let tokens = workers.filter_map(|(item, worker)| Some((token(worker)?, (item, worker))));
+    let is_running = |(token, _): &(ProcessToken, _)| {
         host.process_status(&RecordedProcess::Token(token.clone())) == ProcessStatus::Running
     };
     tokens.filter(is_running).collect()

@@ -3,7 +3,7 @@
 use crate::agents::{Agent, PromptSet};
 use crate::backup;
 use crate::bindings::exports::wreckit::batch::batch::{
-    Forecast, OpenError, Options, Unresolved as Words,
+    AgentChoice, Forecast, OpenError, Options, Unresolved as Words,
 };
 use crate::bindings::exports::wreckit::batch::session::{
     BlockedItem, FailedItem, Holder, Opening, Origin,
@@ -16,9 +16,9 @@ use crate::formats::progress::{self, Found};
 use crate::io::capabilities::{Level, ProcessInfo, ProcessStatus};
 use crate::io::host::{Failure, Host};
 use crate::io::lock::{self, Work};
-use crate::io::root;
-use crate::session::leftovers::{self, Terminated, Termination};
+use crate::io::root::{self, RootError};
 use crate::session::ledger::Ledger;
+use crate::session::leftovers::{self, Terminated, Termination};
 use crate::session::plan::Plan;
 use crate::session::resume::{self, Decision, Reason, ResumeFlags, State};
 use crate::session::running::{Limits, Session};
@@ -35,6 +35,15 @@ impl From<Failure> for OpenError {
     }
 }
 
+impl From<RootError> for OpenError {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Wrong(why) => OpenError::WrongRoot(why),
+            RootError::Storage(failure) => failure.into(),
+        }
+    }
+}
+
 impl From<Unresolved> for OpenError {
     fn from(unresolved: Unresolved) -> Self {
         let Unresolved { given, candidates, ambiguous } = unresolved;
@@ -42,6 +51,28 @@ impl From<Unresolved> for OpenError {
         match ambiguous {
             true => OpenError::AmbiguousItem(words),
             false => OpenError::UnknownItem(words),
+        }
+    }
+}
+
+impl Default for Options {
+    /// The options of a run without any flags.
+    fn default() -> Self {
+        Options {
+            items: Vec::new(),
+            agent: AgentChoice::Configured,
+            no_resume: false,
+            retry_failed: false,
+            take_over: false,
+            parallel: 1,
+            single: false,
+            timeout: None,
+            limit_wait: None,
+            retries: 0,
+            max_failures: 0,
+            max_iterations: None,
+            lookahead: 0,
+            repository: String::new(),
         }
     }
 }
@@ -199,11 +230,7 @@ pub(crate) fn end_leftovers(
 }
 
 /// Reads the progress file, the journal behind it, and the status of its owner.
-fn assess(
-    host: Host<'_>,
-    options: &Options,
-    process: &ProcessInfo,
-) -> Result<Assessment, Failure> {
+fn assess(host: Host<'_>, options: &Options, process: &ProcessInfo) -> Result<Assessment, Failure> {
     let flags = ResumeFlags { no_resume: options.no_resume, take_over: options.take_over };
     let found = progress::find(host);
     let now = host.now();
@@ -280,11 +307,7 @@ fn carry_out(host: Host<'_>, assessment: Assessment) -> Result<Option<Saved>, Fa
 }
 
 /// Backs up a damaged progress file that is going to be rebuilt from its journal.
-fn set_damaged_aside(
-    host: Host<'_>,
-    found: &Found,
-    saved: Option<&Saved>,
-) -> Result<(), Failure> {
+fn set_damaged_aside(host: Host<'_>, found: &Found, saved: Option<&Saved>) -> Result<(), Failure> {
     let code = "BATCH_PROGRESS_CORRUPT";
     let backup = match found {
         // It remains until the new one replaces it: a crash in between changes nothing.
@@ -317,10 +340,9 @@ fn abandon(
         Reason::Damaged => {
             ("BATCH_PROGRESS_CORRUPT", found.damage().unwrap_or_default().to_owned())
         }
-        Reason::Stale => (
-            "STALE_BATCH_PROGRESS",
-            format!("{} is stale (older than 24 hours)", layout::PROGRESS),
-        ),
+        Reason::Stale => {
+            ("STALE_BATCH_PROGRESS", format!("{} is stale (older than 24 hours)", layout::PROGRESS))
+        }
         Reason::Requested => ("NO_RESUME", "The saved session was abandoned".to_owned()),
     };
     let backup = backup::set_aside(host, backup::RUN, layout::PROGRESS, code)?;

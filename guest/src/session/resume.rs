@@ -80,7 +80,9 @@ pub fn decide(state: State, flags: ResumeFlags) -> Decision {
     match (state, flags) {
         (State::Missing, _) => Decision::Fresh,
 
-        (State::Damaged { .. }, ResumeFlags { no_resume: true, .. }) => Decision::Abandon(Reason::Requested),
+        (State::Damaged { .. }, ResumeFlags { no_resume: true, .. }) => {
+            Decision::Abandon(Reason::Requested)
+        }
         (State::Damaged { journal: true }, _) => Decision::Rebuild,
         (State::Damaged { journal: false }, _) => Decision::Abandon(Reason::Damaged),
 
@@ -89,7 +91,9 @@ pub fn decide(state: State, flags: ResumeFlags) -> Decision {
             State::Valid { owner: Owner::Other(Running | Unknown), .. },
             ResumeFlags { take_over: false, .. },
         ) => Decision::Refuse,
-        (State::Valid { .. }, ResumeFlags { no_resume: true, .. }) => Decision::Abandon(Reason::Requested),
+        (State::Valid { .. }, ResumeFlags { no_resume: true, .. }) => {
+            Decision::Abandon(Reason::Requested)
+        }
         (State::Valid { owner: Owner::Us | Owner::Other(Exited | Running | Unknown), .. }, _) => {
             Decision::Resume
         }

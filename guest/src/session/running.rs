@@ -320,7 +320,11 @@ impl Session {
     /// Writes every result into the file of its item.
     pub(super) fn apply_results(&mut self, host: Host<'_>) -> Result<(), Failure> {
         let workload = self.parts.workload.as_ref();
-        self.unpublished.extend(self.checkpoint.apply_results(host, workload, &mut self.journal)?);
+        self.unpublished.extend(self.checkpoint.apply_results(
+            host,
+            workload,
+            &mut self.journal,
+        )?);
         Ok(())
     }
 

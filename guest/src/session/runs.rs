@@ -33,7 +33,7 @@ impl Run {
     }
 
     /// True if it contains a session that could be resumed.
-    fn is_resumable(&self) -> bool {
+    pub(crate) fn is_resumable(&self) -> bool {
         self.last
             .as_ref()
             .is_some_and(|event| !event.is_kind(EventKind::BatchFinished) || event.is("resumable"))
@@ -41,9 +41,8 @@ impl Run {
 
     /// True if it ran nothing.
     fn was_idle(&self) -> bool {
-        let is_idle = |event: &Event| {
-            event.is_kind(EventKind::BatchFinished) && event.seq <= EVENTS_OF_IDLE
-        };
+        let is_idle =
+            |event: &Event| event.is_kind(EventKind::BatchFinished) && event.seq <= EVENTS_OF_IDLE;
         self.last.as_ref().is_some_and(is_idle)
     }
 
@@ -70,7 +69,10 @@ pub fn all(host: Host<'_>) -> Result<Vec<Run>, Failure> {
 }
 
 /// The session of a damaged progress file: the one that it names, otherwise the newest one that could be resumed.
-pub fn find_session_for_corrupt_snapshot(host: Host<'_>, session_id: Option<&str>) -> Result<Option<Saved>, Failure> {
+pub fn find_session_for_corrupt_snapshot(
+    host: Host<'_>,
+    session_id: Option<&str>,
+) -> Result<Option<Saved>, Failure> {
     let named = session_id.map(|id| host.layout().run_directory(id));
     let all = all(host)?;
     if let Some(run) = all.iter().find(|run| Some(&run.directory) == named.as_ref()) {

@@ -9,7 +9,10 @@ use crate::io::capabilities::Level;
 use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
 use crate::session::ledger::Ledger;
-use crate::workload::{self, results::{ItemResult, Unwritten}};
+use crate::workload::{
+    self,
+    results::{ItemResult, Unwritten},
+};
 
 /// A session that was read back.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,8 +62,7 @@ impl Saved {
         let segments: Vec<String> =
             segments.into_iter().map(|number| layout::segment(&self.directory, number)).collect();
         host.sync(&segments)?;
-        let unwritten =
-            workload::apply_results(host, self.feature.as_deref(), &self.unapplied)?;
+        let unwritten = workload::apply_results(host, self.feature.as_deref(), &self.unapplied)?;
         self.unapplied = unwritten.iter().map(|it| it.result.clone()).collect();
         Ok(unwritten)
     }

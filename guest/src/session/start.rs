@@ -197,7 +197,11 @@ fn health_warning(
     let blocked = if has_dependencies { plan.blocked(ledger).len() } else { 0 };
     let counts = [
         (survey.invalid.len(), "item cannot be used", "items cannot be used"),
-        (blocked, "item can never start because of its dependencies", "items can never start because of their dependencies"),
+        (
+            blocked,
+            "item can never start because of its dependencies",
+            "items can never start because of their dependencies",
+        ),
         (survey.gone.len(), "queued item does not exist", "queued items do not exist"),
         (damaged_journals, "damaged place in the journal", "damaged places in the journal"),
     ];

@@ -8,9 +8,7 @@ use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
 use crate::session::ledger::ItemIndex;
 use crate::session::queue::QueueIndex;
-use crate::session::running::{
-    ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session,
-};
+use crate::session::running::{ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session};
 use crate::workload::{Begin, Done, Failing, Subject};
 
 /// A call that is about to be handed out.
@@ -21,11 +19,7 @@ pub(super) struct Chosen {
 
 impl Session {
     /// Chooses the calls to hand out. The intents of new attempts join the events to record.
-    pub(super) fn choose(
-        &mut self,
-        host: Host<'_>,
-        slots: usize,
-    ) -> Result<Vec<Chosen>, Failure> {
+    pub(super) fn choose(&mut self, host: Host<'_>, slots: usize) -> Result<Vec<Chosen>, Failure> {
         let now = host.now();
         self.requeue_retries(now);
         if self.is_pausing(now) {
@@ -78,8 +72,7 @@ impl Session {
     /// Attempts that need another call continue before another item starts.
     fn continue_attempts(&mut self, host: Host<'_>, available: usize) -> Vec<Chosen> {
         let waiting = self.active.iter().filter(|(_, active)| active.awaiting_next_call);
-        let waiting: Vec<ItemIndex> =
-            waiting.map(|(index, _)| *index).take(available).collect();
+        let waiting: Vec<ItemIndex> = waiting.map(|(index, _)| *index).take(available).collect();
         let mut chosen = Vec::new();
         for index in waiting {
             let id = self.ledger.id(index).to_owned();

@@ -70,13 +70,7 @@ impl Workload for Items {
         item::read(host, id).map(|item| subject(id, item, work))
     }
 
-    fn conclude(
-        &self,
-        host: Host<'_>,
-        id: &str,
-        work: &mut Work,
-        outcome: Outcome,
-    ) -> Conclusion {
+    fn conclude(&self, host: Host<'_>, id: &str, work: &mut Work, outcome: Outcome) -> Conclusion {
         if outcome != Outcome::Completed {
             return Verdict::Outcome(outcome).into();
         }
@@ -132,9 +126,9 @@ impl Items {
         let completed = CompletedPhase { phase: phase.name(), story: work.story.take(), change };
         let verdict = match item_phases::after(host, id, phase, &work.state) {
             // An agent that moved the item into review has decided its state.
-            Next::Nothing => Verdict::Completed(
-                item_phases::is_within(&work.state).then(|| work.state.clone()),
-            ),
+            Next::Nothing => {
+                Verdict::Completed(item_phases::is_within(&work.state).then(|| work.state.clone()))
+            }
             Next::Call(Phase::Implement, _) if work.iterations >= self.max_iterations => {
                 let error = format!(
                     "stories are still pending in prd.json after {} calls (max_iterations)",

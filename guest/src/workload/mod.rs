@@ -33,12 +33,8 @@ pub fn apply_results(
 pub trait Workload: fmt::Debug {
     /// Examines every item whose state `ledger` does not have among its results. `chosen` limits the items
     /// that are new to the session; queued ones are examined in any case.
-    fn survey(
-        &self,
-        host: Host<'_>,
-        ledger: &Ledger,
-        chosen: &[String],
-    ) -> Result<Survey, Failure>;
+    fn survey(&self, host: Host<'_>, ledger: &Ledger, chosen: &[String])
+    -> Result<Survey, Failure>;
 
     /// Why a dependency that is not part of the queue will not complete (`depends on X, which …`); `None` if
     /// it is done.
@@ -57,13 +53,7 @@ pub trait Workload: fmt::Debug {
     fn next_call(&self, host: Host<'_>, id: &str, work: &Work) -> Result<Subject, String>;
 
     /// What the end of a call means for its item.
-    fn conclude(
-        &self,
-        host: Host<'_>,
-        id: &str,
-        work: &mut Work,
-        outcome: Outcome,
-    ) -> Conclusion;
+    fn conclude(&self, host: Host<'_>, id: &str, work: &mut Work, outcome: Outcome) -> Conclusion;
 
     /// Writes results into the files of their items, durably. Returns those that could not be written.
     fn apply_results(

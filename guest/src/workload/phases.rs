@@ -6,12 +6,10 @@
 
 mod open;
 
-pub use open::{RunOptions, open_run};
+pub use open::{OpenRunError, RunOptions, open_run};
 
 use super::results::{ItemResult, Unwritten};
-use super::{
-    Begin, Conclusion, Done, Failing, Subject, Survey, Verdict, Work, Workload,
-};
+use super::{Begin, Conclusion, Done, Failing, Subject, Survey, Verdict, Work, Workload};
 use crate::agents::{FeatureContext, Outcome};
 use crate::feature::running::{self, RunState, approval_reason};
 use crate::feature::{FeatureError, PhaseStatus};
@@ -75,12 +73,7 @@ impl Phases {
 }
 
 impl Workload for Phases {
-    fn survey(
-        &self,
-        host: Host<'_>,
-        ledger: &Ledger,
-        _: &[String],
-    ) -> Result<Survey, Failure> {
+    fn survey(&self, host: Host<'_>, ledger: &Ledger, _: &[String]) -> Result<Survey, Failure> {
         let state = match RunState::read(host, &self.id) {
             Ok(state) => state,
             Err(FeatureError::Storage(failure)) => return Err(failure),
@@ -106,10 +99,8 @@ impl Workload for Phases {
             previous = Some(&phase.name);
         }
         let remaining = ledger.remaining().map(|item| ledger.id(item));
-        survey.gone = remaining
-            .filter(|name| state.phase(name).is_none())
-            .map(str::to_owned)
-            .collect();
+        survey.gone =
+            remaining.filter(|name| state.phase(name).is_none()).map(str::to_owned).collect();
         Ok(survey)
     }
 
@@ -168,10 +159,8 @@ impl Workload for Phases {
             let status = format!("it is {}", phase.status.name());
             phase.reason.clone().unwrap_or(status)
         };
-        let awaiting = |awaits_approval| Verdict::Blocked {
-            reason: approval_reason(id),
-            awaits_approval,
-        };
+        let awaiting =
+            |awaits_approval| Verdict::Blocked { reason: approval_reason(id), awaits_approval };
         let verdict = match (&phase.status, outcome) {
             (PhaseStatus::InProgress, Outcome::Completed) if needs_approval => awaiting(true),
             (PhaseStatus::InProgress, Outcome::Completed) => {
@@ -231,11 +220,8 @@ pub fn apply_results(
         Err(FeatureError::Busy(_)) => ("another process is changing the feature".to_owned(), true),
         Err(error) => (words(&error), false),
     };
-    let unwritten = |result: &ItemResult| Unwritten {
-        result: result.clone(),
-        problem: problem.clone(),
-        busy,
-    };
+    let unwritten =
+        |result: &ItemResult| Unwritten { result: result.clone(), problem: problem.clone(), busy };
     Ok(results.iter().map(unwritten).collect())
 }
 

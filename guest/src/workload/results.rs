@@ -103,7 +103,7 @@ pub fn apply(host: Host<'_>, results: &[ItemResult]) -> Result<Vec<Unwritten>, F
             match item::replacement(host, item, &changes) {
                 Ok(Some(file)) => writing.push((results, file)),
                 Ok(None) => written.push((results, layout::item_file(item))),
-                    // The item was removed, and its file with it.
+                // The item was removed, and its file with it.
                 Err(_) if host.stat(&layout::item_directory(item))?.is_none() => {}
                 Err(problem) => unwritten.extend(each(&results, &problem)),
             }

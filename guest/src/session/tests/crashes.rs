@@ -69,7 +69,7 @@ proptest! {
                     }
                     for attempt in &step.start {
                         assert!(!acknowledged.contains(&attempt.item), "{} ran twice", attempt.item);
-                        assert!(logs.insert(attempt.log.clone()), "{} twice", attempt.log);
+                        assert!(logs.insert(attempt.launch.log.clone()), "{} twice", attempt.launch.log);
                     }
                     reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
                     // Time passes, so that files are brought up to date in between.

@@ -20,7 +20,7 @@ fn events(machine: &Machine, kind: &str) -> Vec<Value> {
 fn a_failure_is_tried_again_ever_later_and_every_try_is_recorded() {
     let machine = machine(&THREE[..2]);
     let process = machine.process(1);
-    let options = Options { retries: 8, ..options() };
+    let options = Options { retries: 8, timeout: Some(7_000), ..options() };
     let mut starts = Vec::new();
     let summary = run(&process, &options, |attempt| {
         if attempt.item == "002-b" {
@@ -55,8 +55,11 @@ fn retries_run_out() {
         Outcome::Failed(format!("no {calls}"))
     });
     assert_eq!(calls, 2);
-    assert_eq!(summary.failed, [("001-a".to_owned(), "no 2".to_owned())]);
-    assert_eq!(ids(&summary.blocked), ["002-b"]);
+    assert_eq!(
+        (ids(&summary.failed), &*summary.failed[0].error),
+        (vec!["001-a"], "the agent could not be started: no 2")
+    );
+    assert_eq!(blocked_ids(&summary.blocked), ["002-b"]);
 }
 
 #[test]
@@ -81,16 +84,15 @@ fn a_failure_is_recorded_with_all_that_is_known_of_it() {
     let report = Report::Ended(Ended {
         item: "001-a".to_owned(),
         attempt: 1,
-        outcome: Outcome::Failed("the agent exited with code 3".to_owned()),
-        exit_code: Some(3),
-        signal: None,
+        ending: Ending::Exited(3),
+        stopped: None,
         duration: 42,
         output: Some("last words".to_owned()),
     });
     session.advance(host(&process), &[report], 1).unwrap();
     let failed = &events(&machine, "item-failed")[0];
     assert_eq!(failed["log"], json!(format!("runs/{}/001-a.1.log", opening.session)));
-    assert_eq!(failed["log"], json!(step.start[0].log));
+    assert_eq!(failed["log"], json!(step.start[0].launch.log));
     for (key, value) in [
         ("attempt", json!(1)),
         ("exit_code", json!(3)),
@@ -117,7 +119,7 @@ fn enough_failures_end_the_batch_and_what_runs_is_waited_for() {
     let summary = session.close(host(&process), CloseReason::Ended).unwrap();
     assert_eq!((summary.remaining.len(), summary.blocked.len()), (2, 0));
     assert!(summary.resumable);
-    assert_eq!(summary.events.last().unwrap().text("reason"), Some("max-failures"));
+    assert_eq!(summary.events.last().unwrap().reason.as_deref(), Some("max-failures"));
     let process = machine.process(2);
     let summary = run(&process, &options, |_| Outcome::Completed);
     assert_eq!(summary.completed.len(), 3, "they are counted from each start");
@@ -130,7 +132,7 @@ fn several_that_run_into_one_limit_are_one_pause() {
     let options = Options { parallel: 3, ..options() };
     let (mut session, _) = open(host(&process), &options).unwrap();
     let step = session.advance(host(&process), &[], 3).unwrap();
-    let paused = |attempt| ended(attempt, Outcome::Paused("limit".to_owned()));
+    let paused = |attempt| ended(attempt, Outcome::Paused);
     let reports: Vec<Report> = step.start.iter().map(paused).collect();
     session.advance(host(&process), &reports, 3).unwrap();
     let untils: Vec<Value> =
@@ -171,9 +173,7 @@ fn killed_beside_an_agent() -> Rc<Machine> {
     let started = Report::Started(Started {
         item: step.start[0].item.clone(),
         attempt: 1,
-        phase: "run".to_owned(),
-        pid: 77,
-        start_time: Some(7700),
+        process: crate::io::memory::process(77),
     });
     session.advance(host(&process), &[started], 0).unwrap();
     // Long enough for a snapshot that has the event already.
@@ -198,7 +198,7 @@ fn what_a_killed_batch_left_is_ended_before_anything_starts() {
     assert_eq!(orphans[0].item.as_deref(), Some("001-a"));
     open(host(&process), &options()).unwrap();
     assert!(!machine.running.borrow().contains(&77));
-    assert!(machine.said("001-a (pid 78), 001-a (pid 77)"));
+    assert!(machine.said("001-a (pid 77), 001-a (pid 78)"));
 }
 
 #[test]
@@ -266,18 +266,21 @@ fn where_there_is_room_for_fewer_agents_fewer_run_and_nothing_waits() {
     let step = session.advance(host(&process), &[], 4).unwrap();
     assert_eq!(step.start.len(), 4);
     let not_started = |index: usize| {
-        ended(&step.start[index], Outcome::NotStarted("too many open files".to_owned()))
+        ended(&step.start[index], Outcome::OutOfResources("too many open files".to_owned()))
     };
     let next = session.advance(host(&process), &[not_started(2), not_started(3)], 2).unwrap();
     assert!(next.start.is_empty() && next.paused_until.is_none());
-    assert!(machine.said("from here on 2 run at once"));
+    assert!(machine.said("From now on, at most 2 run at once"));
     let done = ended(&step.start[0], Outcome::Completed);
     let next = session.advance(host(&process), &[done], 3).unwrap();
     assert_eq!(next.start.iter().map(|start| start.item.as_str()).collect::<Vec<_>>(), ["003-c"]);
     // Alone it is a failure.
     let done = ended(&step.start[1], Outcome::Completed);
     session.advance(host(&process), &[done], 0).unwrap();
-    let alone = ended(&next.start[0], Outcome::NotStarted("too many open files".to_owned()));
+    let alone = ended(&next.start[0], Outcome::OutOfResources("too many open files".to_owned()));
     session.advance(host(&process), &[alone], 0).unwrap();
-    assert_eq!(events(&machine, "item-failed")[0]["error"], "too many open files");
+    assert_eq!(
+        events(&machine, "item-failed")[0]["error"],
+        "the agent could not be started: too many open files"
+    );
 }

@@ -33,7 +33,7 @@ fn run_and_remove(
             remove(machine, removed);
         }
         let step = session.advance(host(&process), &reports, 1).unwrap();
-        started.extend(step.start.iter().map(|it| (it.item.clone(), it.log.clone())));
+        started.extend(step.start.iter().map(|it| (it.item.clone(), it.launch.log.clone())));
         reports = step.start.iter().map(|it| ended(it, Outcome::Completed)).collect();
         machine.clock.set(machine.clock.get() + 400);
         if step.finished {
@@ -78,7 +78,7 @@ fn a_batch_that_is_killed_after_its_files_were_removed_goes_on_where_it_stopped(
                     let process = machine.process(2);
                     run(&process, &options(), |attempt| {
                         assert!(!acknowledged.contains(&attempt.item), "{context}");
-                        started.push((attempt.item.clone(), attempt.log.clone()));
+                        started.push((attempt.item.clone(), attempt.launch.log.clone()));
                         Outcome::Completed
                     });
                     let logs: std::collections::HashSet<_> = started.iter().collect();

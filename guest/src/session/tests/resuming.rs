@@ -19,7 +19,7 @@ fn a_killed_batch_goes_on_where_it_stopped_with_what_was_in_hand_first() {
     assert_eq!(opening.session, progress(&machine)["session_id"]);
     let mut started = Vec::new();
     let summary = finish(&process, &mut session, |attempt| {
-        started.push((attempt.item.clone(), attempt.number));
+        started.push((attempt.item.clone(), attempt.attempt));
         Outcome::Completed
     });
     assert_eq!(started, [("002-b".to_owned(), 2), ("003-c".to_owned(), 1)]);
@@ -54,8 +54,14 @@ fn failed_items_are_left_alone_unless_they_are_asked_for() {
     let failed = ended(&step.start[0], Outcome::Failed("it broke".to_owned()));
     session.advance(host(&process), &[failed], 1).unwrap();
     let summary = session.close(host(&process), CloseReason::Interrupted).unwrap();
-    assert_eq!(summary.failed, [("001-a".to_owned(), "it broke".to_owned())]);
-    assert_eq!(progress(&machine)["errors"], json!({"001-a": "it broke"}));
+    assert_eq!(
+        (ids(&summary.failed), &*summary.failed[0].error),
+        (vec!["001-a"], "the agent could not be started: it broke")
+    );
+    assert_eq!(
+        progress(&machine)["errors"],
+        json!({"001-a": "the agent could not be started: it broke"})
+    );
     assert!(machine.text("items/001-a/item.json").unwrap().contains("it broke"));
 
     let mut again = Vec::new();
@@ -68,7 +74,7 @@ fn failed_items_are_left_alone_unless_they_are_asked_for() {
     let retry = Options { retry_failed: true, ..options() };
     let mut started = Vec::new();
     let summary = run(&process, &retry, |attempt| {
-        started.push((attempt.item.clone(), attempt.number));
+        started.push((attempt.item.clone(), attempt.attempt));
         Outcome::Completed
     });
     assert_eq!(
@@ -302,7 +308,7 @@ fn new_items_join_a_resumed_queue_and_gone_ones_are_reported() {
     let process = machine.process(2);
     let summary = run(&process, &options(), |_| Outcome::Completed);
     assert_eq!(summary.completed, ["001-a", "003-c", "004-new"]);
-    assert!(machine.said("002-b was queued, but its directory is gone"));
+    assert!(machine.said("002-b was queued, but it does not exist any more"));
     assert!(!summary.resumable);
 }
 
@@ -315,7 +321,7 @@ fn damage_in_a_journal_is_reported_and_what_stands_around_it_counts() {
     let text = machine
         .text(&path)
         .unwrap()
-        .replace("\"001-a\",\"attempt\":1,\"duration", "\"001-x\",\"attempt\":1,\"duration");
+        .replace("\"001-a\",\"attempt\":1,\"exit_code", "\"001-x\",\"attempt\":1,\"exit_code");
     machine.put(&path, text);
     // The damage is there when the session goes on, and what is written then does not hide anything.
     drop(open(host(&machine.process(2)), &options()).unwrap());
@@ -361,10 +367,10 @@ fn the_status_shows_what_the_journal_knows_beyond_the_snapshot() {
     interrupted(&machine, 2);
     let process = machine.process(2);
     let seen = status(host(&process)).unwrap();
-    assert_eq!((seen.counts.completed, seen.counts.left), (2, 1));
+    assert_eq!((seen.counts.completed, seen.counts.remaining), (2, 1));
     assert_eq!(seen.owner, Some(ProcessStatus::Exited));
-    let standings: Vec<ItemStanding> = seen.items.iter().map(|item| item.standing).collect();
-    assert_eq!(standings, [ItemStanding::Completed, ItemStanding::Completed, ItemStanding::Ready]);
+    let standings: Vec<BatchState> = seen.items.iter().map(|item| item.batch_state).collect();
+    assert_eq!(standings, [BatchState::Completed, BatchState::Completed, BatchState::Ready]);
     let session: Value = serde_json::from_str(&seen.session.unwrap()).unwrap();
     assert_eq!(session["completed"], json!(["001-a", "002-b"]));
 }
@@ -381,7 +387,7 @@ fn the_status_shows_what_only_the_journal_of_a_killed_single_run_knows() {
     assert_eq!(machine.state_of("001-a"), "idea", "the file trails the journal");
     let status = status(host(&machine.process(2))).unwrap();
     let first = &status.items[0];
-    assert_eq!((first.state.as_str(), first.standing), ("done", ItemStanding::Completed));
+    assert_eq!((first.state.as_str(), first.batch_state), ("done", BatchState::Completed));
 }
 
 /// Two at once take turns; in the memory of a test that is all there is to see.
@@ -414,7 +420,10 @@ fn a_session_of_another_tool_resumes_and_its_journal_alone_tells_it_whole() {
     let process = machine.process(2);
     let (_, opening) = open(host(&process), &options()).unwrap();
     assert_eq!((opening.origin, opening.session.as_str()), (Origin::Rebuilt, "../odd name"));
-    assert_eq!((opening.counts.completed, opening.counts.left, opening.counts.skipped), (1, 2, 1));
+    assert_eq!(
+        (opening.counts.completed, opening.counts.remaining, opening.counts.skipped),
+        (1, 2, 1)
+    );
 }
 
 #[test]
