@@ -216,10 +216,10 @@ fn options_override_the_configuration() {
 fn a_feature_needs_an_agent_that_is_told_its_phase() {
     let phases = ["testing".to_owned()];
     let warning = |agent: &str, set| create(agent, &[], set).unwrap().phase_warning().cloned();
-    let untold = r#"{"kind": "command", "command": "a", "args": ["{id}"]}"#;
-    let warned = warning(untold, PromptSet::Feature(&phases)).unwrap();
+    let uninformed = r#"{"kind": "command", "command": "a", "args": ["{id}"]}"#;
+    let warned = warning(uninformed, PromptSet::Feature(&phases)).unwrap();
     assert!(warned.message.contains("put {phase} into agent.args"), "{warned:?}");
-    assert_eq!(warning(untold, PromptSet::Items), None);
+    assert_eq!(warning(uninformed, PromptSet::Items), None);
     assert_eq!(warning(COMMAND, PromptSet::Feature(&phases)), None);
 }
 

@@ -57,3 +57,47 @@ fn list(problems: &[&Problem]) -> String {
     }
     texts.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::memory::Machine;
+
+    #[test]
+    fn invalid_values_are_one_finding_with_those_of_the_agent_last() {
+        let machine = Machine::new();
+        let process = machine.process(1);
+        let messages = || -> Vec<String> {
+            examine(Host::new(&process)).into_iter().map(|finding| finding.message).collect()
+        };
+        assert_eq!(messages(), ["config.json is missing"]);
+        machine.put(
+            "config.json",
+            r#"{"agent": {"kind": "magic", "limit_wait_seconds": 0}, "merge_mode": "rebase"}"#,
+        );
+        let problems = "`merge_mode` must be pr or direct, found \"rebase\"; `agent`: `kind` must be process, command, \
+            wasm, mock, or an SDK kind of the existing tool, found \"magic\"; `limit_wait_seconds` must be an integer \
+            of at least 1, found 0";
+        assert_eq!(messages(), [format!("config.json is invalid: {problems}")]);
+        machine.put("config.local.json", "{}");
+        let with_local = "config.json with config.local.json over it is invalid";
+        assert_eq!(messages(), [format!("{with_local}: {problems}")]);
+        machine.put("config.local.json", "[]");
+        assert_eq!(messages(), ["config.local.json is invalid: the document must be an object"]);
+    }
+
+    #[test]
+    fn an_sdk_agent_is_valid_and_a_placeholder_in_a_script_is_unsafe() {
+        let machine = Machine::new();
+        let process = machine.process(1);
+        machine.put("config.json", r#"{"agent": {"kind": "rlm", "mode": "sdk"}, "mine": 1}"#);
+        assert_eq!(examine(Host::new(&process)), []);
+        machine.put(
+            "config.json",
+            r#"{"agent": {"kind": "command", "command": "sh", "args": ["-c", "say {title}"]}, "max_iterations": 0}"#,
+        );
+        let codes: Vec<Code> =
+            examine(Host::new(&process)).into_iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, [Code::InvalidConfig, Code::UnsafePlaceholder]);
+    }
+}

@@ -29,7 +29,7 @@ const LIMIT: u64 = 1 << 20;
 /// How long the first pause lasts by default, in milliseconds.
 pub const DEFAULT_LIMIT_WAIT: u64 = 60_000;
 /// How long a call may take by default, in milliseconds; from the existing tool.
-pub const DEFAULT_TIMEOUT: u64 = 3_600_000;
+const DEFAULT_TIMEOUT: u64 = 3_600_000;
 /// How many calls an attempt may make in the phase `implement` by default; from the existing tool.
 pub const DEFAULT_MAX_ITERATIONS: u32 = 100;
 /// The default completion marker, from the existing tool.
