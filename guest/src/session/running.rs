@@ -170,6 +170,11 @@ impl Session {
         &self.snapshot.session_id
     }
 
+    /// Whether it runs the phases of a feature.
+    pub fn is_of_feature(&self) -> bool {
+        self.parts.workload.feature().is_some()
+    }
+
     /// Records what was reported, and returns what to do next. All of it shares one sync.
     ///
     /// After a storage failure, the reports are kept and recorded by the next call that succeeds, and nothing

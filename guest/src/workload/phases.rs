@@ -5,6 +5,8 @@
 //! says counts, however the call ended.
 
 mod open;
+#[cfg(test)]
+mod tests;
 
 pub use open::{OpenRunError, RunOptions, open_run};
 
