@@ -6,3 +6,4 @@ pub mod json;
 pub mod layout;
 pub mod prd;
 pub mod progress;
+pub mod slug;
