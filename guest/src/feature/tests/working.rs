@@ -238,9 +238,9 @@ fn completing_counts_minutes_agents_approvals_and_estimates() {
             move_phase(host(&process), ID, "review", PhaseMove::Start, &details(&[(key, value)]));
         assert!(result.is_err(), "{key}");
     }
-    let told = json(summarize(host(&process), ID).unwrap());
+    let summary = json(summarize(host(&process), ID).unwrap());
     assert_eq!(
-        (&told["total_duration_minutes"], &told["tokens"]["total"]),
+        (&summary["total_duration_minutes"], &summary["tokens"]["total"]),
         (&json!(1.5), &json!(10_000))
     );
 }
@@ -292,27 +292,27 @@ fn a_resume_describes_everything_and_reads_nothing_outside() {
     // Not listed as artifacts.
     machine.put(&format!("{ID}/architecture-v2.md"), "# Architecture");
     machine.put(&format!("{ID}/notes.md"), "not one of the usual names");
-    let told = json(resume(host(&machine.process(1)), ID).unwrap());
+    let view = json(resume(host(&machine.process(1)), ID).unwrap());
     let state = |name: &str| {
-        let artifacts = told["artifacts"].as_array().unwrap();
+        let artifacts = view["artifacts"].as_array().unwrap();
         artifacts.iter().find(|it| it["name"] == name).unwrap()["state"].clone()
     };
     assert_eq!(
         ["design", "gone", "outside", "sly", "progress", "nonsense"].map(state),
         ["present", "missing", "outside", "outside", "present", "invalid"].map(Value::from)
     );
-    assert_eq!(told["artifacts"][0]["content"], "# Design");
-    let last = told["artifacts"].as_array().unwrap().last().unwrap();
+    assert_eq!(view["artifacts"][0]["content"], "# Design");
+    let last = view["artifacts"].as_array().unwrap().last().unwrap();
     assert_eq!(
         (&last["name"], &last["content"]),
         (&json!("architecture-v2"), &json!("# Architecture"))
     );
-    assert_eq!(told["artifacts"].as_array().unwrap().len(), 7);
-    assert_eq!(told["done"][0]["decisions"], json!(["Stream rows"]));
-    assert_eq!(told["last_completed_phase"], "brainstorming");
-    assert_eq!(told["next"], json!({"phase": "planning", "move": "start"}));
+    assert_eq!(view["artifacts"].as_array().unwrap().len(), 7);
+    assert_eq!(view["done"][0]["decisions"], json!(["Stream rows"]));
+    assert_eq!(view["last_completed_phase"], "brainstorming");
+    assert_eq!(view["next"], json!({"phase": "planning", "move": "start"}));
     assert_eq!(
-        told["todo"],
+        view["todo"],
         json!([
             {"phase": "planning", "status": "blocked", "reason": "no access", "decisions": null},
             {"phase": "testing", "status": "pending", "reason": null, "decisions": null},
