@@ -3,4 +3,11 @@
 mod exports;
 mod imports;
 
-crate::bindings::export!(exports::Component with_types_in crate::bindings);
+use self::exports::Component;
+
+#[expect(unsafe_code, reason = "the ABI of components, as generated")]
+mod export {
+    use super::Component;
+
+    crate::bindings::export!(Component with_types_in crate::bindings);
+}

@@ -7,7 +7,7 @@
 
 pub mod agents;
 pub mod backup;
-pub mod bindings;
+mod bindings;
 pub mod doctor;
 pub mod feature;
 pub mod formats;

@@ -40,10 +40,10 @@ fn findings_stand_by_severity_with_what_mends_them() {
     assert_eq!(ran.code, Some(1));
     let expected = "\
 error    INVALID_ITEM_JSON 001-a: item.json has invalid JSON: EOF while parsing an object at line 1 column 1 (in .wreckit/items/001-a)
-         the item cannot run before this is corrected
+         the item cannot run until this is corrected
 error    CIRCULAR_DEPENDENCY 003-c: Circular dependency detected: 003-c -> 003-c
-         none of these can run: take one of them out of `depends_on`
-warning  ORPHANED_TEMP_FILE 002-b: .wreckit/items/002-b/item.json.0123456789ab.tmp is left of a write that was cut off; item.json was not changed by it
+         none of these items can run: remove one of them from `depends_on`
+warning  ORPHANED_TEMP_FILE 002-b: .wreckit/items/002-b/item.json.0123456789ab.tmp is a leftover of an interrupted write; item.json was not changed
          `wreckit-host doctor --fix` moves it into a backup
 info     MISSING_PROMPTS prompts directory is missing (the defaults are used)
          `wreckit-host doctor --fix` writes the default prompts, for you to change
@@ -402,7 +402,7 @@ fn what_cannot_be_mended_at_all_is_still_shown() {
         [("INVALID_ITEM_JSON", Some("001-a")), ("LOCK_UNUSABLE", None)]
     );
     assert!(
-        ran.stderr.contains("error: cannot look at .wreckit/batch.lock: it is a directory"),
+        ran.stderr.contains("error: cannot inspect .wreckit/batch.lock: it is a directory"),
         "{}",
         ran.stderr
     );

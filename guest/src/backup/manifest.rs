@@ -1,8 +1,9 @@
-//! `backups/{id}/manifest.json`: what a backup holds.
+//! `backups/{id}/manifest.json`: the content of a backup.
 
 use serde_json::{Value, json};
 
-use super::{Unusable, directory, is_ours};
+use super::{Unusable, checksums, directory, is_excluded};
+use crate::bindings::exports::wreckit::batch::doctor::Backup;
 use crate::formats::json::{self, Fields};
 use crate::formats::layout;
 use crate::io::capabilities::FsError;
@@ -10,53 +11,72 @@ use crate::io::host::{Failure, Host};
 
 /// The name of the file.
 pub(super) const NAME: &str = "manifest.json";
-/// A larger manifest is none of ours.
+/// Maximum size of a manifest, in bytes.
 const LIMIT: u64 = 16 << 20;
 
-/// What was done to a file after it was kept.
+/// What happened to a file after it was backed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// It has another content now.
+    /// Its content was changed.
     Modified,
-    /// It is gone.
+    /// It was removed.
     Deleted,
 }
 
 /// A file in a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its path from `.wreckit`.
+    /// Its path, relative to the root of the instance.
     pub path: String,
-    /// Where it stands in the backup.
+    /// The path of its copy, relative to the directory of the backup.
     pub stored: String,
-    /// What was done to it.
+    /// What happened to it.
     pub operation: Operation,
-    /// Why: the code of a finding.
+    /// The code of the diagnostic that it was changed for.
     pub code: String,
-    /// The item that the finding was about.
+    /// The item that the diagnostic concerns.
     pub item: Option<String>,
 }
 
-/// A backup.
+/// The manifest of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Backup {
-    /// Its name.
+pub struct Manifest {
+    /// The id of the backup: the name of its directory.
     pub id: String,
-    /// When it was made, RFC 3339.
+    /// When it was made (RFC 3339).
     pub created_at: String,
     /// What it was made for.
     pub reason: String,
     /// Its files.
     pub files: Vec<File>,
-    /// What was not there before, from `.wreckit`: files, and directories behind those above them.
-    /// A field that the existing tool passes over.
+    /// The files and directories that did not exist before, relative to the root of the instance. A directory
+    /// comes after the one that contains it. The existing tool ignores this field.
     pub created: Vec<String>,
 }
 
+impl Manifest {
+    /// The path of the copy of a file, relative to the root of the instance.
+    pub fn path_of(&self, host: Host<'_>, file: &File) -> String {
+        format!("{}/{}", directory(host, &self.id), file.stored)
+    }
+
+    /// The backup as embedders see it, with paths relative to the root of the repository.
+    pub fn into_backup(self, host: Host<'_>) -> Backup {
+        let in_repository = |path: String| format!("{}{path}", host.layout().prefix);
+        Backup {
+            id: self.id,
+            created_at: self.created_at,
+            reason: self.reason,
+            files: self.files.into_iter().map(|file| in_repository(file.path)).collect(),
+            created: self.created.into_iter().map(in_repository).collect(),
+        }
+    }
+}
+
 /// Writes a manifest, durably.
-pub(super) fn write(host: Host<'_>, backup: &Backup) -> Result<(), Failure> {
+pub(super) fn write(host: Host<'_>, manifest: &Manifest) -> Result<(), Failure> {
     let prefix = host.layout().prefix;
-    let files = backup.files.iter().map(|file| {
+    let files = manifest.files.iter().map(|file| {
         json!({
             "original_path": format!("{prefix}{}", file.path),
             "backup_path": file.stored,
@@ -68,22 +88,22 @@ pub(super) fn write(host: Host<'_>, backup: &Backup) -> Result<(), Failure> {
             "item_id": file.item,
         })
     });
-    let created = backup.created.iter().map(|path| format!("{prefix}{path}"));
-    let mut manifest = json!({
+    let created = manifest.created.iter().map(|path| format!("{prefix}{path}"));
+    let mut document = json!({
         "schema_version": 1,
-        "session_id": backup.id,
-        "created_at": backup.created_at,
-        "reason": backup.reason,
+        "session_id": manifest.id,
+        "created_at": manifest.created_at,
+        "reason": manifest.reason,
         "files": files.collect::<Value>(),
     });
-    if !backup.created.is_empty() {
-        manifest["created"] = created.collect::<Value>();
+    if !manifest.created.is_empty() {
+        document["created"] = created.collect::<Value>();
     }
-    host.write(&format!("{}/manifest.json", directory(host, &backup.id)), json::pretty(&manifest))
+    host.write(&format!("{}/{NAME}", directory(host, &manifest.id)), json::pretty(&document))
 }
 
 /// Reads a manifest.
-pub(super) fn read(host: Host<'_>, id: &str) -> Result<Backup, Unusable> {
+pub fn read(host: Host<'_>, id: &str) -> Result<Manifest, Unusable> {
     if !layout::is_safe_name(id) {
         return Err(Unusable::Unknown);
     }
@@ -94,7 +114,10 @@ pub(super) fn read(host: Host<'_>, id: &str) -> Result<Backup, Unusable> {
             return Err(Unusable::Unknown);
         }
         Err(error) => {
-            return Err(Unusable::Invalid(format!("manifest.json cannot be read: {error}")));
+            return Err(Unusable::Invalid(format!(
+                "manifest.json cannot be read: {}",
+                error.describe()
+            )));
         }
     };
     let manifest = json::parse_up_to(&bytes, json::MANY_VALUES)
@@ -105,7 +128,7 @@ pub(super) fn read(host: Host<'_>, id: &str) -> Result<Backup, Unusable> {
     let mut fields = Fields::new(object);
     let created_at = fields.string("created_at").unwrap_or_default().to_owned();
     let reason = fields.string("reason").unwrap_or_default().to_owned();
-    let files = fields.required("files", "a list of files of this directory", |files| {
+    let files = fields.required("files", "a list of files in this directory", |files| {
         files.as_array()?.iter().map(|it| file(host, it)).collect::<Option<Vec<File>>>()
     });
     let created = fields.optional("created", "a list of paths in this directory", |paths| {
@@ -113,7 +136,7 @@ pub(super) fn read(host: Host<'_>, id: &str) -> Result<Backup, Unusable> {
         paths.iter().map(|path| own_path(host, path)).collect::<Option<Vec<String>>>()
     });
     match (fields.problems(), files) {
-        (None, Some(files)) => Ok(Backup {
+        (None, Some(files)) => Ok(Manifest {
             id: id.to_owned(),
             created_at,
             reason,
@@ -132,7 +155,7 @@ fn file(host: Host<'_>, value: &Value) -> Option<File> {
     Some(File {
         path: own_path(host, text("original_path")?)?,
         stored: text("backup_path")
-            .filter(|path| ![NAME, super::left::NAME].contains(path))?
+            .filter(|path| *path != NAME && !checksums::is_name(path))?
             .to_owned(),
         operation: match text("operation")? {
             "modified" => Operation::Modified,
@@ -144,9 +167,9 @@ fn file(host: Host<'_>, value: &Value) -> Option<File> {
     })
 }
 
-/// A path of a manifest, from `.wreckit`. Whatever else it may be is the file system's to refuse: it
-/// reaches nothing outside.
+/// A path in a manifest, relative to the root of the instance; `None` if it is outside the root or must not be
+/// restored. The file system refuses every other path that is not legal.
 fn own_path(host: Host<'_>, path: &str) -> Option<String> {
     let path = path.strip_prefix(host.layout().prefix)?;
-    (!is_ours(host, path)).then(|| path.to_owned())
+    (!is_excluded(host, path)).then(|| path.to_owned())
 }

@@ -1,33 +1,34 @@
-//! `backups/pending.json`: the change of several files that is being made. Written before the first of
-//! them changes and removed after the last one, so that it tells the next command what a crash cut off.
+//! `backups/pending.json`: a change of several files that is in progress. It is written before the first file
+//! changes and removed after the last one, so that the next command can complete what a crash interrupted.
 
 use serde_json::{Value, json};
 
-use super::keeper::Keeper;
-use super::restore::{self, Plan, Restored};
+use super::fs::BackupFs;
+use super::restore::{self, Plan};
 use super::{Unusable, manifest};
+use crate::bindings::exports::wreckit::batch::doctor::Restoration;
 use crate::formats::json;
 use crate::io::capabilities::{FsError, Level};
 use crate::io::host::{Failure, Host};
 
-/// The paths of a hundred thousand files have about 10 MiB.
+/// Maximum size in bytes. The paths of 100,000 files take about 10 MiB.
 const LIMIT: u64 = 96 << 20;
 
-/// A change that was begun.
+/// A change in progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pending {
-    /// `doctor --fix`, whose backup this is.
+    /// `doctor --fix`.
     Fix {
-        /// The backup.
+        /// Its backup.
         backup: String,
     },
-    /// The restoration of a backup.
+    /// The restore of a backup.
     Restore {
         /// The backup that is restored.
         backup: String,
-        /// The backup of what is replaced.
+        /// The backup of what the restore replaces.
         saved_in: String,
-        /// What is put back and removed.
+        /// What is restored and removed.
         plan: Plan,
     },
 }
@@ -36,32 +37,33 @@ fn file(host: Host<'_>) -> String {
     format!("{}/pending.json", host.layout().backups)
 }
 
-/// Records what is about to be done, durably.
+/// Records that a change begins, durably.
 pub(super) fn write(host: Host<'_>, pending: &Pending) -> Result<(), Failure> {
     let document = match pending {
         Pending::Fix { backup } => {
             json!({"schema_version": 1, "operation": "fix", "backup": backup})
         }
+        // `put_back` is the name that every build has written.
         Pending::Restore { backup, saved_in, plan } => json!({
             "schema_version": 1, "operation": "restore", "backup": backup, "saved_in": saved_in,
-            "put_back": plan.put_back, "remove": plan.remove,
+            "put_back": plan.restore, "remove": plan.remove,
         }),
     };
     host.write(&file(host), json::pretty(&document))
 }
 
-/// Records that it was done.
+/// Records that the change is complete.
 pub(super) fn clear(host: Host<'_>) -> Result<(), Failure> {
     host.remove(&file(host))
 }
 
-/// What was begun and not ended. Everything in the file is checked when it is used, by what the backup
-/// says; a file that makes no sense is none of ours.
+/// Reads the change that was interrupted, if any. Its contents are checked against the backup when they are used.
+/// An invalid file is ignored.
 pub fn read(host: Host<'_>) -> Result<Option<Pending>, Failure> {
     let path = file(host);
     let bytes = match host.read(&path, LIMIT) {
         Ok(bytes) => bytes,
-        // Nothing of ours can be where no backup can be.
+        // Where no backup can be, nothing was interrupted.
         Err(FsError::NotFound | FsError::Outside | FsError::WrongKind(_)) => return Ok(None),
         Err(error) => return Err(host.failed("read", &path)(error)),
     };
@@ -82,14 +84,14 @@ fn from_json(document: &Value) -> Option<Pending> {
         "restore" => Some(Pending::Restore {
             backup: text("backup")?,
             saved_in: text("saved_in")?,
-            plan: Plan { put_back: paths("put_back")?, remove: paths("remove")? },
+            plan: Plan { restore: paths("put_back")?, remove: paths("remove")? },
         }),
         _ => None,
     }
 }
 
-/// Ends what a crash cut off, before anything else is changed: a restoration is completed, a fix is
-/// rolled back. Returns whether there was anything to end. The lock is held.
+/// Finishes what a crash interrupted, before anything else is changed: completes a restore, rolls back a fix.
+/// Returns whether there was anything to finish. The lock is held.
 pub fn finish(host: Host<'_>) -> Result<bool, Failure> {
     match read(host)? {
         None => return Ok(false),
@@ -101,12 +103,12 @@ pub fn finish(host: Host<'_>) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Completes a restoration that a crash cut off; its backup and what was done. A fix is left to the
-/// next `--fix`.
-pub fn finish_restoration(host: Host<'_>) -> Result<Option<(String, Restored)>, Failure> {
+/// Completes a restore that a crash interrupted. Returns its backup and what it did. An interrupted fix is
+/// continued by the next `--fix`.
+pub fn finish_restore(host: Host<'_>) -> Result<Option<(String, Restoration)>, Failure> {
     let Some(Pending::Restore { backup, saved_in, plan }) = read(host)? else { return Ok(None) };
-    let restored = complete(host, &backup, &saved_in, &plan)?;
-    Ok(restored.map(|restored| (backup, restored)))
+    let restoration = complete(host, &backup, &saved_in, &plan)?;
+    Ok(restoration.map(|restoration| (backup, restoration)))
 }
 
 fn complete(
@@ -114,22 +116,22 @@ fn complete(
     id: &str,
     saved_in: &str,
     plan: &Plan,
-) -> Result<Option<Restored>, Failure> {
-    let backups = manifest::read(host, id)
-        .and_then(|backup| Ok((backup, Keeper::reopen(host, restore::REASON, saved_in)?)));
-    match backups {
-        Ok((backup, keeper)) => {
-            let restored = restore::carry_out(host, &keeper, &backup, plan)?;
-            let words = format!("Completed the interrupted restore of backup {id}");
-            host.log(Level::Warning, &words);
-            Ok(Some(restored))
+) -> Result<Option<Restoration>, Failure> {
+    let opened = manifest::read(host, id)
+        .and_then(|manifest| Ok((manifest, BackupFs::reopen(host, restore::PURPOSE, saved_in)?)));
+    match opened {
+        Ok((manifest, fs)) => {
+            let restoration = restore::carry_out(host, &fs, &manifest, plan)?;
+            let message = format!("Completed the interrupted restore of backup {id}");
+            host.log(Level::Warning, &message);
+            Ok(Some(restoration))
         }
         Err(Unusable::Storage(failure)) => Err(failure),
-        Err(_) => {
-            let words = format!(
-                "The restore of backup {id} was interrupted and cannot be completed: its files are gone or damaged"
+        Err(Unusable::Unknown | Unusable::Invalid(_) | Unusable::Changed(_)) => {
+            let message = format!(
+                "The restore of backup {id} was interrupted and cannot be completed: its files are missing or damaged"
             );
-            host.log(Level::Warning, &words);
+            host.log(Level::Warning, &message);
             clear(host)?;
             Ok(None)
         }
@@ -137,22 +139,22 @@ fn complete(
 }
 
 fn roll_back(host: Host<'_>, id: &str) -> Result<(), Failure> {
-    let words = match restore::restore(host, id) {
+    let message = match restore::restore(host, id) {
         Ok(_) => format!(
             "Rolled back an interrupted `doctor --fix` (backup {id}).\n\
              To repair again: wreckit-host doctor --fix"
         ),
         Err(Unusable::Storage(failure)) => return Err(failure),
         Err(Unusable::Changed(paths)) => format!(
-            "An interrupted `doctor --fix` was not rolled back, because files changed since: {}.\n\
-             What it replaced is in {}{}/{id}",
+            "An interrupted `doctor --fix` was not rolled back, because files have changed since: {}.\n\
+             The files that it replaced are in {}{}/{id}",
             paths.join(", "),
             host.layout().prefix,
             host.layout().backups,
         ),
-        // Nothing is changed before it has a backup.
+        // Nothing is changed before it is backed up.
         Err(Unusable::Unknown | Unusable::Invalid(_)) => return clear(host),
     };
-    host.log(Level::Warning, &words);
+    host.log(Level::Warning, &message);
     clear(host)
 }

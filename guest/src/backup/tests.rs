@@ -1,7 +1,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::io::capabilities::Capabilities;
 use crate::io::capabilities::FileSystem;
 use crate::io::memory::{Machine, Node, Process};
 
@@ -10,29 +9,31 @@ fn host(process: &Process) -> Host<'_> {
 }
 
 #[test]
-fn the_last_ten_are_kept_and_the_new_one_whatever_the_clock_says() {
+fn the_last_ten_backups_and_the_new_one_are_kept_whatever_the_clock_says() {
     let machine = Machine::new();
     let process = machine.process(1);
     for number in 0..12 {
         machine.put("batch-progress.json", format!("{number}"));
         set_aside(host(&process), RUN, "batch-progress.json", "CODE").unwrap();
     }
-    assert_eq!(all(host(&process)).unwrap().len(), 10);
+    assert_eq!(list(host(&process)).unwrap().len(), 10);
     machine.put("backups/9000-not-a-backup/notes.txt", "mine");
-    // Cut off before it had a manifest.
-    machine.put("backups/2026-11-20T21-02-22-735Z/left.jsonl", "");
+    // Interrupted before they had a manifest; the second one is of an earlier build.
+    machine.put("backups/2026-11-20T21-02-22-735Z/checksums.jsonl", "");
+    machine.put("backups/2026-11-20T21-02-22-736Z/left.jsonl", "");
     machine.clock.set(1_000_000);
     machine.put("batch-progress.json", "precious");
     let id = set_aside(host(&process), RUN, "batch-progress.json", "CODE").unwrap().unwrap();
-    assert_eq!(restore(host(&process), &id).unwrap().files, ["batch-progress.json"]);
+    assert_eq!(restore(host(&process), &id).unwrap().files, [".wreckit/batch-progress.json"]);
     assert_eq!(machine.text("batch-progress.json").as_deref(), Some("precious"));
-    assert_eq!(all(host(&process)).unwrap().len(), 11, "what a restoration keeps counts by itself");
+    assert_eq!(list(host(&process)).unwrap().len(), 11, "restores are counted separately");
     assert!(machine.text("backups/9000-not-a-backup/notes.txt").is_some());
-    assert_eq!(machine.text("backups/2026-11-20T21-02-22-735Z/left.jsonl"), None);
+    assert_eq!(machine.text("backups/2026-11-20T21-02-22-735Z/checksums.jsonl"), None);
+    assert_eq!(machine.text("backups/2026-11-20T21-02-22-736Z/left.jsonl"), None);
 }
 
 #[test]
-fn what_someone_else_keeps_among_backups_stays() {
+fn files_of_others_among_backups_stay() {
     let machine = Machine::new();
     let process = machine.process(1);
     let set_aside = |number: usize| {
@@ -40,7 +41,7 @@ fn what_someone_else_keeps_among_backups_stays() {
         set_aside(host(&process), RUN, "batch-progress.json", "CODE").unwrap().unwrap()
     };
     let first = set_aside(0);
-    // Their own file in a backup, and a copy of a backup under another name.
+    // A file of someone else in a backup, and a copy of a backup under another name.
     let manifest = machine.text(&format!("backups/{first}/manifest.json")).unwrap();
     for directory in [first.as_str(), "a-copy"] {
         machine.put(&format!("backups/{directory}/manifest.json"), &*manifest);
@@ -59,10 +60,9 @@ fn what_someone_else_keeps_among_backups_stays() {
     }
 }
 
-/// Whatever is done through a keeper, a restoration undoes it, and restoring what that kept does it
-/// again.
+/// A restore undoes every change made through a `BackupFs`, and restoring the backup of the restore makes it again.
 #[test]
-fn every_change_is_undone_and_done_again() {
+fn every_change_can_be_undone_and_redone() {
     let machine = Machine::new();
     let process = machine.process(1);
     for name in ["changed", "appended", "removed", "untouched"] {
@@ -77,25 +77,29 @@ fn every_change_is_undone_and_done_again() {
     };
     let before = state();
 
-    let keeper = Keeper::new(host(&process), "doctor-fix");
-    keeper.because(Cause::new("CODE", Some("001-a")));
-    keeper.host().write("items/changed", b"new".to_vec()).unwrap();
-    keeper.host().write("items/changed", b"newer".to_vec()).unwrap();
-    keeper.host().append("items/appended", b" and more", true).unwrap();
-    keeper.host().remove("items/removed").unwrap();
-    keeper.host().remove("items/fifo").unwrap();
-    keeper.host().create_directory("made/deep").unwrap();
-    keeper.host().write("made/deep/file", b"made".to_vec()).unwrap();
-    let id = keeper.finish().unwrap().unwrap();
+    let fs = BackupFs::new(host(&process), "doctor-fix");
+    fs.set_reason(Reason::new("CODE", Some("001-a")));
+    fs.host().write("items/changed", b"new".to_vec()).unwrap();
+    fs.host().write("items/changed", b"newer".to_vec()).unwrap();
+    fs.host().append("items/appended", b" and more", true).unwrap();
+    fs.host().remove("items/removed").unwrap();
+    fs.host().remove("items/fifo").unwrap();
+    fs.host().create_directory("made/deep").unwrap();
+    fs.host().write("made/deep/file", b"made".to_vec()).unwrap();
+    let id = fs.finish().unwrap().unwrap();
     let after = state();
     assert_ne!(after, before);
 
     let restored = restore(host(&process), &id).unwrap();
     assert_eq!(state(), before);
-    assert_eq!(restored.files, ["items/changed", "items/appended", "items/removed", "items/fifo"]);
-    assert_eq!(restored.removed, ["made/deep/file", "made/deep", "made"]);
+    let in_repository = |names: &[&str]| {
+        names.iter().map(|name| format!(".wreckit/{name}")).collect::<Vec<String>>()
+    };
+    let files = ["items/changed", "items/appended", "items/removed", "items/fifo"];
+    assert_eq!(restored.files, in_repository(&files));
+    assert_eq!(restored.removed, in_repository(&["made/deep/file", "made/deep", "made"]));
     let modified = process.stat("items/changed").unwrap().modified;
-    assert_eq!(modified, 1_234_567, "results are settled by this time");
+    assert_eq!(modified, 1_234_567, "the modification time is restored as well");
 
     restore(host(&process), &restored.backup.unwrap()).unwrap();
     let without_directories = |state: Vec<(Option<String>, String)>| {
@@ -104,8 +108,8 @@ fn every_change_is_undone_and_done_again() {
     assert_eq!(without_directories(state()), without_directories(after));
 }
 
-/// A directory on another file system moves into a backup part by part, and back. Cut off at any
-/// moment, what was moved comes back.
+/// A directory on another file system moves into a backup part by part, and back. After an interruption at any
+/// moment, a restore moves back what was moved.
 #[test]
 fn a_directory_on_another_file_system_is_removed_and_restored() {
     for power in 0..40 {
@@ -121,18 +125,18 @@ fn a_directory_on_another_file_system_is_removed_and_restored() {
         let before = contents();
 
         machine.power_until.set(power);
-        let keeper = Keeper::new(host(&process), "doctor-fix");
-        let removed = keeper.host().remove("items/001-a");
+        let fs = BackupFs::new(host(&process), "doctor-fix");
+        let removed = fs.host().remove("items/001-a");
         machine.power_until.set(usize::MAX);
         if removed.is_ok() {
             assert!(!machine.paths().iter().any(|path| path.starts_with("items/001-a")));
         }
-        if let Some(id) = keeper.id()
-            && manifest::read(host(&process), &id).is_ok()
+        if let Some(id) = fs.id()
+            && read(host(&process), &id).is_ok()
         {
             restore(host(&process), &id).unwrap();
         }
-        assert_eq!(contents(), before, "cut off after {power} operations");
+        assert_eq!(contents(), before, "interrupted after {power} operations");
         if removed.is_ok() {
             assert!(process.stat("items/001-a/empty").is_ok(), "an empty directory comes back");
             return;
@@ -141,10 +145,10 @@ fn a_directory_on_another_file_system_is_removed_and_restored() {
     panic!("it was never removed");
 }
 
-/// What a run set aside comes back over what came after it, which is kept in turn; what a repair
-/// changed does not, and not either if it is not known what the repair left.
+/// A file that a run set aside is restored over a later one, which is backed up in turn. A file that a fix changed is
+/// not, and neither is one whose checksum is unknown.
 #[test]
-fn what_was_changed_since_is_only_restored_over_where_that_is_the_purpose() {
+fn later_changes_are_only_overwritten_where_that_is_the_purpose() {
     let machine = Machine::new();
     let process = machine.process(1);
     let text = || machine.text("file").unwrap();
@@ -154,25 +158,27 @@ fn what_was_changed_since_is_only_restored_over_where_that_is_the_purpose() {
     let restored = restore(host(&process), &id).unwrap();
     assert_eq!(
         (text(), restored.files.as_slice()),
-        ("damaged".to_owned(), &["file".to_owned()][..])
+        ("damaged".to_owned(), &[".wreckit/file".to_owned()][..])
     );
     let back = restored.backup.unwrap();
-    assert_eq!(restore(host(&process), &back).unwrap().files, ["file"]);
+    assert_eq!(restore(host(&process), &back).unwrap().files, [".wreckit/file"]);
     assert_eq!(text(), "rebuilt");
 
-    let keeper = Keeper::new(host(&process), "doctor-fix");
-    keeper.host().write("file", b"mended".to_vec()).unwrap();
-    let id = keeper.finish().unwrap().unwrap();
-    let left = format!("backups/{id}/left.jsonl");
-    let lines = machine.text(&left).unwrap();
-    machine.put(&left, "");
+    let fs = BackupFs::new(host(&process), "doctor-fix");
+    fs.host().write("file", b"fixed".to_vec()).unwrap();
+    let id = fs.finish().unwrap().unwrap();
+    let checksums = format!("backups/{id}/checksums.jsonl");
+    let lines = machine.text(&checksums).unwrap();
+    machine.put(&checksums, "");
     let refused = Err(Unusable::Changed(vec!["file".to_owned()]));
-    assert_eq!(restore(host(&process), &id), refused, "nobody can tell");
-    machine.put(&left, lines);
+    assert_eq!(restore(host(&process), &id), refused, "its checksum is unknown");
+    // As an earlier build named it.
+    machine.delete(&checksums);
+    machine.put(&format!("backups/{id}/left.jsonl"), lines);
     machine.put("file", "changed");
     assert_eq!(restore(host(&process), &id), refused);
-    machine.put("file", "mended");
-    assert_eq!(restore(host(&process), &id).unwrap().files, ["file"]);
+    machine.put("file", "fixed");
+    assert_eq!(restore(host(&process), &id).unwrap().files, [".wreckit/file"]);
     assert_eq!(text(), "rebuilt");
 }
 
@@ -182,32 +188,32 @@ fn nothing_is_changed_without_a_backup() {
     let process = machine.process(1);
     machine.put("items/a", "old");
     machine.put("backups", "a file where the directory should be");
-    let keeper = Keeper::new(host(&process), "doctor-fix");
+    let fs = BackupFs::new(host(&process), "doctor-fix");
     for _ in 0..2 {
-        keeper.host().write("items/a", b"new".to_vec()).unwrap_err();
-        keeper.host().remove("items/a").unwrap_err();
-        keeper.host().append("items/a", b"new", true).unwrap_err();
+        fs.host().write("items/a", b"new".to_vec()).unwrap_err();
+        fs.host().remove("items/a").unwrap_err();
+        fs.host().append("items/a", b"new", true).unwrap_err();
     }
     assert_eq!(machine.text("items/a").as_deref(), Some("old"));
     machine.delete("backups");
-    keeper.host().write("items/a", b"new".to_vec()).unwrap();
-    let id = keeper.finish().unwrap().unwrap();
+    fs.host().write("items/a", b"new".to_vec()).unwrap();
+    let id = fs.finish().unwrap().unwrap();
     restore(host(&process), &id).unwrap();
     assert_eq!(machine.text("items/a").as_deref(), Some("old"));
 }
 
-/// The power fails at every moment of a change: what is there is the old or the new content, and a
-/// restoration brings the old one back.
+/// The power fails at every moment of a change: a file has its old or its new content, and a restore brings the old
+/// one back.
 #[test]
-fn a_change_that_is_cut_off_anywhere_can_be_undone() {
+fn a_change_that_is_interrupted_anywhere_can_be_undone() {
     let changes = |process: &Process| -> Result<(), Failure> {
-        let keeper = Keeper::new(host(process), "doctor-fix");
-        let cause = || Cause::new("CODE", None);
-        keeper.keep(&[("items/a".to_owned(), cause()), ("items/b".to_owned(), cause())])?;
-        keeper.host().write("items/a", b"new".to_vec())?;
-        keeper.host().write("items/b", b"new".to_vec())?;
-        keeper.host().remove("items/c")?;
-        keeper.finish().map(drop)
+        let fs = BackupFs::new(host(process), "doctor-fix");
+        let reason = || Reason::new("CODE", None);
+        fs.copy_files(&[("items/a".to_owned(), reason()), ("items/b".to_owned(), reason())])?;
+        fs.host().write("items/a", b"new".to_vec())?;
+        fs.host().write("items/b", b"new".to_vec())?;
+        fs.host().remove("items/c")?;
+        fs.finish().map(drop)
     };
     let machine = || {
         let machine = Machine::new();
@@ -225,7 +231,7 @@ fn a_change_that_is_cut_off_anywhere_can_be_undone() {
         let _ = changes(&cut.process(1));
         let machine = cut.power_loss(|| until);
         let process = machine.process(2);
-        for backup in all(host(&process)).unwrap() {
+        for backup in list(host(&process)).unwrap() {
             restore(host(&process), &backup.id).unwrap();
         }
         for name in ["a", "b", "c"] {
@@ -236,7 +242,7 @@ fn a_change_that_is_cut_off_anywhere_can_be_undone() {
 }
 
 #[test]
-fn manifests_that_would_reach_further_are_refused() {
+fn manifests_with_paths_outside_the_root_are_refused() {
     let machine = Machine::new();
     let process = machine.process(1);
     for path in ["/etc/passwd", "src/main.rs", ".wreckit/batch.lock", ".wreckit/backups/x"] {

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Diagnostic;
-use super::finding::Code;
+use super::finding::{Code, Finding};
 use super::items::Survey;
-use crate::backup::Keeper;
+use crate::backup::BackupFs;
 use crate::formats::layout;
 use crate::formats::progress::{self, Found, Progress};
 use crate::io::capabilities::ProcessStatus;
@@ -16,52 +15,50 @@ use crate::session::resume;
 use crate::session::runs;
 use crate::session::saved::{self, Saved};
 
-/// What is wrong with the progress file. `is_quiet`: nobody may be working on it.
+/// Examines the progress file. `is_quiet`: no other process may be using it.
 pub(super) fn examine(
     host: Host<'_>,
     progress: Found,
     survey: Option<&Survey>,
     is_quiet: bool,
-    found: &mut Vec<Diagnostic>,
+    found: &mut Vec<Finding>,
 ) {
     match progress {
         Found::Missing => {}
         Found::Valid(progress) => {
             contradictions(host.now(), &progress, survey, found);
             if is_quiet {
-                found.extend(left_behind(host, *progress));
+                found.extend(unowned(host, *progress));
             }
         }
         Found::Damaged { problem, session_id } => {
-            let diagnostic =
-                Diagnostic::new(Code::BatchProgressCorrupt, problem).at(layout::PROGRESS);
-            found.push(match journal_behind(host, session_id.as_deref()) {
-                Ok(Some(_)) => diagnostic.mended_by("rebuilds it from its journal, after a backup"),
-                Ok(None) => diagnostic.mended_by(
-                    "removes it, after a backup: there is no journal to rebuild it from",
-                ),
-                Err(_) => diagnostic,
+            let finding = Finding::new(Code::BatchProgressCorrupt, problem).at(layout::PROGRESS);
+            found.push(match resumable_session(host, session_id.as_deref()) {
+                Ok(Some(_)) => finding.fixed_by("rebuilds it from its journal, after a backup"),
+                Ok(None) => finding
+                    .fixed_by("removes it, after a backup: it has no journal to rebuild it from"),
+                Err(_) => finding,
             });
         }
         Found::Unreadable(problem) => {
-            let diagnostic = Diagnostic::new(Code::BatchProgressCorrupt, problem);
-            found.push(diagnostic.error().at(layout::PROGRESS));
+            let finding = Finding::new(Code::BatchProgressCorrupt, problem);
+            found.push(finding.error().at(layout::PROGRESS));
         }
     }
 }
 
-/// What is wrong with a sound file that no process works on.
-fn left_behind(host: Host<'_>, progress: Progress) -> Option<Diagnostic> {
+/// What is wrong with a valid file that no process is using.
+fn unowned(host: Host<'_>, progress: Progress) -> Option<Finding> {
     let saved = saved::load(host, progress.clone());
     if let Ok(Saved { doubt: Some(doubt), .. }) = &saved {
-        let diagnostic = Diagnostic::new(Code::BatchProgressCorrupt, doubt.clone());
-        let remedy = "rewrites it from its journal, after a backup";
-        return Some(diagnostic.at(layout::PROGRESS).mended_by(remedy));
+        let finding = Finding::new(Code::BatchProgressCorrupt, doubt.clone());
+        let advice = "rewrites it from its journal, after a backup";
+        return Some(finding.at(layout::PROGRESS).fixed_by(advice));
     }
     stale(host, &progress, saved)
 }
 
-fn stale(host: Host<'_>, progress: &Progress, saved: Result<Saved, Failure>) -> Option<Diagnostic> {
+fn stale(host: Host<'_>, progress: &Progress, saved: Result<Saved, Failure>) -> Option<Finding> {
     let age = host.now().since(progress.updated_at);
     let is_rebuilt = progress.journal.as_ref().is_some_and(|mark| mark.rebuilt_at.is_some());
     let is_old = resume::is_stale(progress.updated_at, host.now());
@@ -88,21 +85,21 @@ fn stale(host: Host<'_>, progress: &Progress, saved: Result<Saved, Failure>) -> 
         "{} is stale ({why}); a resume would keep {would_keep}; {written}",
         layout::PROGRESS
     );
-    let diagnostic = Diagnostic::new(Code::StaleBatchProgress, message).at(layout::PROGRESS);
+    let finding = Finding::new(Code::StaleBatchProgress, message).at(layout::PROGRESS);
     Some(match is_old {
-        true => diagnostic,
-        false => diagnostic.mended_by(
-            "brings its results into the items and removes it, after a backup; `wreckit-host run` goes on with it instead",
+        true => finding,
+        false => finding.fixed_by(
+            "saves its results to the items and removes the file, after a backup; `wreckit-host run` resumes it instead",
         ),
     })
 }
 
-/// What a sound file says and cannot be so.
+/// Contradictions in a valid file.
 fn contradictions(
     now: Timestamp,
     progress: &Progress,
     survey: Option<&Survey>,
-    found: &mut Vec<Diagnostic>,
+    found: &mut Vec<Finding>,
 ) {
     let results = [
         ("completed", &progress.completed),
@@ -118,7 +115,7 @@ fn contradictions(
         let all = by_id(queues.into_iter().chain(results)).into_iter();
         report(Code::UnknownItem, found, all.filter(|(id, _)| !survey.has(id)), |id, lists| {
             format!(
-                "{} has {id} in {}, but there is no {}{}",
+                "{} has {id} in {}, but {}{} does not exist",
                 layout::PROGRESS,
                 lists.join(" and "),
                 layout::PREFIX,
@@ -136,32 +133,32 @@ fn contradictions(
         if let Some(time) = time.filter(|time| *time > now) {
             let message =
                 format!("`{key}` of {} is {time}, which is after now ({now})", layout::PROGRESS);
-            found.push(Diagnostic::new(Code::FutureTimestamp, message));
+            found.push(Finding::new(Code::FutureTimestamp, message));
         }
     }
 }
 
-/// So many findings of a kind are told one by one: a file may name anything.
-const MOST: usize = 1000;
+/// Maximum number of ids for which a code is reported: a file may name any number.
+const MAX_REPORTED: usize = 1000;
 
 /// One finding for each id.
 fn report<'p>(
     code: Code,
-    found: &mut Vec<Diagnostic>,
+    found: &mut Vec<Finding>,
     mut ids: impl Iterator<Item = (&'p str, Vec<&'static str>)>,
     message: impl Fn(&str, &[&str]) -> String,
 ) {
-    for (id, lists) in ids.by_ref().take(MOST) {
-        found.push(Diagnostic::new(code, message(id, &lists)).of(id));
+    for (id, lists) in ids.by_ref().take(MAX_REPORTED) {
+        found.push(Finding::new(code, message(id, &lists)).of(id));
     }
     let more = ids.count();
     if more > 0 {
         let message = format!("{} has {more} more such ids", layout::PROGRESS);
-        found.push(Diagnostic::new(code, message));
+        found.push(Finding::new(code, message));
     }
 }
 
-/// In which lists each id is.
+/// The lists that contain each id.
 fn by_id<'p>(
     lists: impl Iterator<Item = (&'static str, &'p Vec<String>)>,
 ) -> BTreeMap<&'p str, Vec<&'static str>> {
@@ -177,70 +174,69 @@ fn by_id<'p>(
     by_id
 }
 
-/// The session that a damaged file was of, if a run would go on with it.
-fn journal_behind(host: Host<'_>, session_id: Option<&str>) -> Result<Option<Saved>, Failure> {
+/// The session of a damaged file, if a run would resume it.
+fn resumable_session(host: Host<'_>, session_id: Option<&str>) -> Result<Option<Saved>, Failure> {
     let saved = runs::find_session_for_corrupt_snapshot(host, session_id)?;
     Ok(saved.filter(|saved| !resume::is_stale(saved.progress.updated_at, host.now())))
 }
 
-/// Mends a finding that this file is stale or damaged, and says what was done. The lock is held.
-pub(super) fn mend(keeper: &Keeper<'_>) -> Result<String, Failure> {
-    let host = keeper.host();
+/// Fixes a stale or damaged file. Returns what was done. The lock is held.
+pub(super) fn fix(fs: &BackupFs<'_>) -> Result<String, Failure> {
+    let host = fs.host();
     let session_id = match progress::find(host) {
         Found::Valid(progress) => {
             let saved = saved::load(host, *progress)?;
             if saved.doubt.is_some() {
-                return rebuild(keeper, saved);
+                return rebuild(fs, saved);
             }
             runs::abandon(host, saved)?;
-            return remove(keeper);
+            return remove(fs);
         }
         Found::Damaged { session_id, .. } => session_id,
         Found::Missing | Found::Unreadable(_) => None,
     };
-    match journal_behind(host, session_id.as_deref())? {
-        Some(saved) => rebuild(keeper, saved),
+    match resumable_session(host, session_id.as_deref())? {
+        Some(saved) => rebuild(fs, saved),
         None => {
-            // One that is too old to go on with has results all the same.
+            // A session that is too old to be resumed has results all the same.
             if let Some(saved) =
                 runs::find_session_for_corrupt_snapshot(host, session_id.as_deref())?
             {
                 runs::abandon(host, saved)?;
             }
-            remove(keeper)
+            remove(fs)
         }
     }
 }
 
-/// The journal says what the damaged file said: it takes its place.
-fn rebuild(keeper: &Keeper<'_>, mut saved: Saved) -> Result<String, Failure> {
-    let host = keeper.host();
-    // A snapshot claims only what is in the items' files.
+/// Replaces a damaged file by what its journal says.
+fn rebuild(fs: &BackupFs<'_>, mut saved: Saved) -> Result<String, Failure> {
+    let host = fs.host();
+    // A snapshot must not claim results that are not in the items' files.
     runs::flush_results(host, &mut saved)?;
     let mut journal = saved.progress.journal.take().unwrap_or_default();
     journal.rebuilt_at = Some(host.now());
     saved.progress.journal = Some(journal);
-    // What cannot be read cannot be copied either: it is moved.
+    // A file that cannot be read cannot be copied either: it is moved into the backup.
     if let Found::Unreadable(_) = progress::find(host) {
         host.remove(layout::PROGRESS)?;
     }
     progress::write(host, &saved.document(), true)?;
-    let undo = undone_by(keeper, "undoes this");
     Ok(format!(
-        "Rebuilt {} from its journal ({}): the next run goes on with it{undo}",
+        "Rebuilt {} from its journal ({}): the next run resumes it{}",
         layout::PROGRESS,
-        saved.describe()
+        saved.describe(),
+        undo_command(fs)
     ))
 }
 
-fn remove(keeper: &Keeper<'_>) -> Result<String, Failure> {
-    keeper.host().remove(layout::PROGRESS)?;
-    let undo = undone_by(keeper, "brings it back");
-    Ok(format!("Removed stale/corrupt {}{undo}", layout::PROGRESS))
+fn remove(fs: &BackupFs<'_>) -> Result<String, Failure> {
+    fs.host().remove(layout::PROGRESS)?;
+    Ok(format!("Removed stale/corrupt {}{}", layout::PROGRESS, undo_command(fs)))
 }
 
-/// The command that undoes what was done so far; nothing if no file was changed.
-fn undone_by(keeper: &Keeper<'_>, does: &str) -> String {
-    let command = |id: String| format!("; wreckit-host backups restore {id} {does}");
-    keeper.id().map(command).unwrap_or_default()
+/// How to undo what was done so far; empty if nothing was changed.
+fn undo_command(fs: &BackupFs<'_>) -> String {
+    let command = |id: String| format!(" (to undo: wreckit-host backups restore {id})");
+    fs.id().map(command).unwrap_or_default()
 }

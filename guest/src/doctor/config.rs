@@ -68,7 +68,7 @@ mod tests {
         let machine = Machine::new();
         let process = machine.process(1);
         let messages = || -> Vec<String> {
-            examine(Host::new(&process)).into_iter().map(|finding| finding.message).collect()
+            examine(Host::new(&process)).into_iter().map(|finding| finding.record.message).collect()
         };
         assert_eq!(messages(), ["config.json is missing"]);
         machine.put(

@@ -2,92 +2,90 @@
 
 use std::collections::HashMap;
 
-use super::finding::{Code, Diagnostic};
+use super::finding::{Code, Finding};
 use super::items::Survey;
 
-/// A longer circle is named by its beginning and its end.
-const LONGEST: usize = 20;
+/// Maximum number of items that the message about a cycle names.
+const NAMED: usize = 20;
 
-pub(super) fn examine(survey: &Survey, found: &mut Vec<Diagnostic>) {
-    circles(survey, found);
+pub(super) fn examine(survey: &Survey, found: &mut Vec<Finding>) {
+    find_cycles(survey, found);
     for item in &survey.items {
         for missing in item.depends_on.iter().filter(|on| !survey.has(on)) {
             let message = format!("Depends on non-existent item: {missing}");
-            found.push(Diagnostic::new(Code::MissingDependency, message).of(&item.id));
+            found.push(Finding::new(Code::MissingDependency, message).of(&item.id));
         }
     }
 }
 
-/// How far the search has come with an item.
+/// The state of an item in the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Visit {
-    Never,
-    /// It is on the way from the start to here.
-    OnTheWay,
-    Over,
+    Unvisited,
+    /// It is on the path from the start to the current item.
+    OnPath,
+    Finished,
 }
 
-/// Depth first, without recursion: a chain of dependencies may be as long as there are items. Each
-/// dependency is followed once, and each item begins at most one circle that is reported.
-fn circles(survey: &Survey, found: &mut Vec<Diagnostic>) {
+/// Searches depth first, without recursion: a chain of dependencies may be as long as there are items. Follows each
+/// dependency once, and reports at most one cycle for each item that it begins with.
+fn find_cycles(survey: &Survey, found: &mut Vec<Finding>) {
     let items = &survey.items;
     let index: HashMap<&str, usize> =
         items.iter().enumerate().map(|(index, item)| (item.id.as_str(), index)).collect();
-    let mut visits = vec![Visit::Never; items.len()];
-    let mut begins_one = vec![false; items.len()];
+    let mut visits = vec![Visit::Unvisited; items.len()];
+    let mut is_reported = vec![false; items.len()];
     for start in 0..items.len() {
-        if visits[start] != Visit::Never {
+        if visits[start] != Visit::Unvisited {
             continue;
         }
-        // The way here: each item with how many of its dependencies were followed.
-        let mut way = vec![(start, 0)];
-        visits[start] = Visit::OnTheWay;
-        while let Some((item, followed)) = way.last_mut() {
+        // Each item on the path, with the number of its dependencies that were followed.
+        let mut path = vec![(start, 0)];
+        visits[start] = Visit::OnPath;
+        while let Some((item, followed)) = path.last_mut() {
             let Some(on) = items[*item].depends_on.get(*followed) else {
-                visits[*item] = Visit::Over;
-                way.pop();
+                visits[*item] = Visit::Finished;
+                path.pop();
                 continue;
             };
             *followed += 1;
             let Some(&next) = index.get(on.as_str()) else { continue };
             match visits[next] {
-                Visit::Over => {}
-                Visit::Never => {
-                    visits[next] = Visit::OnTheWay;
-                    way.push((next, 0));
+                Visit::Finished => {}
+                Visit::Unvisited => {
+                    visits[next] = Visit::OnPath;
+                    path.push((next, 0));
                 }
-                Visit::OnTheWay if begins_one[next] => {}
-                Visit::OnTheWay => {
-                    begins_one[next] = true;
-                    let names = way.iter().map(|(item, _)| *item);
-                    let circle: Vec<usize> = names.skip_while(|item| *item != next).collect();
-                    let name = |item: &usize| items[*item].id.as_str();
-                    found.push(diagnostic(&circle.iter().map(name).collect::<Vec<_>>()));
+                Visit::OnPath if is_reported[next] => {}
+                Visit::OnPath => {
+                    is_reported[next] = true;
+                    let on_path = path.iter().map(|(item, _)| *item);
+                    let cycle: Vec<usize> = on_path.skip_while(|item| *item != next).collect();
+                    let id = |item: &usize| items[*item].id.as_str();
+                    found.push(finding(&cycle.iter().map(id).collect::<Vec<_>>()));
                 }
             }
         }
     }
 }
 
-fn diagnostic(circle: &[&str]) -> Diagnostic {
-    let first = circle.first().copied().unwrap_or_default();
-    let names = match circle.len() > LONGEST {
-        false => circle.join(" -> "),
-        true => {
-            format!("{} -> … ({} more)", circle[..LONGEST].join(" -> "), circle.len() - LONGEST)
-        }
+fn finding(cycle: &[&str]) -> Finding {
+    let first = cycle.first().copied().unwrap_or_default();
+    let ids = match cycle.len() > NAMED {
+        false => cycle.join(" -> "),
+        true => format!("{} -> … ({} more)", cycle[..NAMED].join(" -> "), cycle.len() - NAMED),
     };
-    let message = format!("Circular dependency detected: {names} -> {first}");
-    Diagnostic::new(Code::CircularDependency, message).of(first)
+    let message = format!("Circular dependency detected: {ids} -> {first}");
+    Finding::new(Code::CircularDependency, message).of(first)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::items::Known;
+    use super::super::items::ItemSummary;
     use super::*;
 
     fn messages(items: &[(&str, &[&str])]) -> Vec<String> {
-        let known = |(id, on): &(&str, &[&str])| Known {
+        let item = |(id, on): &(&str, &[&str])| ItemSummary {
             id: (*id).to_owned(),
             state: "idea".to_owned(),
             title: String::new(),
@@ -95,15 +93,15 @@ mod tests {
         };
         let survey = Survey {
             ids: items.iter().map(|(id, _)| (*id).to_owned()).collect(),
-            items: items.iter().map(known).collect(),
+            items: items.iter().map(item).collect(),
         };
         let mut found = Vec::new();
         examine(&survey, &mut found);
-        found.into_iter().map(|diagnostic| diagnostic.message).collect()
+        found.into_iter().map(|finding| finding.record.message).collect()
     }
 
     #[test]
-    fn circles_are_named_from_an_item_back_to_it_and_what_is_missing_is_named() {
+    fn a_cycle_is_named_from_an_item_back_to_it_and_a_missing_dependency_is_named() {
         assert_eq!(
             messages(&[
                 ("001-a", &["002-b"]),
@@ -121,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_through_everything_is_found_soon_and_named_in_short() {
+    fn a_cycle_through_all_items_is_found_fast_and_its_message_is_short() {
         let names: Vec<String> = (0..100_000).map(|number| format!("{number:06}-x")).collect();
         let on: Vec<[&str; 1]> =
             (0..names.len()).map(|place| [names[(place + 1) % names.len()].as_str()]).collect();

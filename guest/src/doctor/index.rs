@@ -1,50 +1,52 @@
-//! INDEX_STALE: `index.json`, where there is one, says what the items say.
+//! INDEX_STALE: `index.json`, if it exists, must agree with the items.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::finding::{Code, Diagnostic};
-use super::items::{Known, Survey};
+use super::finding::{Code, Finding};
+use super::fix::Edit;
+use super::items::{ItemSummary, Survey};
 use crate::formats::json::{self, Fields};
 use crate::io::capabilities::FsError;
 use crate::io::host::Host;
 use crate::io::time::Timestamp;
 
 const FILE: &str = "index.json";
-/// A larger index is damage: that of a hundred thousand items has about 20 MiB.
+/// Maximum size in bytes. The index of 100,000 items has about 20 MiB.
 const LIMIT: u64 = 64 << 20;
 
-pub(super) fn examine(host: Host<'_>, survey: &Survey, found: &mut Vec<Diagnostic>) {
-    let mut report = |message: String| {
-        found.push(Diagnostic::new(Code::IndexStale, message).at(FILE));
-    };
+pub(super) fn examine(host: Host<'_>, survey: &Survey, found: &mut Vec<Finding>) {
     let bytes = match host.read(FILE, LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) if host.stat(FILE).is_ok_and(|found| found.is_none()) => return,
         Err(error) => {
             let error = match error {
-                FsError::NotFound => "it is a link that leads nowhere".to_owned(),
-                error => error.to_string(),
+                FsError::NotFound => "it is a dangling link".to_owned(),
+                error => error.describe(),
             };
-            let diagnostic =
-                Diagnostic::new(Code::IndexStale, format!("Cannot read {FILE}: {error}"));
-            found.push(diagnostic.by_hand("make it a file that can be read, or remove it"));
+            let finding = Finding::new(Code::IndexStale, format!("Cannot read {FILE}: {error}"));
+            found.push(finding.by_hand("make it a readable file, or remove it"));
             return;
         }
     };
-    match json::parse_up_to(&bytes, json::MANY_VALUES) {
-        Err(error) => report(format!("{FILE} has invalid JSON: {error}")),
-        Ok(document) => match entries(&document) {
-            Err(problem) => report(format!("{FILE} is invalid: {problem}")),
-            Ok(entries) => {
-                let differences = differences(&entries, &survey.items);
-                if !differences.is_empty() {
-                    report(format!("{FILE} is out of sync: {}", differences.join(", ")));
-                }
-            }
-        },
+    if let Some(problem) = problem(&bytes, survey) {
+        found.push(Finding::new(Code::IndexStale, problem).at(FILE));
     }
+}
+
+/// What is wrong with the content of the index, if anything.
+fn problem(bytes: &[u8], survey: &Survey) -> Option<String> {
+    let document = match json::parse_up_to(bytes, json::MANY_VALUES) {
+        Ok(document) => document,
+        Err(error) => return Some(format!("{FILE} has invalid JSON: {error}")),
+    };
+    let entries = match entries(&document) {
+        Ok(entries) => entries,
+        Err(problem) => return Some(format!("{FILE} is invalid: {problem}")),
+    };
+    let differences = differences(&entries, &survey.items);
+    (!differences.is_empty()).then(|| format!("{FILE} is out of sync: {}", differences.join(", ")))
 }
 
 /// An entry of the index.
@@ -85,10 +87,11 @@ fn entry(value: &Value) -> Result<Entry<'_>, String> {
     }
 }
 
-/// What the index says differently, in numbers.
-fn differences(entries: &[Entry<'_>], items: &[Known]) -> Vec<String> {
+/// How the index differs from the items, in numbers.
+fn differences(entries: &[Entry<'_>], items: &[ItemSummary]) -> Vec<String> {
     let by_id: HashMap<&str, &Entry<'_>> = entries.iter().map(|entry| (entry.id, entry)).collect();
-    let known: HashMap<&str, &Known> = items.iter().map(|item| (item.id.as_str(), item)).collect();
+    let known: HashMap<&str, &ItemSummary> =
+        items.iter().map(|item| (item.id.as_str(), item)).collect();
     let pairs = || items.iter().filter_map(|item| Some((item, by_id.get(item.id.as_str())?)));
     let missing = items.iter().filter(|item| !by_id.contains_key(item.id.as_str())).count();
     let extra = entries.iter().filter(|entry| !known.contains_key(entry.id)).count();
@@ -108,8 +111,14 @@ fn differences(entries: &[Entry<'_>], items: &[Known]) -> Vec<String> {
     .collect()
 }
 
-/// The index that the items make. What nobody here knows in the present one stays.
-pub(super) fn rebuild(host: Host<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
+/// Rebuilds the index from the items.
+pub(super) fn fix(host: Host<'_>, survey: Option<&Survey>) -> Result<(Edit, String), String> {
+    let survey = survey.ok_or("the items cannot be read")?;
+    Ok((Edit::Replace(rebuilt(host, survey, host.now())), format!("Rebuilt {FILE}")))
+}
+
+/// The index of these items. Unknown fields of the current index are preserved.
+fn rebuilt(host: Host<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
     let old = host
         .read(FILE, LIMIT)
         .ok()

@@ -1,33 +1,29 @@
-//! The items one by one: INVALID_ITEM_ID, MISSING_ITEM_JSON, INVALID_ITEM_JSON, ARTIFACT_UNREADABLE,
-//! STATE_FILE_MISMATCH, what is wrong with their stories, and temporary files beside them.
+//! The items: ITEMS_DIR_UNREADABLE, INVALID_ITEM_ID, MISSING_ITEM_JSON, INVALID_ITEM_JSON, ARTIFACT_UNREADABLE and
+//! FUTURE_TIMESTAMP. Calls the modules that examine states, stories and temporary files of an item.
 
 use serde_json::Value;
 
-use super::finding::{Code, Diagnostic};
+use super::finding::{Code, Finding};
+use super::states::{self, Artifact, Documents, PLAN, PRD, RESEARCH};
 use super::stories::{self, Stories};
 use super::temporary_files;
-use crate::formats::item::{self, Change, Item};
-use crate::formats::json;
+use crate::formats::item::{self, Item};
 use crate::formats::layout;
-use crate::io::capabilities::{Entry, FsError, Kind};
+use crate::io::capabilities::{Entry, Kind};
 use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
 
-const RESEARCH: &str = "research.md";
-const PLAN: &str = "plan.md";
-const PRD: &str = "prd.json";
-
-/// What other findings need to know of the items. Of each only this is kept: there may be many.
+/// What other examinations need to know of the items. Nothing else is kept, as there may be many.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    /// Every item's directory, in running order.
+    /// Every item that has a directory, in running order.
     pub ids: Vec<String>,
     /// The items that can be used, in running order.
-    pub items: Vec<Known>,
+    pub items: Vec<ItemSummary>,
 }
 
 impl Survey {
-    /// True if an item has a directory.
+    /// Whether an item has a directory.
     pub(super) fn has(&self, id: &str) -> bool {
         self.ids.binary_search_by(|other| item::compare(other, id)).is_ok()
     }
@@ -35,31 +31,27 @@ impl Survey {
 
 /// An item that can be used.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct ItemSummary {
     pub id: String,
     pub state: String,
     pub title: String,
     pub depends_on: Vec<String>,
 }
 
-/// Looks at every item; `None` if their directory cannot be read. `is_quiet`: nobody may be writing.
-pub(super) fn examine(
-    host: Host<'_>,
-    is_quiet: bool,
-    found: &mut Vec<Diagnostic>,
-) -> Option<Survey> {
+/// Examines every item; `None` if their directory cannot be read. `is_quiet`: no other process may be writing.
+pub(super) fn examine(host: Host<'_>, is_quiet: bool, found: &mut Vec<Finding>) -> Option<Survey> {
     let entries = match host.list(layout::ITEMS) {
         Ok(entries) => entries,
         Err(failure) => {
-            let message = format!("Cannot read items directory: {}", failure.error);
-            found.push(Diagnostic::new(Code::ItemsDirUnreadable, message));
+            let message = format!("Cannot read items directory: {}", failure.error.describe());
+            found.push(Finding::new(Code::ItemsDirUnreadable, message));
             return None;
         }
     };
     if is_quiet {
         temporary_files::unfinished_items(host, &entries, found);
     }
-    misnamed(host, &entries, found);
+    examine_misnamed(host, &entries, found);
     let mut survey = Survey { ids: item::ids_of(entries), items: Vec::new() };
     for id in &survey.ids {
         survey.items.extend(examine_item(host, id, is_quiet, found));
@@ -67,8 +59,8 @@ pub(super) fn examine(
     Some(survey)
 }
 
-/// Directories with an `item.json` that no command sees.
-fn misnamed(host: Host<'_>, entries: &[Entry], found: &mut Vec<Diagnostic>) {
+/// Finds directories with an `item.json` whose name is not that of an item, so that no command finds them.
+fn examine_misnamed(host: Host<'_>, entries: &[Entry], found: &mut Vec<Finding>) {
     let directories = entries.iter().filter(|entry| {
         matches!(entry.kind, Kind::Directory | Kind::Link)
             && item::number(&entry.name).is_none()
@@ -77,97 +69,48 @@ fn misnamed(host: Host<'_>, entries: &[Entry], found: &mut Vec<Diagnostic>) {
     for Entry { name, .. } in directories {
         if matches!(host.stat(&layout::item_file(name)), Ok(Some(_))) {
             let message = format!(
-                "{}{} has an item.json, but is not named like an item: three digits or more, a dash and a name",
+                "{}{} has an item.json, but its name is not that of an item: at least three digits, a dash and a name",
                 layout::PREFIX,
                 layout::item_directory(name)
             );
             found.push(
-                Diagnostic::new(Code::InvalidItemJson, message)
+                Finding::new(Code::InvalidItemJson, message)
                     .of(name)
-                    .by_hand("no command sees the item before its directory is renamed"),
+                    .by_hand("no command finds the item: rename its directory"),
             );
         }
     }
 }
 
-/// What can be said of a document beside an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Artifact {
-    Missing,
-    Readable,
-    /// Nobody can tell what is in it.
-    Unreadable,
-}
-
+/// Examines an item and the files in its directory. Returns `None` if the item cannot be used.
 fn examine_item(
     host: Host<'_>,
     id: &str,
     is_quiet: bool,
-    found: &mut Vec<Diagnostic>,
-) -> Option<Known> {
+    found: &mut Vec<Finding>,
+) -> Option<ItemSummary> {
     let directory = layout::item_directory(id);
-    // None if it cannot be listed: then nothing in it can be said to be missing.
-    let names = match host.list(&directory) {
-        Ok(entries) => Some(entries),
-        Err(failure) => {
-            found.push(Diagnostic::new(Code::ArtifactUnreadable, sentence(&failure)).of(id));
-            None
-        }
-    };
+    let names = Names::list(host, id, &directory, found);
     if is_quiet {
-        temporary_files::examine(
-            layout::PREFIX,
-            &directory,
-            Some(id),
-            names.iter().flatten(),
-            found,
-        );
+        let entries = names.0.as_deref().unwrap_or_default();
+        temporary_files::examine(host, &directory, Some(id), entries, found);
     }
-    let has = |name: &str| names.as_ref().map(|names| names.iter().any(|entry| entry.name == name));
-    if has("item.json") == Some(false) {
-        let hint = match id.contains(char::REPLACEMENT_CHARACTER) {
-            true => " (the directory's name is not UTF-8: rename it)",
-            false => "",
-        };
-        let message = format!("item.json missing in {}{directory}{hint}", layout::PREFIX);
-        found.push(Diagnostic::new(Code::MissingItemJson, message).of(id));
-        return None;
-    }
-    let item = match item::read(host, id) {
-        Ok(item) => item,
-        Err(problem) => {
-            let message = format!("{problem} (in {}{directory})", layout::PREFIX);
-            found.push(Diagnostic::new(Code::InvalidItemJson, message).of(id));
-            return None;
-        }
-    };
+    let item = examine_item_json(host, id, &directory, &names, found)?;
     if !item::is_legal(id) && item.state != item::DONE {
         let message = format!("{}: {}{directory}", item::LEGAL, layout::PREFIX);
-        found.push(Diagnostic::new(Code::InvalidItemId, message).of(id));
+        found.push(Finding::new(Code::InvalidItemId, message).of(id));
     }
-    future_times(host.now(), id, &item, found);
-
-    let mut look = |name: &str| match has(name) {
-        Some(false) => Artifact::Missing,
-        // One byte is enough to find out.
-        Some(true) | None => match host.read_at(&format!("{directory}/{name}"), 0, 1) {
-            Ok(_) => Artifact::Readable,
-            Err(Failure { error: FsError::NotFound, .. }) => Artifact::Missing,
-            Err(failure) => {
-                let message = format!("Cannot read {name}: {}", failure.error);
-                found.push(Diagnostic::new(Code::ArtifactUnreadable, message).of(id));
-                Artifact::Unreadable
-            }
+    examine_times(host.now(), id, &item, found);
+    let documents = Documents {
+        research: examine_artifact(host, id, RESEARCH, &names, found),
+        plan: examine_artifact(host, id, PLAN, &names, found),
+        stories: match names.lacks(PRD) {
+            true => Stories::Missing,
+            false => stories::examine(host, id, found),
         },
     };
-    let research = look(RESEARCH);
-    let plan = look(PLAN);
-    let stories = match has(PRD) {
-        Some(false) => Stories::Missing,
-        Some(true) | None => stories::examine(host, id, found),
-    };
-    mismatches(id, &item, research, plan, stories, found);
-    Some(Known {
+    states::examine(id, &item, documents, found);
+    Some(ItemSummary {
         id: id.to_owned(),
         state: item.state,
         title: item.title,
@@ -175,88 +118,79 @@ fn examine_item(
     })
 }
 
-/// What the state of an item claims and is not so.
-fn mismatches(
-    id: &str,
-    item: &Item,
-    research: Artifact,
-    plan: Artifact,
-    stories: Stories,
-    found: &mut Vec<Diagnostic>,
-) {
-    use Artifact::Missing;
-    let state = item.state.as_str();
-    let finding = |what: &str| {
-        Diagnostic::new(Code::StateFileMismatch, format!("State is '{state}' but {what}")).of(id)
-    };
-    let by_hand = |what: &str| {
-        finding(what).by_hand("write what is missing, or correct `state` in item.json")
-    };
-    let is_set =
-        |key: &str| item.field(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
-    match state {
-        "researched" if research == Missing => {
-            found.push(finding("research.md is missing").at(layout::item_file(id)));
-        }
-        "planned" if (plan, stories) == (Missing, Stories::Missing) => {
-            found.push(finding("plan.md and prd.json are missing").at(layout::item_file(id)));
-        }
-        "planned" if plan == Missing => found.push(by_hand("plan.md is missing")),
-        "planned" if stories == Stories::Missing => found.push(by_hand("prd.json is missing")),
-        "implementing" if stories == Stories::Missing => {
-            found.push(by_hand("prd.json is missing: there is no pending story"));
-        }
-        "implementing" if stories == Stories::Pending(0) => {
-            found.push(by_hand("no pending stories in prd.json"));
-        }
-        "in_pr" => {
-            for key in ["pr_url", "branch"] {
-                if !is_set(key) {
-                    found.push(by_hand(&format!("{key} is not set")));
-                }
+/// The entries of an item's directory; `None` if it cannot be listed.
+struct Names(Option<Vec<Entry>>);
+
+impl Names {
+    fn list(host: Host<'_>, id: &str, directory: &str, found: &mut Vec<Finding>) -> Self {
+        match host.list(directory) {
+            Ok(entries) => Names(Some(entries)),
+            Err(Failure { operation, path, error, prefix }) => {
+                let message = format!("Cannot {operation} {prefix}{path}: {}", error.describe());
+                found.push(Finding::new(Code::ArtifactUnreadable, message).of(id));
+                Names(None)
             }
         }
-        _ => {}
+    }
+
+    /// Whether a file is known not to exist.
+    fn lacks(&self, name: &str) -> bool {
+        self.0.as_ref().is_some_and(|names| names.iter().all(|entry| entry.name != name))
     }
 }
 
-/// The `item.json` with the state that its files speak for, and what was done; `None` if that is the
-/// one it has.
-pub(super) fn mend(host: Host<'_>, id: &str) -> Result<Option<(Vec<u8>, String)>, String> {
-    let item = item::read(host, id)?;
-    // As they are looked at: a link that leads nowhere is no document.
-    let stands = |name: &str| {
-        let path = format!("{}/{name}", layout::item_directory(id));
-        match host.read_at(&path, 0, 1) {
-            Ok(_) => Ok(true),
-            Err(Failure { error: FsError::NotFound, .. }) => Ok(false),
-            Err(failure) => Err(failure.to_string()),
-        }
-    };
-    let to = match item.state.as_str() {
-        "researched" if !stands(RESEARCH)? => "idea",
-        "planned" if !stands(PLAN)? && !stands(PRD)? => match stands(RESEARCH)? {
-            true => "researched",
-            false => "idea",
-        },
-        _ => return Ok(None),
-    };
-    let change = Change::Advance { from: item.state.clone(), to: to.to_owned() };
-    let done = format!("Reset state from '{}' to '{to}'", item.state);
-    Ok(item.changed(&[&change], host.now()).map(|document| (json::pretty(&document), done)))
+fn examine_item_json(
+    host: Host<'_>,
+    id: &str,
+    directory: &str,
+    names: &Names,
+    found: &mut Vec<Finding>,
+) -> Option<Item> {
+    if names.lacks("item.json") {
+        let hint = match id.contains(char::REPLACEMENT_CHARACTER) {
+            true => " (the name of the directory is not UTF-8: rename it)",
+            false => "",
+        };
+        let message = format!("item.json missing in {}{directory}{hint}", layout::PREFIX);
+        found.push(Finding::new(Code::MissingItemJson, message).of(id));
+        return None;
+    }
+    item::read(host, id)
+        .map_err(|problem| {
+            let message = format!("{problem} (in {}{directory})", layout::PREFIX);
+            found.push(Finding::new(Code::InvalidItemJson, message).of(id));
+        })
+        .ok()
 }
 
-fn future_times(now: Timestamp, id: &str, item: &Item, found: &mut Vec<Diagnostic>) {
+/// Examines a document of an item.
+fn examine_artifact(
+    host: Host<'_>,
+    id: &str,
+    name: &str,
+    names: &Names,
+    found: &mut Vec<Finding>,
+) -> Artifact {
+    if names.lacks(name) {
+        return Artifact::Missing;
+    }
+    match states::exists(host, id, name) {
+        Ok(true) => Artifact::Readable,
+        Ok(false) => Artifact::Missing,
+        Err(failure) => {
+            let message = format!("Cannot read {name}: {}", failure.error.describe());
+            found.push(Finding::new(Code::ArtifactUnreadable, message).of(id));
+            Artifact::Unreadable
+        }
+    }
+}
+
+fn examine_times(now: Timestamp, id: &str, item: &Item, found: &mut Vec<Finding>) {
     for key in ["created_at", "updated_at"] {
         let text = item.field(key).and_then(Value::as_str).unwrap_or_default();
         if Timestamp::parse(text).is_some_and(|time| time > now) {
             let message = format!("`{key}` of item.json is {text}, which is after now ({now})");
-            found.push(Diagnostic::new(Code::FutureTimestamp, message).of(id));
+            found.push(Finding::new(Code::FutureTimestamp, message).of(id));
         }
     }
-}
-
-/// A failure as the beginning of a message.
-fn sentence(failure: &Failure) -> String {
-    format!("Cannot {} {}{}: {}", failure.operation, layout::PREFIX, failure.path, failure.error)
 }

@@ -1,27 +1,37 @@
 //! JOURNAL_DAMAGED.
 
-use super::finding::{Code, Diagnostic};
+use super::finding::{Code, Finding};
+use super::fix::{Edit, FileFix};
 use crate::formats::journal;
 use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::Host;
 
-const BY_HAND: &str = "what it says cannot be counted: make it readable";
-
-/// A segment is mended in memory, which holds some of this size.
+/// Maximum size in bytes of a segment that can be fixed: it is held in memory several times.
 const LARGEST: u64 = 24 << 20;
-const TOO_LARGE: &str = "it is too large to be mended here; its sound lines count all the same";
-const CUT_OFF: &str =
-    "its sound lines before that count all the same: shorten it to where they end";
 
-/// Looks at every line of every journal.
-pub(super) fn examine(host: Host<'_>, found: &mut Vec<Diagnostic>) {
-    let mut unreadable = |problem: String| {
-        found.push(Diagnostic::new(Code::JournalDamaged, problem).by_hand(BY_HAND));
-    };
+const UNREADABLE: &str = "its results cannot be counted: make it readable";
+const TOO_LARGE: &str = "it is too large to be fixed; its valid lines count all the same";
+const OVERSIZED: &str =
+    "its valid lines up to there count all the same: cut the file off after them";
+
+/// Examines every line of every journal.
+pub(super) fn examine(host: Host<'_>, found: &mut Vec<Finding>) {
+    for path in segments(host, found) {
+        found.extend(examine_segment(host, path));
+    }
+}
+
+/// The segments of every journal, in order.
+fn segments(host: Host<'_>, found: &mut Vec<Finding>) -> Vec<String> {
+    let unreadable =
+        |problem: String| Finding::new(Code::JournalDamaged, problem).by_hand(UNREADABLE);
     let runs = match host.list(host.layout().runs) {
         Ok(runs) => runs,
-        Err(failure) => return unreadable(failure.to_string()),
+        Err(failure) => {
+            found.push(unreadable(failure.to_string()));
+            return Vec::new();
+        }
     };
     let mut segments = Vec::new();
     for run in runs.into_iter().filter(|run| run.kind == Kind::Directory) {
@@ -33,36 +43,35 @@ pub(super) fn examine(host: Host<'_>, found: &mut Vec<Diagnostic>) {
                     .filter(|entry| layout::segment_number(&entry.name).is_some())
                     .map(|entry| format!("{directory}/{}", entry.name)),
             ),
-            Err(failure) => unreadable(failure.to_string()),
+            Err(failure) => found.push(unreadable(failure.to_string())),
         }
     }
-    for path in segments {
-        if let Ok(Some(metadata)) = host.stat(&path)
-            && metadata.size > journal::LARGEST_SEGMENT
-        {
-            // Nothing of it is read: it may claim any size.
-            let message = format!(
-                "{}{path} has {} bytes, more than any batch writes: what comes after the first {} MiB does not count",
-                layout::PREFIX,
-                metadata.size,
-                journal::LARGEST_SEGMENT >> 20
-            );
-            found.push(Diagnostic::new(Code::JournalDamaged, message).by_hand(CUT_OFF));
-            continue;
+    segments
+}
+
+fn examine_segment(host: Host<'_>, path: String) -> Option<Finding> {
+    if let Ok(Some(metadata)) = host.stat(&path)
+        && metadata.size > journal::LARGEST_SEGMENT
+    {
+        // Not read at all: a sparse file may have any size.
+        let message = format!(
+            "{}{path} has {} bytes, more than any batch writes: only the first {} MiB are read",
+            layout::PREFIX,
+            metadata.size,
+            journal::LARGEST_SEGMENT >> 20
+        );
+        return Some(Finding::new(Code::JournalDamaged, message).by_hand(OVERSIZED));
+    }
+    match journal::inspect(host, &path) {
+        Ok(soundness) => {
+            let finding = Finding::new(Code::JournalDamaged, problem(&path, soundness)?);
+            Some(match host.stat(&path) {
+                Ok(Some(metadata)) if metadata.size > LARGEST => finding.by_hand(TOO_LARGE),
+                _ => finding.at(path),
+            })
         }
-        match journal::inspect(host, &path) {
-            Ok(soundness) => {
-                let Some(message) = problem(&path, soundness) else { continue };
-                let diagnostic = Diagnostic::new(Code::JournalDamaged, message);
-                found.push(match host.stat(&path) {
-                    Ok(Some(metadata)) if metadata.size > LARGEST => diagnostic.by_hand(TOO_LARGE),
-                    _ => diagnostic.at(path),
-                });
-            }
-            Err(failure) => {
-                let diagnostic = Diagnostic::new(Code::JournalDamaged, failure.to_string());
-                found.push(diagnostic.by_hand(BY_HAND));
-            }
+        Err(failure) => {
+            Some(Finding::new(Code::JournalDamaged, failure.to_string()).by_hand(UNREADABLE))
         }
     }
 }
@@ -73,11 +82,17 @@ fn problem(path: &str, soundness: journal::Soundness) -> Option<String> {
     let place = format!("{}{path}", layout::PREFIX);
     match (damage, disorder) {
         (Some(offset), _) => Some(format!(
-            "{place} is damaged at byte {offset}: {damaged} of its lines are not as they were written and do not count, {sound} are sound"
+            "{place} is damaged at byte {offset}: {damaged} damaged lines do not count, {sound} lines are valid"
         )),
-        (None, Some(offset)) => Some(format!(
-            "{place} has lines out of order, from byte {offset} on: all of them count"
-        )),
+        (None, Some(offset)) => {
+            Some(format!("{place} has lines out of order from byte {offset} on; all of them count"))
+        }
         (None, None) => None,
     }
+}
+
+/// Keeps the valid lines of a segment.
+pub(super) fn fix(host: Host<'_>, file: &FileFix<'_>) -> Result<(Edit, String), String> {
+    let lines = journal::sound_lines(host, file.path).map_err(|failure| failure.to_string())?;
+    Ok((Edit::Replace(lines), "Kept the valid lines".to_owned()))
 }

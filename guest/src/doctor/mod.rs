@@ -1,28 +1,31 @@
-//! Finding damaged, stale or contradictory state, and mending it after a backup.
+//! Finds damaged, stale or contradictory state, and fixes it after a backup.
 //!
-//! Each module looks at one thing and knows what mends it; `treatment` does the mending. Whatever
-//! stands in the repository is a finding, never an end.
+//! Each module examines one subject, and fixes what it finds there. `finding` has the table of codes, `fix` decides
+//! the order of fixes and makes the changes. Nothing in a repository makes an examination fail: it becomes a finding.
 
 mod batch_progress;
 mod config;
 mod dependencies;
-mod finding;
+pub(crate) mod finding;
+mod fix;
 mod index;
 mod items;
 mod journals;
 pub(crate) mod orphaned_agents;
 mod prompts;
+mod restore;
+mod states;
 mod stories;
 pub(crate) mod temporary_files;
 #[cfg(test)]
 mod tests;
-mod treatment;
-mod undoing;
 
-pub use finding::{Code, Diagnostic, Severity};
-pub use treatment::{Mended, Treatment};
-pub use undoing::restore;
+pub use crate::bindings::exports::wreckit::batch::doctor::{Diagnostic, FixReport, RepairError};
+pub use finding::Code;
+pub(crate) use fix::reason;
+pub use restore::restore;
 
+use self::finding::{Finding, records};
 use self::items::Survey;
 use crate::backup::{self, Pending};
 use crate::bindings::exports::wreckit::batch::session::Holder;
@@ -33,26 +36,13 @@ use crate::io::lock::{self, Work};
 use crate::session::leftovers::Termination;
 use crate::session::resume;
 
-/// Why nothing was mended or restored.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RepairError {
-    /// A batch or another repair is running.
-    Busy(Box<Holder>),
-    /// Leftover processes are being ended: to be called again after this many milliseconds.
-    Terminating(u64),
-    /// The backup cannot be used.
-    Backup(backup::Unusable),
-    /// A file could not be read or written.
-    Storage(Failure),
-}
-
 impl From<Failure> for RepairError {
     fn from(failure: Failure) -> Self {
-        RepairError::Storage(failure)
+        RepairError::Storage(failure.into())
     }
 }
 
-/// Looks, and changes nothing.
+/// Examines a `.wreckit`, and changes nothing.
 pub fn diagnose(host: Host<'_>) -> Vec<Diagnostic> {
     let holder = lock::current_holder(host);
     let is_free = matches!(holder, Ok(None));
@@ -61,13 +51,13 @@ pub fn diagnose(host: Host<'_>) -> Vec<Diagnostic> {
         found.extend(interrupted_repair(host));
     }
     if let Err(failure) = holder {
-        found.push(Diagnostic::new(Code::LockUnusable, failure.to_string()));
+        found.push(Finding::new(Code::LockUnusable, failure.to_string()));
     }
-    found
+    records(found)
 }
 
-/// A fix or a restoration that a crash interrupted. `fix` does not report it: it finishes the work first.
-fn interrupted_repair(host: Host<'_>) -> Option<Diagnostic> {
+/// A fix or a restore that a crash interrupted. `fix` does not report it: it finishes the work first.
+fn interrupted_repair(host: Host<'_>) -> Option<Finding> {
     let message = match backup::pending(host) {
         Ok(None) => return None,
         Ok(Some(Pending::Fix { backup })) => format!(
@@ -78,35 +68,35 @@ fn interrupted_repair(host: Host<'_>) -> Option<Diagnostic> {
         ),
         Err(failure) => failure.to_string(),
     };
-    Some(Diagnostic::new(Code::RepairInterrupted, message))
+    Some(Finding::new(Code::RepairInterrupted, message))
 }
 
-/// Looks, and mends what it can.
-pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<Treatment, RepairError> {
+/// Examines a `.wreckit`, and fixes what is fixable. While it answers `terminating`, this process keeps the lock.
+pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<FixReport, RepairError> {
     locked(host, termination.is_pending(), || {
         let leftovers = orphaned_agents::terminate(host, termination)?;
-        // A fix that was cut off is finished by this one.
+        // A fix that was interrupted is finished by this one.
         if owner(host, &progress::find(host)).is_none() {
-            backup::finish_restoration(host)?;
+            backup::finish_restore(host)?;
         }
-        Ok(treatment::treat(host, &leftovers))
+        Ok(fix::fix(host, &leftovers))
     })
 }
 
-/// Does something that no batch may happen beside.
+/// Does something that must not happen while a batch runs.
 ///
 /// `has_lock`: an earlier call that ended with `Terminating` took the lock already.
-fn locked<T>(
+pub(crate) fn locked<T>(
     host: Host<'_>,
     has_lock: bool,
     work: impl FnOnce() -> Result<T, RepairError>,
 ) -> Result<T, RepairError> {
-    // Also one of this very instance, whose lock would be ours, too.
+    // Also refuses a batch of this instance, whose lock this process could take again.
     if !has_lock && let Some(holder) = lock::current_holder(host)? {
-        return Err(RepairError::Busy(Box::new(holder)));
+        return Err(RepairError::Busy(holder));
     }
     if let Err(holder) = lock::acquire(host, &host.current_process(), Work::Repair, false)? {
-        return Err(RepairError::Busy(Box::new(holder)));
+        return Err(RepairError::Busy(holder));
     }
     let result = work();
     if !matches!(result, Err(RepairError::Terminating(_))) {
@@ -115,18 +105,17 @@ fn locked<T>(
     result
 }
 
-/// A look at everything.
+/// An examination of everything.
 struct Examination {
-    found: Vec<Diagnostic>,
-    /// The items, if they can be read.
+    found: Vec<Finding>,
+    /// The items, if their directory can be read.
     survey: Option<Survey>,
-    /// Who may work on the repository without holding the lock: the existing tool, or a batch on
-    /// another machine.
+    /// Who may be using the repository without holding the lock: the existing tool, or a batch on another machine.
     owner: Option<Holder>,
 }
 
 impl Examination {
-    /// `is_free`: nobody else holds the lock.
+    /// `is_free`: no other process holds the lock.
     fn of(host: Host<'_>, is_free: bool) -> Self {
         let progress = progress::find(host);
         let owner = owner(host, &progress);
@@ -150,11 +139,11 @@ impl Examination {
     }
 }
 
-/// The owner of a progress file that is not known to have ended.
+/// The owner of a progress file, unless it is known to have exited.
 fn owner(host: Host<'_>, progress: &Found) -> Option<Holder> {
     let Found::Valid(progress) = progress else { return None };
-    let liveness = progress.owner_status(host);
+    let status = progress.owner_status(host);
     let may_work =
-        liveness != ProcessStatus::Exited && !resume::is_stale(progress.updated_at, host.now());
-    may_work.then(|| Holder::of_progress(progress, liveness))
+        status != ProcessStatus::Exited && !resume::is_stale(progress.updated_at, host.now());
+    may_work.then(|| Holder::of_progress(progress, status))
 }

@@ -1,117 +1,123 @@
-//! What is wrong with an item's `prd.json`: INVALID_PRD, PRD_MISSING_ID, PRD_MISSING_BRANCH_NAME,
-//! PRD_INVALID_PRIORITY and POOR_STORY_QUALITY.
+//! The stories of an item, in `prd.json`: INVALID_PRD, PRD_MISSING_ID, PRD_MISSING_BRANCH_NAME, PRD_INVALID_PRIORITY and
+//! POOR_STORY_QUALITY.
 
 use serde_json::{Map, Value, json};
 
-use super::finding::{Code, Diagnostic};
+use super::finding::{Code, Finding};
+use super::fix::{Edit, FileFix};
 use crate::formats::json;
 use crate::formats::layout;
 use crate::formats::prd;
 use crate::io::host::Host;
 
-/// A `prd.json` with more stories than this is too large for one item.
-const MOST_STORIES: usize = 15;
-/// A story needs so many acceptance criteria.
-const LEAST_CRITERIA: usize = 2;
-/// From the most to the least urgent.
+/// Maximum number of stories of an item.
+const MAX_STORIES: usize = 15;
+/// Minimum number of acceptance criteria of a story.
+const MIN_CRITERIA: usize = 2;
+/// The priorities, from the most to the least urgent.
 const PRIORITIES: std::ops::RangeInclusive<f64> = 1.0..=4.0;
-/// So many stories are named in a message.
+/// Maximum number of stories that a message names.
 const NAMED: usize = 5;
 
-/// What an item's stories come to.
+/// The stories of an item, as far as its state depends on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stories {
-    /// There is no file.
+    /// The file does not exist.
     Missing,
-    /// Nobody can tell: the file cannot be used.
+    /// The file cannot be used.
     Unknown,
-    /// So many are to be done.
+    /// This many stories are pending.
     Pending(usize),
 }
 
-/// Looks at the stories of an item.
-pub(super) fn examine(host: Host<'_>, id: &str, found: &mut Vec<Diagnostic>) -> Stories {
-    let mut report = |diagnostic: Diagnostic| {
-        found.push(diagnostic.of(id).at(layout::prd_file(id)));
+/// Examines the stories of an item.
+pub(super) fn examine(host: Host<'_>, id: &str, found: &mut Vec<Finding>) -> Stories {
+    let mut report = |code: Code, message: String| {
+        found.push(Finding::new(code, message).of(id).at(layout::prd_file(id)));
     };
     let document = match prd::document(host, id) {
         Ok(Value::Object(document)) => document,
         Ok(_) => {
             let message = "prd.json is invalid: the document must be an object";
-            report(Diagnostic::new(Code::InvalidPrd, message));
+            report(Code::InvalidPrd, message.to_owned());
             return Stories::Unknown;
         }
         Err(prd::Unusable::Missing) => return Stories::Missing,
         Err(prd::Unusable::Unreadable(error)) => {
-            let message = format!("Cannot read prd.json: {error}");
-            report(Diagnostic::new(Code::ArtifactUnreadable, message));
+            let message = format!("Cannot read prd.json: {}", error.describe());
+            report(Code::ArtifactUnreadable, message);
             return Stories::Unknown;
         }
         Err(problem @ prd::Unusable::Invalid(_)) => {
-            report(Diagnostic::new(Code::InvalidPrd, problem.to_string()));
+            report(Code::InvalidPrd, problem.to_string());
             return Stories::Unknown;
         }
     };
     if is_blank(document.get("id")) {
-        report(Diagnostic::new(Code::PrdMissingId, "prd.json missing required 'id' field"));
+        report(Code::PrdMissingId, "prd.json missing required 'id' field".to_owned());
         return Stories::Unknown;
     }
-    let mut document = document;
+    examine_document(document, report)
+}
+
+/// Examines a document that has an id.
+fn examine_document(
+    mut document: Map<String, Value>,
+    mut report: impl FnMut(Code, String),
+) -> Stories {
     if is_blank(document.get("branch_name")) {
-        report(Diagnostic::new(
-            Code::PrdMissingBranchName,
-            "prd.json missing required 'branch_name' field",
-        ));
-        // Said once is enough.
+        let message = "prd.json missing required 'branch_name' field";
+        report(Code::PrdMissingBranchName, message.to_owned());
+        // Reported once is enough.
         document.insert("branch_name".to_owned(), json!(""));
     }
     let outside: Vec<String> = stories(&document).filter_map(priority_outside).collect();
     if !outside.is_empty() {
-        let message = format!(
-            "{} stories have priority outside [1, 4] range: {}",
-            outside.len(),
-            shortened(&outside, ", ")
-        );
-        report(Diagnostic::new(Code::PrdInvalidPriority, message));
+        let count = outside.len();
+        let list = shortened(&outside, ", ");
+        let message = format!("{count} stories have priority outside [1, 4] range: {list}");
+        report(Code::PrdInvalidPriority, message);
     }
-    match prd::from_json(&Value::Object(document.clone())) {
+    let poor = poor(&document);
+    match prd::from_json(&Value::Object(document)) {
         Err(problem) => {
-            let message = format!("prd.json is invalid: {problem}");
-            report(Diagnostic::new(Code::InvalidPrd, message));
+            report(Code::InvalidPrd, format!("prd.json is invalid: {problem}"));
             Stories::Unknown
         }
         Ok(prd) => {
-            let poor = poor(&document);
             if !poor.is_empty() {
                 let message = format!("prd.json story quality issues: {}", shortened(&poor, "; "));
-                report(Diagnostic::new(Code::PoorStoryQuality, message));
+                report(Code::PoorStoryQuality, message);
             }
             Stories::Pending(prd.pending())
         }
     }
 }
 
-/// The file without what these findings are about.
-pub(super) fn mend(host: Host<'_>, id: &str, codes: &[Code]) -> Result<Vec<u8>, String> {
+/// Fixes everything in a file that can be fixed. Returns what was done about each finding.
+pub(super) fn fix(host: Host<'_>, file: &FileFix<'_>) -> Result<(Edit, Vec<String>), String> {
+    let id = file.item();
     let document = prd::document(host, id).map_err(|problem| problem.to_string())?;
     let Value::Object(mut document) = document else {
-        return Err("prd.json is no object any more".to_owned());
+        return Err("prd.json has been replaced meanwhile, and is not an object".to_owned());
     };
-    if codes.contains(&Code::PrdMissingId) && is_blank(document.get("id")) {
-        put(&mut document, "id", json!(id));
+    let codes = || file.findings.iter().map(|finding| finding.code);
+    let has = |code: Code| codes().any(|other| other == code);
+    if has(Code::PrdMissingId) && is_blank(document.get("id")) {
+        set(&mut document, "id", json!(id));
     }
-    if codes.contains(&Code::PrdMissingBranchName) && is_blank(document.get("branch_name")) {
+    if has(Code::PrdMissingBranchName) && is_blank(document.get("branch_name")) {
         let name = branch_name(&document, id);
-        put(&mut document, "branch_name", json!(name));
+        set(&mut document, "branch_name", json!(name));
     }
-    if codes.contains(&Code::PrdInvalidPriority) {
+    if has(Code::PrdInvalidPriority) {
         clamp_priorities(&mut document);
     }
-    Ok(json::pretty(&document))
+    let done = codes().map(|code| done(code).to_owned()).collect();
+    Ok((Edit::Replace(json::pretty(&document)), done))
 }
 
-/// What was done about a finding of this kind.
-pub(super) fn done(code: Code) -> &'static str {
+fn done(code: Code) -> &'static str {
     match code {
         Code::PrdMissingId => "Added missing field 'id'",
         Code::PrdMissingBranchName => "Added missing field 'branch_name'",
@@ -127,27 +133,27 @@ fn is_blank(value: Option<&Value>) -> bool {
     }
 }
 
-/// That of the document's own id; if that is none, of the item's.
+/// The name of the branch: after the id of the document, or that of the item if the document has none.
 fn branch_name(document: &Map<String, Value>, item: &str) -> String {
     format!("wreckit/{}", document.get("id").and_then(Value::as_str).unwrap_or(item))
 }
 
-/// A field where it stands, or in its usual place.
-fn put(document: &mut Map<String, Value>, key: &str, value: Value) {
-    if let Some(there) = document.get_mut(key) {
-        *there = value;
+/// Sets a field, which stays where it is, or is added at its usual position.
+fn set(document: &mut Map<String, Value>, key: &str, value: Value) {
+    if let Some(field) = document.get_mut(key) {
+        *field = value;
         return;
     }
     let before = ["schema_version", "id"];
-    let place = document.keys().take_while(|key| before.contains(&key.as_str())).count();
-    document.shift_insert(place, key.to_owned(), value);
+    let position = document.keys().take_while(|key| before.contains(&key.as_str())).count();
+    document.shift_insert(position, key.to_owned(), value);
 }
 
 fn stories(document: &Map<String, Value>) -> impl Iterator<Item = &Value> {
     document.get("user_stories").and_then(Value::as_array).into_iter().flatten()
 }
 
-/// `US-1 has 7`, for a priority that is none.
+/// `"US-1" has 7`, if the priority of a story is not valid.
 fn priority_outside(story: &Value) -> Option<String> {
     let priority = story.get("priority")?;
     let outside = priority.as_f64().is_some_and(|number| !PRIORITIES.contains(&number));
@@ -165,13 +171,13 @@ fn clamp_priorities(document: &mut Map<String, Value>) {
     }
 }
 
-/// What makes stories poor, of a valid document.
+/// What is poor about the stories of a valid document.
 fn poor(document: &Map<String, Value>) -> Vec<String> {
     let mut issues = Vec::new();
     match stories(document).count() {
         0 => issues.push("there are no stories".to_owned()),
-        count if count > MOST_STORIES => {
-            issues.push(format!("there are {count} stories, at most {MOST_STORIES} are good"));
+        count if count > MAX_STORIES => {
+            issues.push(format!("there are {count} stories, more than {MAX_STORIES}"));
         }
         _ => {}
     }
@@ -179,20 +185,18 @@ fn poor(document: &Map<String, Value>) -> Vec<String> {
         let text = |key: &str| story.get(key).and_then(Value::as_str).unwrap_or_default();
         let mut wrong = Vec::new();
         if !is_story_id(text("id")) {
-            wrong.push("its id is not like US-1 or US-012-3".to_owned());
+            wrong.push("its id is not of the form US-1 or US-012-3".to_owned());
         }
         if text("title").trim().is_empty() {
             wrong.push("it has no title".to_owned());
         }
         let criteria = story.get("acceptance_criteria").and_then(json::strings).unwrap_or_default();
         let filled = criteria.iter().filter(|criterion| !criterion.trim().is_empty()).count();
-        if filled < LEAST_CRITERIA {
-            wrong.push(format!(
-                "it has {filled} acceptance criteria, at least {LEAST_CRITERIA} are needed"
-            ));
+        if filled < MIN_CRITERIA {
+            wrong.push(format!("it has fewer than {MIN_CRITERIA} acceptance criteria"));
         }
         if priority_outside(story).is_some() {
-            wrong.push("its priority is not from 1 to 4".to_owned());
+            wrong.push("its priority is not between 1 and 4".to_owned());
         }
         if !wrong.is_empty() {
             issues.push(format!("story {}: {}", name(story), wrong.join(", ")));
@@ -211,7 +215,7 @@ fn is_story_id(id: &str) -> bool {
     }
 }
 
-/// A story in a message.
+/// The name of a story in a message.
 fn name(story: &Value) -> String {
     match story.get("id") {
         Some(Value::String(id)) => format!("{id:?}"),

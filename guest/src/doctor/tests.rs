@@ -3,7 +3,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::backup::Keeper;
+use crate::backup::BackupFs;
 use crate::bindings::exports::wreckit::batch::session::{Call, CloseReason, Report, Summary};
 use crate::formats::layout;
 use crate::io::capabilities::FileSystem;
@@ -16,7 +16,7 @@ fn host(process: &Process) -> Host<'_> {
     Host::new(process)
 }
 
-/// Two items and everything that a sound repository has.
+/// Three items, and everything else that a valid repository has.
 fn machine() -> Rc<Machine> {
     let machine = Machine::new();
     machine.put("config.json", r#"{"agent": {"kind": "mock"}}"#);
@@ -28,7 +28,13 @@ fn machine() -> Rc<Machine> {
 }
 
 fn codes(found: &[Diagnostic]) -> Vec<Code> {
-    found.iter().map(|finding| finding.code).collect()
+    found.iter().map(code).collect()
+}
+
+/// The code of a diagnostic.
+fn code(diagnostic: &Diagnostic) -> Code {
+    let codes = Code::ALL.iter().copied();
+    codes.into_iter().find(|code| code.name() == diagnostic.code).unwrap()
 }
 
 fn run(process: &Process, ran: &mut Vec<String>, until: usize) -> Option<Summary> {
@@ -51,7 +57,7 @@ fn completed(call: &Call, ran: &mut Vec<String>) -> Report {
     ended(call, Outcome::Completed)
 }
 
-/// A batch that was killed with one item completed and the next one in hand.
+/// A batch that was killed with one item completed and the next one in flight.
 fn killed() -> (Rc<Machine>, Vec<String>) {
     let machine = machine();
     let mut ran = Vec::new();
@@ -71,29 +77,29 @@ fn state(machine: &Machine) -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-fn a_sound_repository_has_no_findings() {
+fn a_valid_repository_has_no_findings() {
     let machine = machine();
     let process = machine.process(1);
     assert_eq!(diagnose(host(&process)), []);
     let before = state(&machine);
-    let treatment = fix(host(&process)).unwrap();
-    assert_eq!((treatment.fixes, treatment.backup), (Vec::new(), None));
+    let report = fix(host(&process)).unwrap();
+    assert_eq!((report.fixes, report.backup), (Vec::new(), None));
     assert_eq!(state(&machine), before);
 }
 
-/// A damaged progress file with a good journal is rebuilt; a second repair leaves it alone, the next
-/// run goes on with it, and only then it is like any other.
+/// A damaged progress file with a valid journal is rebuilt. A second fix leaves it alone, the next run resumes it, and
+/// from then on it is like any other.
 #[test]
 fn a_rebuilt_progress_file_waits_for_the_next_run() {
     let (machine, mut ran) = killed();
     machine.put(layout::PROGRESS, "{");
     let process = machine.process(2);
     assert_eq!(codes(&diagnose(host(&process))), [Code::BatchProgressCorrupt]);
-    let treatment = fix(host(&process)).unwrap();
-    assert!(treatment.fixes[0].message.starts_with("Rebuilt"), "{:?}", treatment.fixes);
-    assert_eq!(treatment.left, []);
+    let report = fix(host(&process)).unwrap();
+    assert!(report.fixes[0].message.starts_with("Rebuilt"), "{:?}", report.fixes);
+    assert_eq!(report.remaining, []);
     let rebuilt = machine.text(layout::PROGRESS);
-    assert_eq!(fix(host(&process)).unwrap().fixes, [], "a second repair finds nothing to do");
+    assert_eq!(fix(host(&process)).unwrap().fixes, [], "a second fix finds nothing to do");
     assert_eq!(machine.text(layout::PROGRESS), rebuilt);
 
     assert!(run(&process, &mut ran, 2).is_none());
@@ -104,28 +110,28 @@ fn a_rebuilt_progress_file_waits_for_the_next_run() {
     assert_eq!(ran, ["001-a", "002-b", "003-c"]);
 }
 
-/// One that would be too old to go on with is not rebuilt: its results go into the items.
+/// A session that is too old to be resumed is not rebuilt: its results are saved to the items.
 #[test]
-fn an_old_session_behind_a_damaged_file_is_settled() {
+fn the_results_of_an_old_session_with_a_damaged_file_are_saved() {
     let (machine, _) = killed();
     machine.put(layout::PROGRESS, "");
     machine.clock.set(machine.clock.get() + 2 * resume::STALE_AFTER);
     let process = machine.process(2);
-    let treatment = fix(host(&process)).unwrap();
-    assert!(treatment.fixes[0].message.starts_with("Removed"), "{:?}", treatment.fixes);
+    let report = fix(host(&process)).unwrap();
+    assert!(report.fixes[0].message.starts_with("Removed"), "{:?}", report.fixes);
     assert_eq!(machine.state_of("001-a"), "done");
     assert_eq!(fix(host(&process)).unwrap().fixes, []);
 }
 
-/// What a repair has settled and a restoration has brought back completes once all the same.
+/// An item whose result a fix saved and a restore took back does not run again.
 #[test]
-fn a_repair_that_is_undone_forgets_no_completion() {
+fn undoing_a_fix_forgets_no_completion() {
     let (machine, mut ran) = killed();
     let process = machine.process(2);
     let before = state(&machine);
-    let treatment = fix(host(&process)).unwrap();
-    assert_eq!(machine.state_of("001-a"), "done", "the completion was settled");
-    restore(host(&process), &treatment.backup.unwrap()).unwrap();
+    let report = fix(host(&process)).unwrap();
+    assert_eq!(machine.state_of("001-a"), "done", "the result was saved");
+    restore(host(&process), &report.backup.unwrap()).unwrap();
     assert_eq!(state(&machine), before);
     machine.kill(2);
     assert!(run(&machine.process(3), &mut ran, 9).is_some());
@@ -134,11 +140,11 @@ fn a_repair_that_is_undone_forgets_no_completion() {
     assert_eq!(ran, ["001-a", "002-b", "003-c"]);
 }
 
-/// The power fails at every moment of a restoration: what completed stays completed, whether the
-/// restoration is repeated or not.
+/// The power fails at every moment of a restore: what completed stays completed, whether the restore is repeated or
+/// not.
 #[test]
-fn a_restoration_that_is_cut_off_anywhere_forgets_no_completion() {
-    let mended = || {
+fn a_restore_that_is_interrupted_anywhere_forgets_no_completion() {
+    let fixed = || {
         let (machine, ran) = killed();
         let process = machine.process(2);
         let backup = fix(host(&process)).unwrap().backup.unwrap();
@@ -147,13 +153,13 @@ fn a_restoration_that_is_cut_off_anywhere_forgets_no_completion() {
         let machine = machine.power_loss(|| 0);
         (machine, ran, backup)
     };
-    let (whole, _, backup) = mended();
+    let (whole, _, backup) = fixed();
     restore(host(&whole.process(3)), &backup).unwrap();
     let total = whole.operations().len();
     assert!(total > 8, "{total}");
     for until in 0..=total {
         for is_repeated in [false, true] {
-            let (machine, mut ran, backup) = mended();
+            let (machine, mut ran, backup) = fixed();
             machine.power_until.set(until);
             let _ = restore(host(&machine.process(3)), &backup);
             let machine = machine.power_loss(|| until);
@@ -170,10 +176,10 @@ fn a_restoration_that_is_cut_off_anywhere_forgets_no_completion() {
     }
 }
 
-/// The power fails at every moment of a repair, then the batch goes on, to its end or not; whatever is
-/// restored then, in whatever order: what completed stays completed.
+/// The power fails at every moment of a fix, then the batch continues, to its end or not. Whatever is restored then, in
+/// whatever order, what completed stays completed.
 #[test]
-fn no_restoration_of_a_repair_that_was_cut_off_forgets_a_completion() {
+fn restoring_an_interrupted_fix_forgets_no_completion() {
     let (whole, _) = killed();
     fix(host(&whole.process(2))).unwrap();
     let total = whole.operations().len();
@@ -185,7 +191,7 @@ fn no_restoration_of_a_repair_that_was_cut_off_forgets_a_completion() {
             let machine = machine.power_loss(|| until);
             run(&machine.process(3), &mut ran, until_item);
             machine.kill(3);
-            let mut backups = backup::all(host(&machine.process(4))).unwrap();
+            let mut backups = backup::list(host(&machine.process(4))).unwrap();
             if !newest_first {
                 backups.reverse();
             }
@@ -202,9 +208,9 @@ fn no_restoration_of_a_repair_that_was_cut_off_forgets_a_completion() {
     }
 }
 
-/// The existing tool knows nothing of the lock; its progress file names it.
+/// The existing tool does not take the lock; its progress file names its process.
 #[test]
-fn nothing_is_mended_beside_an_owner_that_may_live() {
+fn nothing_is_fixed_while_the_owner_may_be_running() {
     let machine = machine();
     machine.put("index.json", "{");
     machine.put("items/001-a/item.json.0123456789ab.tmp", "half");
@@ -218,23 +224,22 @@ fn nothing_is_mended_beside_an_owner_that_may_live() {
     let owner = machine.process(7);
     let process = machine.process(2);
     assert_eq!(codes(&diagnose(host(&process))), [Code::IndexStale]);
-    let treatment = fix(host(&process)).unwrap();
-    assert!(!treatment.fixes[0].fixed);
-    assert!(treatment.fixes[0].message.contains("pid 7"), "{:?}", treatment.fixes);
+    let report = fix(host(&process)).unwrap();
+    assert!(!report.fixes[0].fixed);
+    assert!(report.fixes[0].message.contains("pid 7"), "{:?}", report.fixes);
     assert_eq!(machine.text("index.json").as_deref(), Some("{"));
     machine.kill(owner.pid);
     let found = diagnose(host(&process));
     assert_eq!(codes(&found), [Code::OrphanedTempFile, Code::IndexStale, Code::StaleBatchProgress]);
-    let treatment = fix(host(&process)).unwrap();
-    assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
-    assert_eq!(treatment.left, []);
+    let report = fix(host(&process)).unwrap();
+    assert!(report.fixes.iter().all(|fix| fix.fixed), "{:?}", report.fixes);
+    assert_eq!(report.remaining, []);
 }
 
-/// The power fails at every moment of a repair: whatever is left, another repair ends it, and what
-/// completed stays completed.
+/// The power fails at every moment of a fix: another fix finishes it, and what completed stays completed.
 #[test]
-fn a_repair_that_is_cut_off_anywhere_is_repeated() {
-    let sick = || {
+fn a_fix_that_is_interrupted_anywhere_is_finished_by_the_next() {
+    let damaged = || {
         let (machine, ran) = killed();
         machine.put(layout::PROGRESS, "{");
         machine.item("003-c", "planned", &[]);
@@ -242,19 +247,19 @@ fn a_repair_that_is_cut_off_anywhere_is_repeated() {
         machine.put("index.json", "[]");
         (machine, ran)
     };
-    let (whole, _) = sick();
-    let treatment = fix(host(&whole.process(2))).unwrap();
-    assert_eq!(codes(&treatment.left), [Code::PoorStoryQuality]);
+    let (whole, _) = damaged();
+    let report = fix(host(&whole.process(2))).unwrap();
+    assert_eq!(codes(&report.remaining), [Code::PoorStoryQuality]);
     let total = whole.operations().len();
     assert!(total > 20, "{total}");
     for until in 0..=total {
-        let (machine, mut ran) = sick();
+        let (machine, mut ran) = damaged();
         machine.power_until.set(until);
         let _ = fix(host(&machine.process(2)));
         let machine = machine.power_loss(|| until);
         let process = machine.process(3);
-        let treatment = fix(host(&process)).unwrap();
-        assert_eq!(codes(&treatment.left), [Code::PoorStoryQuality], "after {until} of {total}");
+        let report = fix(host(&process)).unwrap();
+        assert_eq!(codes(&report.remaining), [Code::PoorStoryQuality], "after {until} of {total}");
         assert_eq!(fix(host(&process)).unwrap().fixes, [], "after {until} of {total}");
         machine.item("002-b", "idea", &[]);
         run(&process, &mut ran, 9);
@@ -262,9 +267,9 @@ fn a_repair_that_is_cut_off_anywhere_is_repeated() {
     }
 }
 
-/// Whatever was mended, one restoration undoes all of it, also what came up on the way.
+/// One restore undoes everything that was fixed, including what only showed up during the fix.
 #[test]
-fn one_restoration_undoes_a_whole_repair() {
+fn one_restore_undoes_a_whole_fix() {
     let (machine, _) = killed();
     machine.item("002-b", "planned", &[]);
     machine.put("items/003-c/prd.json", r#"{"user_stories": [{"priority": 9, "title": 2.50}]}"#);
@@ -293,46 +298,46 @@ fn one_restoration_undoes_a_whole_repair() {
             Code::JournalDamaged,
         ]
     );
-    let treatment = fix(host(&process)).unwrap();
-    assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
-    let mended = treatment.fixes.iter().map(|fix| fix.diagnostic.code);
-    let mended: std::collections::HashSet<Code> = mended.collect();
-    for on_the_way in [Code::PrdMissingBranchName, Code::PrdInvalidPriority, Code::IndexStale] {
-        assert!(mended.contains(&on_the_way), "{on_the_way:?}");
+    let report = fix(host(&process)).unwrap();
+    assert!(report.fixes.iter().all(|fix| fix.fixed), "{:?}", report.fixes);
+    let fixed: Vec<Code> = report.fixes.iter().map(|fix| code(&fix.diagnostic)).collect();
+    for found_later in [Code::PrdMissingBranchName, Code::PrdInvalidPriority, Code::IndexStale] {
+        assert!(fixed.contains(&found_later), "{found_later:?}");
     }
-    assert_eq!(codes(&treatment.left), [Code::InvalidPrd]);
+    assert_eq!(codes(&report.remaining), [Code::InvalidPrd]);
     let index: Value = serde_json::from_str(&machine.text("index.json").unwrap()).unwrap();
     assert_eq!(index["items"][1]["state"], "idea");
-    assert_eq!(index["items"][1]["more"], 1, "what nobody knows is kept");
-    restore(host(&process), &treatment.backup.unwrap()).unwrap();
+    assert_eq!(index["items"][1]["more"], 1, "unknown fields are preserved");
+    restore(host(&process), &report.backup.unwrap()).unwrap();
     assert_eq!(state(&machine), before);
 }
 
 #[test]
-fn a_session_of_this_instance_is_a_batch_like_any_other() {
+fn a_session_of_this_instance_excludes_a_fix_like_any_other() {
     let machine = machine();
     let process = machine.process(1);
     let (mut session, _) = open(host(&process), &options()).unwrap();
     assert!(matches!(fix(host(&process)), Err(RepairError::Busy(_))));
     let step = session.advance(host(&process), &[], 1).unwrap();
-    assert_eq!(step.start.len(), 1, "it still has its lock and goes on");
+    assert_eq!(step.start.len(), 1, "it still has its lock and continues");
     assert!(machine.process(2).lock_holder(layout::LOCK).unwrap().held);
 }
 
 #[test]
-fn no_command_is_named_that_undoes_nothing() {
+fn a_fix_that_changed_nothing_names_no_command_to_undo_it() {
     let process = Machine::new().process(1);
-    let keeper = Keeper::new(host(&process), "doctor-fix");
-    let message = batch_progress::mend(&keeper).unwrap();
+    let fs = BackupFs::new(host(&process), "doctor-fix");
+    let message = batch_progress::fix(&fs).unwrap();
     assert!(!message.contains("restore"), "the file was gone already: {message}");
 }
 
 #[test]
-fn a_process_that_is_found_twice_is_named_once() {
+fn a_process_that_is_found_twice_is_reported_once() {
     let process = Machine::new().process(1);
     let worker = |pid| leftover(pid, Some("001-a"), true);
     let found = vec![worker(7), worker(8), worker(7)];
-    let diagnostics = orphaned_agents::diagnostics(host(&process), found);
-    assert_eq!(diagnostics.len(), 1);
-    assert!(diagnostics[0].message.ends_with("pid 7, 8"), "{}", diagnostics[0].message);
+    let findings = orphaned_agents::findings(host(&process), found);
+    assert_eq!(findings.len(), 1);
+    let message = &findings[0].record.message;
+    assert!(message.ends_with("pid 7, 8"), "{message}");
 }

@@ -1,55 +1,33 @@
-//! Giving a feature up, and reopening it.
+//! Aborting a feature, and reopening it.
 
 use serde_json::{Value, json};
 
 use super::document::{Document, PhaseStatus};
-use super::store::{change, lock_run, locked, read, text};
-use super::{Changed, FeatureError, legal};
+use super::legal;
+use super::store::{change, lock_run, locked, open, progress_file, snapshot};
+use crate::bindings::exports::wreckit::batch::feature::{
+    AbortPlan, AbortReason, Cleanup, FeatureError, Snapshot, WorktreeAction,
+};
 use crate::io::capabilities::Kind;
 use crate::io::host::{Failure, Host};
 use crate::io::lock;
-use crate::io::time::Timestamp;
 
-/// Why a feature is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Reason {
-    UserRequest,
-    RepeatedEscalations,
-    CriticalSecurity,
-    UnrecoverableError,
-    CostExceeded,
-}
-
-impl Reason {
-    /// As in the file.
-    pub fn name(self) -> &'static str {
+impl AbortReason {
+    /// Its name in the file.
+    fn name(self) -> &'static str {
         match self {
-            Reason::UserRequest => "user_request",
-            Reason::RepeatedEscalations => "repeated_escalations",
-            Reason::CriticalSecurity => "critical_security",
-            Reason::UnrecoverableError => "unrecoverable_error",
-            Reason::CostExceeded => "cost_exceeded",
+            AbortReason::UserRequest => "user_request",
+            AbortReason::RepeatedEscalations => "repeated_escalations",
+            AbortReason::CriticalSecurity => "critical_security",
+            AbortReason::UnrecoverableError => "unrecoverable_error",
+            AbortReason::CostExceeded => "cost_exceeded",
         }
     }
 }
 
-/// What becomes of what there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cleanup {
-    /// Everything stays, and the feature can be reopened.
-    KeepEverything,
-    /// The worktree is removed, the feature's documents stay.
-    KeepArtifacts,
-    /// The worktree goes back to the commit before the feature.
-    Rollback,
-    /// The worktree and the feature's directory are removed.
-    FullCleanup,
-}
-
 impl Cleanup {
-    /// As in the file.
-    pub fn name(self) -> &'static str {
+    /// Its name in the file.
+    fn name(self) -> &'static str {
         match self {
             Cleanup::KeepEverything => "keep_everything",
             Cleanup::KeepArtifacts => "keep_artifacts",
@@ -59,8 +37,8 @@ impl Cleanup {
     }
 }
 
-/// A feature that was not aborted.
-pub(super) fn nothing() -> Value {
+/// `abort_info` of a new feature.
+pub(super) fn initial() -> Value {
     json!({
         "aborted": false,
         "abort_reason": null,
@@ -73,37 +51,53 @@ pub(super) fn nothing() -> Value {
     })
 }
 
-/// Gives a feature up. `commit` is where its worktree stands now. The caller then cleans up as was
-/// chosen, and says so by [`cleaned`]; an abort whose cleanup did not succeed may be repeated.
+/// What an abort would do, or why it would be refused. Changes nothing.
+pub fn plan_abort(
+    host: Host<'_>,
+    feature: &str,
+    cleanup: Cleanup,
+) -> Result<AbortPlan, FeatureError> {
+    let (id, document) = open(host, feature)?;
+    let action = check(&document, cleanup)?;
+    Ok(AbortPlan {
+        id,
+        worktree: document.worktree(),
+        action,
+        removes_directory: cleanup == Cleanup::FullCleanup,
+        can_reopen: cleanup == Cleanup::KeepEverything,
+    })
+}
+
+/// Aborts a feature. `commit` is the current commit of its worktree. The caller then carries out the cleanup, and
+/// records that with [`confirm_cleanup`]. An abort whose cleanup failed can be repeated.
 pub fn abort(
     host: Host<'_>,
     feature: &str,
-    reason: Reason,
+    reason: AbortReason,
     cleanup: Cleanup,
     commit: Option<&str>,
-) -> Result<Changed, FeatureError> {
-    let now = host.now();
-    // What is removed is removed under no agent: the lock is given back by `cleaned`, or with the
+) -> Result<Snapshot, FeatureError> {
+    // No agent may work where files are removed. The lock is released by `confirm_cleanup`, or ends with the
     // instance.
     let is_exclusive = cleanup != Cleanup::KeepEverything;
     if is_exclusive {
-        lock_run(host, false)?;
+        lock_run(host)?;
     }
-    let changed = record(host, feature, reason, cleanup, commit, now);
-    if is_exclusive && changed.is_err() {
+    let aborted = record(host, feature, reason, cleanup, commit);
+    if is_exclusive && aborted.is_err() {
         lock::release(host)?;
     }
-    changed
+    aborted
 }
 
 fn record(
     host: Host<'_>,
     feature: &str,
-    reason: Reason,
+    reason: AbortReason,
     cleanup: Cleanup,
     commit: Option<&str>,
-    now: Timestamp,
-) -> Result<Changed, FeatureError> {
+) -> Result<Snapshot, FeatureError> {
+    let now = host.now();
     change(host, feature, |document| {
         check(document, cleanup)?;
         let is_repeated = document.is_aborted();
@@ -121,8 +115,8 @@ fn record(
             info.insert("pre_abort_commit".to_owned(), json!(commit));
         }
         info.insert("cleanup_choice".to_owned(), json!(cleanup.name()));
+        // Keeping everything needs no cleanup.
         let keeps = cleanup == Cleanup::KeepEverything;
-        // Nothing is to be done then, and so it is done.
         info.insert("cleanup_performed".to_owned(), json!(keeps));
         info.insert("can_resume".to_owned(), json!(keeps));
         if !is_repeated && let Some(fields) = document.phase_mut(&phase) {
@@ -133,7 +127,8 @@ fn record(
     })
 }
 
-fn check(document: &Document, cleanup: Cleanup) -> Result<(), FeatureError> {
+/// Refuses an abort that is not legal. Returns what must be done with the worktree.
+fn check(document: &Document, cleanup: Cleanup) -> Result<WorktreeAction, FeatureError> {
     let illegal = |message: String| Err(legal::illegal(document, message));
     if document.status() == PhaseStatus::Complete {
         return illegal("the feature is complete: there is nothing to abort".to_owned());
@@ -143,48 +138,51 @@ fn check(document: &Document, cleanup: Cleanup) -> Result<(), FeatureError> {
         let is_done = info.and_then(|info| info.get("cleanup_performed")) != Some(&json!(false));
         let choice = info.and_then(|info| info.get("cleanup_choice")).and_then(Value::as_str);
         if is_done {
-            return illegal("the feature was aborted before".to_owned());
+            return illegal("the feature has already been aborted".to_owned());
         }
         if choice != Some(cleanup.name()) {
-            return illegal(format!(
-                "the feature was aborted before with the cleanup {}: only that can be repeated",
-                choice.unwrap_or("of nobody")
-            ));
+            return illegal(match choice {
+                Some(choice) => format!(
+                    "the feature was aborted with the cleanup {choice}, which is not finished: only that can be repeated"
+                ),
+                None => "the feature was aborted, and its document does not say with which cleanup"
+                    .to_owned(),
+            });
         }
     }
-    let worktree = document.part("worktree");
-    let commit = worktree.and_then(|it| it.get("pre_feature_commit")).and_then(Value::as_str);
-    if cleanup == Cleanup::Rollback && commit.is_none() {
-        return illegal(
-            "there is nothing to roll back to: the feature has no worktree with a `pre_feature_commit`"
-                .to_owned(),
-        );
+    let worktree = document.worktree();
+    match (cleanup, worktree) {
+        (Cleanup::KeepEverything, _) => Ok(WorktreeAction::None),
+        (Cleanup::Rollback, worktree) => match worktree.and_then(|worktree| worktree.commit) {
+            Some(commit) => Ok(WorktreeAction::Reset(commit)),
+            None => illegal(
+                "nothing to roll back to: the feature has no worktree with a `pre_feature_commit`"
+                    .to_owned(),
+            ),
+        },
+        (Cleanup::KeepArtifacts | Cleanup::FullCleanup, Some(_)) => Ok(WorktreeAction::Remove),
+        (Cleanup::KeepArtifacts | Cleanup::FullCleanup, None) => Ok(WorktreeAction::None),
     }
-    Ok(())
 }
 
-/// Records that the cleanup of an abort was carried out. With `full_cleanup` the feature's directory
-/// is removed: there is nothing left to record it in.
-pub fn cleaned(host: Host<'_>, feature: &str) -> Result<Changed, FeatureError> {
-    let cleaned = clean(host, feature);
+/// Records that the cleanup of an abort was carried out. With `full_cleanup`, removes the feature's directory
+/// instead.
+pub fn confirm_cleanup(host: Host<'_>, feature: &str) -> Result<Snapshot, FeatureError> {
+    let confirmed = confirm(host, feature);
     lock::release(host)?;
-    cleaned
+    confirmed
 }
 
-fn clean(host: Host<'_>, feature: &str) -> Result<Changed, FeatureError> {
-    let (id, document) = read(host, feature)?;
+fn confirm(host: Host<'_>, feature: &str) -> Result<Snapshot, FeatureError> {
+    let (id, document) = open(host, feature)?;
     if !document.is_aborted() {
         let message = "the feature was not aborted: there is nothing to clean up";
         return Err(legal::illegal(&document, message));
     }
-    if is_to_be_removed(&document) {
+    if requires_removal(&document) {
         return locked(host, || {
-            remove_all(host, &id)?;
-            Ok(Changed {
-                message: "removed, with every document".to_owned(),
-                document: text(&document),
-                id: id.clone(),
-            })
+            remove_directory(host, &id)?;
+            Ok(snapshot(id, "removed, with every document".to_owned(), &document))
         });
     }
     change(host, &id, |document| {
@@ -193,32 +191,29 @@ fn clean(host: Host<'_>, feature: &str) -> Result<Changed, FeatureError> {
     })
 }
 
-/// Whether a feature was aborted with `full_cleanup`. It is removed then, so as long as there is something
-/// of it the cleanup has not ended.
-pub(super) fn is_to_be_removed(document: &Document) -> bool {
+/// Whether a feature was aborted with `full_cleanup`. Its directory is removed then: while it exists, the cleanup is
+/// not finished.
+pub(super) fn requires_removal(document: &Document) -> bool {
     let choice = document.part("abort_info").and_then(|info| info.get("cleanup_choice"));
     document.is_aborted() && choice == Some(&json!(Cleanup::FullCleanup.name()))
 }
 
-/// Removes a directory. What is a link is removed, never what it leads to. The document goes last, when
-/// the removal of everything else is on disk.
-fn remove_all(host: Host<'_>, directory: &str) -> Result<(), Failure> {
-    if host.stat(directory)?.is_some_and(|found| found.kind == Kind::Link) {
-        return host.remove(directory);
-    }
-    let mut entries = host.list(directory)?;
-    entries.sort_by_key(|entry| entry.name == "progress.json");
-    for entry in entries {
-        let path = format!("{directory}/{}", entry.name);
-        match entry.kind {
-            Kind::Directory => remove_all(host, &path)?,
-            Kind::File | Kind::Link | Kind::Other => host.remove(&path)?,
+/// Removes the directory of a feature. The document goes last, when everything else is durably removed: until then
+/// it says that the cleanup is not finished.
+fn remove_directory(host: Host<'_>, id: &str) -> Result<(), Failure> {
+    if host.stat(id)?.is_some_and(|found| found.kind == Kind::Directory) {
+        let last = progress_file(id);
+        for entry in host.list(id)? {
+            let path = format!("{id}/{}", entry.name);
+            if path != last {
+                host.remove_tree(&path)?;
+            }
         }
     }
-    host.remove(directory)
+    host.remove_tree(id)
 }
 
-/// An aborted feature goes on. What is known of the abort stays, as history. True if it was aborted.
+/// Reopens an aborted feature. What is known of the abort stays in the document. Returns whether it was aborted.
 pub(super) fn reopen(document: &mut Document) -> Result<bool, FeatureError> {
     if !document.is_aborted() {
         return Ok(false);

@@ -1,98 +1,88 @@
-//! Beginning a feature.
+//! Creating a feature.
 
 use serde_json::{Map, Value, json};
 
-use super::document::Document;
-use super::store::{locked, progress_file, text};
-use super::{Changed, FeatureError, approval};
+use super::approval;
+use super::document::{COMPLETE, Document};
+use super::store::{locked, progress_file, snapshot};
+use crate::bindings::exports::wreckit::batch::feature::{FeatureError, NewFeature, Snapshot};
+use crate::formats::slug::{self, slug};
 use crate::io::host::Host;
 use crate::io::time::Timestamp;
 
-/// The phases of a feature that names none.
+/// The phases of a feature that does not name its own.
 const PHASES: [&str; 5] =
     ["brainstorming", "planning", "architecture", "implementation", "testing"];
-/// What these leave behind is looked at by a person before the next phase begins.
+/// The phases whose results a person must approve before the next phase starts.
 const WITH_APPROVAL: [&str; 2] = ["brainstorming", "planning"];
-/// A longer slug helps nobody: with the time behind it, it is the name of a directory.
-const LONGEST_SLUG: usize = 50;
-/// How often an implementation is tried, reviewed and tested before a person has to help.
-const MOST_ITERATIONS: u64 = 5;
+/// Maximum length of the name of a phase.
+const LONGEST_PHASE: usize = 50;
+/// Number of iterations of the feedback loop before a person must help.
+const MAX_ITERATIONS: u64 = 5;
+/// How the name of a feature becomes the beginning of its id.
+const SLUG: slug::Rule = slug::Rule { separators: &[], collapse: false, fallback: "feature" };
 
-/// What a feature begins with.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct New {
-    /// Its name.
-    pub name: String,
-    /// Its phases; empty: the usual ones.
-    pub phases: Vec<String>,
-    /// Where it is built.
-    pub worktree: Option<Worktree>,
-}
-
-/// A git worktree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worktree {
-    /// Its path, from the repository's root.
-    pub path: String,
-    /// The commit before the feature, if there is one.
-    pub commit: Option<String>,
-}
-
-/// Makes a feature. Its id is that of its name and the time.
-pub fn create(host: Host<'_>, new: &New) -> Result<Changed, FeatureError> {
-    let name = new.name.trim();
+/// Creates a feature. Its id is derived from its name and the time.
+pub fn create(host: Host<'_>, feature: &NewFeature) -> Result<Snapshot, FeatureError> {
+    let name = feature.name.trim();
     if name.is_empty() {
         return Err(FeatureError::Invalid("a feature needs a name".to_owned()));
     }
-    check_phases(&new.phases)?;
+    check_phases(&feature.phases)?;
     locked(host, || {
         let now = host.now();
         let mut time = now;
-        // Two in one second: the later one is named after the next second.
+        // Of two with the same name in one second, the later one gets the next second.
         let id = loop {
-            let id = format!("{}_{}", slug(name), stamp(time));
+            let id = format!("{}_{}", slug(name, SLUG), stamp(time));
             if host.stat(&id)?.is_none() {
                 break id;
             }
             time = time.after(1000);
         };
-        let document = document(host, &id, name, new, now);
-        // The directory gets its name when it is complete: a crash leaves no half feature.
+        let document = document(host, &id, name, feature, now);
+        // The directory is renamed to its name when it is complete: a crash leaves no incomplete feature.
         let unfinished = format!(".new-{id}");
         host.create_directory(&unfinished)?;
         host.write(&format!("{unfinished}/progress.json"), document.to_bytes())?;
         host.rename(&unfinished, &id)?;
-        Ok(Changed { message: format!("made {id}"), document: text(&document), id })
+        Ok(snapshot(id.clone(), format!("created {id}"), &document))
     })
 }
 
 fn check_phases(phases: &[String]) -> Result<(), FeatureError> {
     for (index, phase) in phases.iter().enumerate() {
         let is_name = !phase.is_empty()
-            && phase.len() <= LONGEST_SLUG
+            && phase.len() <= LONGEST_PHASE
             && phase.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
             && !phase.starts_with('-');
         if !is_name {
             return Err(FeatureError::Invalid(format!(
-                "{phase:?} is no name for a phase: letters, digits, `_` and `-`, at most {LONGEST_SLUG}"
+                "{phase:?} is not a valid name for a phase: use up to {LONGEST_PHASE} letters, digits, `_` and `-`"
             )));
         }
-        if phase == super::document::COMPLETE {
+        if phase == COMPLETE {
             return Err(FeatureError::Invalid(format!(
-                "a phase cannot be named {phase:?}: a feature says so that has no phase left"
+                "a phase cannot be named {phase:?}: that is the `current_phase` of a complete feature"
             )));
         }
         if phases[..index].contains(phase) {
-            return Err(FeatureError::Invalid(format!("the phase {phase:?} is named twice")));
+            return Err(FeatureError::Invalid(format!("duplicate phase {phase:?}")));
         }
     }
     Ok(())
 }
 
-fn document(host: Host<'_>, id: &str, name: &str, new: &New, now: Timestamp) -> Document {
-    let names: Vec<&str> = match new.phases.is_empty() {
+fn document(
+    host: Host<'_>,
+    id: &str,
+    name: &str,
+    feature: &NewFeature,
+    now: Timestamp,
+) -> Document {
+    let names: Vec<&str> = match feature.phases.is_empty() {
         true => PHASES.to_vec(),
-        false => new.phases.iter().map(String::as_str).collect(),
+        false => feature.phases.iter().map(String::as_str).collect(),
     };
     let phase = |name: &&str| {
         let mut phase = json!({"status": "pending"});
@@ -112,7 +102,7 @@ fn document(host: Host<'_>, id: &str, name: &str, new: &New, now: Timestamp) -> 
         "phases": names.iter().map(phase).collect::<Map<String, Value>>(),
         "artifacts": {"progress": format!("{}{}", host.layout().prefix, progress_file(id))},
     });
-    if let Some(worktree) = &new.worktree {
+    if let Some(worktree) = &feature.worktree {
         document["worktree"] = json!({
             "path": worktree.path,
             "pre_feature_commit": worktree.commit,
@@ -121,27 +111,16 @@ fn document(host: Host<'_>, id: &str, name: &str, new: &New, now: Timestamp) -> 
     }
     document["metadata"] =
         json!({"total_duration_minutes": 0, "agents_spawned": 0, "human_checkpoints": 0});
-    document["abort_info"] = super::abort::nothing();
-    document["feedback_loop"] = super::feedback::nothing(MOST_ITERATIONS);
-    document["metrics"] = super::metrics::nothing();
+    document["abort_info"] = super::abort::initial();
+    document["feedback_loop"] = super::feedback::initial(MAX_ITERATIONS);
+    document["metrics"] = super::metrics::initial();
     match document {
         Value::Object(document) => Document(document),
         _ => Document(Map::new()),
     }
 }
 
-/// Lower case, spaces to `-`, then only `[a-z0-9-]`; not so long, and with no `-` at the ends.
-fn slug(name: &str) -> String {
-    let name = name.to_lowercase().replace(char::is_whitespace, "-");
-    let kept = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-';
-    let mut slug: String = name.chars().filter(kept).collect();
-    slug = slug.trim_start_matches('-').to_owned();
-    slug.truncate(LONGEST_SLUG);
-    let slug = slug.trim_end_matches('-');
-    if slug.is_empty() { "feature".to_owned() } else { slug.to_owned() }
-}
-
-/// `20260301_081500`, UTC.
+/// The time in an id, in UTC: `20260301_081500`.
 fn stamp(time: Timestamp) -> String {
     let text = time.to_string();
     let digits: String = text.chars().filter(char::is_ascii_digit).take(14).collect();
@@ -163,9 +142,9 @@ mod tests {
             ("--flag", "flag"),
             ("42", "42"),
         ] {
-            assert_eq!(slug(name), expected, "{name}");
+            assert_eq!(slug(name, SLUG), expected, "{name}");
         }
-        assert_eq!(slug(&"a ".repeat(100)).len(), 49);
+        assert_eq!(slug(&"a ".repeat(100), SLUG).len(), 49);
         let time = Timestamp::parse("2026-03-01T08:15:00.123Z").unwrap();
         assert_eq!(stamp(time), "20260301_081500");
     }

@@ -1,247 +1,147 @@
-//! FEATURE_PROGRESS_CORRUPT, FEATURE_ARTIFACT_MISSING and FEATURE_INCONSISTENT.
+//! FEATURE_PROGRESS_CORRUPT, FEATURE_ARTIFACT_MISSING and FEATURE_INCONSISTENT, and what else concerns a directory of
+//! features: leftover processes and temporary files.
 
-use serde_json::json;
-
-use super::document::{COMPLETE, Document, PhaseStatus, status_of, time_in};
+use super::document::Document;
 use super::resume::own_path;
-use super::store::{self, LIMIT, load, locked, newest_good, progress_file};
-use super::{FeatureError, abort};
-use crate::backup::{self, Cause, Keeper, Restored};
-use crate::bindings::exports::wreckit::batch::session::Holder;
-use crate::doctor::{
-    Code, Diagnostic, Mended, RepairError, Treatment, orphaned_agents, temporary_files,
+use super::store::{self, LIMIT, load, newest_valid, progress_file};
+use super::{abort, consistency};
+use crate::backup::{self, BackupFs};
+use crate::bindings::exports::wreckit::batch::doctor::{
+    BackupReference, Diagnostic, FixReport, FixResult, RepairError, Restoration,
 };
+use crate::doctor::finding::{Code, Finding, records};
+use crate::doctor::{self, orphaned_agents, temporary_files};
 use crate::formats::layout;
 use crate::io::capabilities::FsError;
 use crate::io::host::{Failure, Host};
-use crate::io::lock;
 use crate::session::leftovers::{self, Termination};
 
-/// Looks at every feature, and changes nothing.
+/// Examines every feature, and changes nothing.
 pub fn diagnose(host: Host<'_>) -> Vec<Diagnostic> {
     let is_free = |lock: &str| host.lock_holder(lock).is_ok_and(|state| !state.held);
-    look(host, is_free(layout::FEATURE_LOCK), is_free(layout::RUN_LOCK))
+    let mut found = match is_free(layout::RUN_LOCK) {
+        true => orphaned_agents::findings(host, leftovers::find(host, &[])),
+        false => Vec::new(),
+    };
+    found.extend(examine_all(host, is_free(layout::FEATURE_LOCK)));
+    records(found)
 }
 
-/// `is_quiet`: nobody is writing. `is_idle`: nothing is run.
-fn look(host: Host<'_>, is_quiet: bool, is_idle: bool) -> Vec<Diagnostic> {
+/// `is_quiet`: no other process is writing.
+fn examine_all(host: Host<'_>, is_quiet: bool) -> Vec<Finding> {
     let ids = match store::ids(host) {
         Ok(ids) => ids,
         Err(failure) => {
-            let diagnostic = Diagnostic::new(Code::FeatureProgressCorrupt, failure.to_string());
-            return vec![diagnostic.by_hand("make it a directory that can be read")];
+            let finding = Finding::new(Code::FeatureProgressCorrupt, failure.to_string());
+            return vec![finding.by_hand("make it a readable directory")];
         }
     };
-    let mut found: Vec<Diagnostic> = match is_idle {
-        true => orphaned_agents::diagnostics(host, leftovers::find(host, &[])),
-        false => Vec::new(),
-    };
+    let mut found = Vec::new();
     for id in &ids {
         found.extend(examine(host, id));
         if is_quiet {
-            // What cannot be listed has been told of above.
+            // `examine` reports a directory that cannot be listed.
             let entries = host.list(id).unwrap_or_default();
-            let prefix = host.layout().prefix;
-            temporary_files::examine(prefix, id, Some(id), entries.iter(), &mut found);
+            temporary_files::examine(host, id, Some(id), &entries, &mut found);
         }
     }
     found
 }
 
-fn examine(host: Host<'_>, id: &str) -> Vec<Diagnostic> {
-    match load(host, id) {
-        Ok(document) => {
-            let mut found = contradictions(id, &document);
-            if !abort::is_to_be_removed(&document) {
-                found.extend(missing_artifacts(host, id, &document));
-            }
-            found
+fn examine(host: Host<'_>, id: &str) -> Vec<Finding> {
+    let document = match load(host, id) {
+        Ok(document) => document,
+        Err(error) => return vec![corrupt(host, id, error.describe())],
+    };
+    let contradictions = consistency::contradictions(id, &document).into_iter();
+    let mut found: Vec<Finding> = contradictions
+        .map(|problem| Finding::new(Code::FeatureInconsistent, problem).of(id))
+        .collect();
+    if !abort::requires_removal(&document) {
+        found.extend(missing_artifacts(host, id, &document));
+    }
+    found
+}
+
+fn corrupt(host: Host<'_>, id: &str, problem: String) -> Finding {
+    let finding = Finding::new(Code::FeatureProgressCorrupt, problem).of(id);
+    match newest_valid(host, id) {
+        Ok(Some(_)) => finding.at(progress_file(id)),
+        Ok(None) | Err(_) => {
+            finding.by_hand("it has no valid backup: correct the file, or remove the directory")
         }
-        Err(FeatureError::Corrupt(problem)) => vec![corrupt(host, id, problem)],
-        Err(FeatureError::Storage(failure)) => vec![corrupt(host, id, failure.to_string())],
-        Err(_) => Vec::new(),
     }
 }
 
-fn corrupt(host: Host<'_>, id: &str, problem: String) -> Diagnostic {
-    let diagnostic = Diagnostic::new(Code::FeatureProgressCorrupt, problem).of(id);
-    match newest_good(host, id) {
-        Ok(Some(_)) => diagnostic.at(progress_file(id)),
-        Ok(None) | Err(_) => diagnostic
-            .by_hand("there is no good backup of it: correct the file, or remove the directory"),
-    }
-}
-
-/// What is outside of the features' directory cannot be seen from here.
-fn missing_artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Diagnostic> {
+/// Finds artifacts that do not exist. Those outside the directory of features cannot be examined.
+fn missing_artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Finding> {
     let artifacts = document.part("artifacts").into_iter().flatten();
     artifacts
         .filter_map(|(name, path)| {
             let path = path.as_str()?;
             let is_missing = matches!(host.stat(own_path(host, path)?), Ok(None));
             is_missing.then(|| {
-                let message = format!("artifact {name:?} is missing: there is no {path}");
-                Diagnostic::new(Code::FeatureArtifactMissing, message).of(id)
+                let message = format!("artifact {name:?} is missing: {path} does not exist");
+                Finding::new(Code::FeatureArtifactMissing, message).of(id)
             })
         })
         .collect()
 }
 
-/// Phases that contradict each other, or the current phase.
-fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    let mut say = |message: String| {
-        found.push(Diagnostic::new(Code::FeatureInconsistent, message).of(id));
-    };
-    let working = document.in_status(&PhaseStatus::InProgress);
-    if working.len() > 1 {
-        say(format!("{} are in progress at once", working.join(" and ")));
-    }
-    let (current, status) = (document.text("current_phase"), document.status());
-    let open: Vec<&str> = document
-        .phases()
-        .filter(|(_, phase)| {
-            // What other hands call otherwise may be as good as complete.
-            !matches!(status_of(phase), PhaseStatus::Complete | PhaseStatus::Other(_))
-        })
-        .map(|(name, _)| name)
-        .collect();
-    match (document.phase_status(current), current) {
-        (None, COMPLETE) if status != PhaseStatus::Complete => {
-            say(format!("`current_phase` is {COMPLETE}, but `status` is {}", status.name()));
-        }
-        (None, COMPLETE) => {}
-        (None, _) => say(format!("`current_phase` is {current:?}, which is no phase")),
-        (Some(PhaseStatus::Complete), _) if status == PhaseStatus::InProgress => {
-            say(format!("`current_phase` is {current}, which is complete"));
-        }
-        (Some(_), _) => {
-            if let Some(other) =
-                working.first().filter(|_| working.len() == 1 && working[0] != current)
-            {
-                say(format!("`current_phase` is {current}, but {other} is in progress"));
-            }
-        }
-    }
-    if status == PhaseStatus::Complete && !open.is_empty() {
-        say(format!("`status` is complete, but {} is not", open.join(", ")));
-    }
-    if document.next_phase().is_none() && status != PhaseStatus::Complete {
-        say(format!("every phase is complete, but `status` is {}", status.name()));
-    }
-    let begun = document.phases().any(|(_, phase)| status_of(phase) != PhaseStatus::Pending);
-    if !begun && !matches!(status, PhaseStatus::Pending | PhaseStatus::Aborted) {
-        say(format!("no phase was started, but `status` is {}", status.name()));
-    }
-    if document.text("feature_id") != id {
-        say(format!(
-            "its directory is {id}, but `feature_id` is {:?}",
-            document.text("feature_id")
-        ));
-    }
-    for (name, phase) in document.phases() {
-        let (started, completed) = (time_in(phase, "started_at"), time_in(phase, "completed_at"));
-        if started.zip(completed).is_some_and(|(started, completed)| completed < started) {
-            say(format!("{name} was completed before it was started"));
-        }
-        if status_of(phase) == PhaseStatus::Pending && completed.is_some() {
-            say(format!("{name} is pending, but has a `completed_at`"));
-        }
-    }
-    if document.is_aborted() != (status == PhaseStatus::Aborted) {
-        say(format!(
-            "`abort_info.aborted` is {}, but `status` is {}",
-            document.is_aborted(),
-            status.name()
-        ));
-    }
-    let info = document.part("abort_info");
-    let is_cleaned = info.and_then(|info| info.get("cleanup_performed")) != Some(&json!(false));
-    if document.is_aborted() && !is_cleaned {
-        say("it was aborted, and its cleanup has not been carried out: the same `abort` tries again"
-            .to_owned());
-    }
-    for problem in document.wrong_parts() {
-        say(problem);
-    }
-    found
-}
-
-/// Looks, and mends what it can.
-pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<Treatment, RepairError> {
-    alone(host, || {
+/// Examines every feature, and fixes what is fixable. While it answers `terminating`, this process keeps the lock.
+pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<FixReport, RepairError> {
+    doctor::locked(host, termination.is_pending(), || {
         let leftovers = orphaned_agents::terminate(host, termination)?;
-        let mut fixes = orphaned_agents::fixes(host, &leftovers);
-        let ended = fixes.iter().filter(|fix| fix.fixed).map(|fix| fix.diagnostic.clone());
-        let found: Vec<Diagnostic> = ended.chain(look(host, true, true)).collect();
-        let keeper = Keeper::new(host, backup::FIX);
-        let todo = found.iter().filter(|it| it.fixable && it.code != Code::OrphanedAgent);
-        fixes.extend(todo.map(|diagnostic| mend(&keeper, diagnostic)));
-        let left = if fixes.is_empty() { found.clone() } else { look(host, true, true) };
-        let backup = keeper.finish()?;
-        Ok(Treatment { found, fixes, left, backup })
+        store::locked(host, || {
+            let mut fixes = orphaned_agents::results(host, &leftovers);
+            let ended = fixes.iter().filter(|fix| fix.fixed).map(|fix| fix.diagnostic.clone());
+            let unproven = orphaned_agents::findings(host, leftovers::find(host, &[]));
+            let examined = examine_all(host, true);
+            let found: Vec<Finding> = unproven.iter().cloned().chain(examined.clone()).collect();
+            let found = ended.chain(records(found)).collect();
+            let fs = BackupFs::new(host, backup::FIX);
+            let todo = examined.iter().filter(|finding| finding.record.fixable);
+            fixes.extend(todo.map(|finding| fix_finding(&fs, finding)));
+            let remaining = unproven.into_iter().chain(examine_all(host, true)).collect();
+            let backup = fs.finish()?;
+            Ok(FixReport { found, fixes, remaining: records(remaining), backup })
+        })
     })
 }
 
-fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
-    let path = diagnostic.path.clone().unwrap_or_default();
-    let id = diagnostic.item.as_deref().unwrap_or_default();
-    keeper.because(Cause::new(diagnostic.code.name(), Some(id)));
-    let result = match diagnostic.code {
+fn fix_finding(fs: &BackupFs<'_>, finding: &Finding) -> FixResult {
+    let path = finding.path.clone().unwrap_or_default();
+    fs.set_reason(doctor::reason(finding));
+    let result = match finding.code {
         Code::OrphanedTempFile => {
-            keeper.host().remove(&path).map(|()| "Moved into the backup".to_owned())
+            fs.host().remove(&path).map(|()| temporary_files::MOVED.to_owned())
         }
-        _ => bring_back(keeper, id, &path)
-            .map(|from| format!("Brought back progress.json from backup {from}")),
+        _ => restore_document(fs, finding.item(), &path)
+            .map(|backup| format!("Restored progress.json from backup {backup}")),
     };
-    let (fixed, message) = match result {
-        Ok(message) => (true, message),
-        Err(failure) => (false, failure.to_string()),
-    };
-    let prefix = keeper.host().layout().prefix;
-    let backup = keeper.id().filter(|_| keeper.has(&path));
-    let backup = backup.map(|backup| (backup, format!("{prefix}{path}")));
-    Mended { diagnostic: diagnostic.clone(), fixed, message, backup }
+    let prefix = fs.host().layout().prefix;
+    let backup = fs.id().filter(|_| fs.contains(&path));
+    let backup = backup.map(|id| BackupReference { id, path: format!("{prefix}{path}") });
+    finding.result(result.map_err(|failure| failure.to_string()), backup)
 }
 
-fn bring_back(keeper: &Keeper<'_>, id: &str, path: &str) -> Result<String, Failure> {
-    let host = keeper.host();
-    let missing = || host.failed("bring back", path)(FsError::NotFound);
-    let (from, contents) = newest_good(host, id)?.ok_or_else(missing)?;
-    // What cannot be read cannot be copied: it is moved into the backup.
+/// Restores a document from its newest valid backup. Returns the backup.
+fn restore_document(fs: &BackupFs<'_>, id: &str, path: &str) -> Result<String, Failure> {
+    let host = fs.host();
+    let missing = || host.failed("restore", path)(FsError::NotFound);
+    let valid = newest_valid(host, id)?.ok_or_else(missing)?;
+    // A file that cannot be read cannot be copied: it is moved into the backup.
     if host.stat(path)?.is_some() && host.read(path, LIMIT).is_err() {
         host.remove(path)?;
     }
-    host.write(path, contents)?;
-    Ok(from)
+    host.write(path, valid.bytes)?;
+    Ok(valid.backup)
 }
 
-/// Puts every file of a backup back.
-pub fn restore(host: Host<'_>, id: &str) -> Result<Restored, RepairError> {
-    backup::check(host, id).map_err(RepairError::Backup)?;
-    alone(host, || backup::restore(host, id).map_err(RepairError::Backup))
-}
-
-/// Does something beside which no feature is changed and none is run.
-fn alone<T>(
-    host: Host<'_>,
-    work: impl FnOnce() -> Result<T, RepairError>,
-) -> Result<T, RepairError> {
-    store::lock_run(host, false)?;
-    let result = locked(host, work);
-    if !matches!(result, Err(RepairError::Terminating(_))) {
-        lock::release(host)?;
-    }
-    result
-}
-
-impl From<FeatureError> for RepairError {
-    fn from(error: FeatureError) -> Self {
-        match error {
-            FeatureError::Storage(failure) => RepairError::Storage(failure),
-            FeatureError::Busy(holder) => RepairError::Busy(holder),
-            // A lock fails for no other reason.
-            _ => RepairError::Busy(Box::new(Holder::unknown())),
-        }
-    }
+/// Restores every file of a backup.
+pub fn restore(host: Host<'_>, id: &str) -> Result<Restoration, RepairError> {
+    backup::read(host, id)?;
+    doctor::locked(host, false, || {
+        store::locked(host, || backup::restore(host, id).map_err(RepairError::from))
+    })
 }

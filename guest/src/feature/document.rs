@@ -1,8 +1,8 @@
-//! The document: what is required of it, and its parts.
+//! The document of a feature, and what is required of it.
 
 use serde_json::{Map, Value, json};
 
-use super::FeatureError;
+use crate::bindings::exports::wreckit::batch::feature::{FeatureError, Worktree};
 use crate::formats::json::{self, Fields};
 use crate::io::time::Timestamp;
 
@@ -15,18 +15,18 @@ pub enum PhaseStatus {
     InProgress,
     /// Done.
     Complete,
-    /// Something outside of it has to happen first.
+    /// Something else must happen first.
     Blocked,
-    /// It did not succeed.
+    /// It failed.
     Failed,
-    /// It was given up with the feature.
+    /// The feature was aborted in it.
     Aborted,
-    /// A word of other hands; it is kept.
+    /// Unknown status, preserved verbatim.
     Other(String),
 }
 
 impl PhaseStatus {
-    /// As in the file.
+    /// Its name in the file.
     pub fn name(&self) -> &str {
         match self {
             PhaseStatus::Pending => "pending",
@@ -52,7 +52,7 @@ impl PhaseStatus {
     }
 }
 
-/// Parts that commands add to.
+/// Optional parts that commands add to, and their types.
 const OBJECTS: [&str; 8] = [
     "metrics/orchestration",
     "metrics/validation_loops",
@@ -85,7 +85,7 @@ pub struct Document(pub(super) Map<String, Value>);
 pub(super) const COMPLETE: &str = "complete";
 
 impl Document {
-    /// Checks a document; on failure which fields are wrong, and how.
+    /// Checks a document. On failure, which fields are invalid, and how.
     pub fn from_json(document: Value) -> Result<Self, String> {
         let Value::Object(object) = document else {
             return Err("the document must be an object".to_owned());
@@ -109,8 +109,8 @@ impl Document {
         }
     }
 
-    /// What is wrong in the optional parts: commands that are about it are refused.
-    pub(super) fn wrong_parts(&self) -> Vec<String> {
+    /// What is invalid in the optional parts. Commands that change such a part are refused.
+    pub(super) fn invalid_parts(&self) -> Vec<String> {
         let must = [
             ("object", OBJECTS.as_slice(), Value::is_object as fn(&Value) -> bool),
             ("list", LISTS.as_slice(), Value::is_array),
@@ -131,12 +131,25 @@ impl Document {
         wrong
     }
 
-    /// As it is written.
+    /// The content of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         json::pretty(&self.0)
     }
 
-    /// One of the required strings.
+    /// The document as JSON text.
+    pub fn to_text(&self) -> String {
+        // JSON is always UTF-8.
+        String::from_utf8(self.to_bytes()).unwrap_or_default()
+    }
+
+    /// The worktree that the feature is built in.
+    pub fn worktree(&self) -> Option<Worktree> {
+        let part = self.part("worktree")?;
+        let text = |key: &str| part.get(key).and_then(Value::as_str).map(str::to_owned);
+        Some(Worktree { path: text("path")?, commit: text("pre_feature_commit") })
+    }
+
+    /// The value of a required string.
     pub fn text(&self, key: &str) -> &str {
         self.0.get(key).and_then(Value::as_str).unwrap_or_default()
     }
@@ -150,7 +163,7 @@ impl Document {
         self.0.insert(key.to_owned(), value.into());
     }
 
-    /// The phases, in their order.
+    /// The phases, in order.
     pub fn phases(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
         let phases = self.0.get("phases").and_then(Value::as_object).into_iter().flatten();
         phases.filter_map(|(name, phase)| Some((name.as_str(), phase.as_object()?)))
@@ -170,16 +183,16 @@ impl Document {
         Some(status_of(self.phase(name)?))
     }
 
-    /// Somebody named a phase that there is not.
-    pub(super) fn no_phase(&self, phase: &str) -> FeatureError {
+    /// The error for a phase that does not exist.
+    pub(super) fn unknown_phase(&self, phase: &str) -> FeatureError {
         let names: Vec<&str> = self.phases().map(|(name, _)| name).collect();
         FeatureError::Invalid(format!(
-            "there is no phase {phase:?}: there are {}",
+            "there is no phase {phase:?}; the phases are {}",
             names.join(", ")
         ))
     }
 
-    /// The phases with this status, in their order.
+    /// The phases with this status, in order.
     pub fn in_status(&self, status: &PhaseStatus) -> Vec<&str> {
         self.phases()
             .filter(|(_, phase)| status_of(phase) == *status)
@@ -194,13 +207,13 @@ impl Document {
             .map(|(name, _)| name)
     }
 
-    /// True if the feature was aborted and not reopened.
+    /// Whether the feature was aborted and not reopened.
     pub fn is_aborted(&self) -> bool {
         self.part("abort_info").and_then(|info| info.get("aborted")).and_then(Value::as_bool)
             == Some(true)
     }
 
-    /// The phase at which an aborted feature can go on; `None` if it was not aborted, or cannot.
+    /// The phase at which an aborted feature can be reopened; `None` if it was not aborted, or cannot be reopened.
     pub fn resumable_phase(&self) -> Option<&str> {
         let info = self.part("abort_info").filter(|_| self.is_aborted())?;
         let can_resume = info.get("can_resume").and_then(Value::as_bool) == Some(true);
@@ -208,18 +221,18 @@ impl Document {
         (can_resume && self.phase(phase).is_some()).then_some(phase)
     }
 
-    /// An optional part, if it is there.
+    /// An optional part.
     pub fn part(&self, key: &str) -> Option<&Map<String, Value>> {
         self.0.get(key)?.as_object()
     }
 
-    /// An optional part, which is made if it is missing.
+    /// An optional part, which is created if it is missing.
     pub(super) fn part_mut(&mut self, key: &str) -> Result<&mut Map<String, Value>, FeatureError> {
         object_in(&mut self.0, key)
     }
 }
 
-/// An object in an object, which is made if it is missing.
+/// An object in an object, which is created if it is missing.
 pub(super) fn object_in<'m>(
     object: &'m mut Map<String, Value>,
     key: &str,
@@ -231,7 +244,7 @@ pub(super) fn object_in<'m>(
     value.as_object_mut().ok_or_else(|| FeatureError::Corrupt(format!("`{key}` must be an object")))
 }
 
-/// A list in an object, which is made if it is missing.
+/// A list in an object, which is created if it is missing.
 pub(super) fn list_in<'m>(
     object: &'m mut Map<String, Value>,
     key: &str,
@@ -247,13 +260,13 @@ pub(super) fn status_of(phase: &Map<String, Value>) -> PhaseStatus {
     PhaseStatus::from_name(phase.get("status").and_then(Value::as_str).unwrap_or_default())
 }
 
-/// A time in a field, whatever tool wrote it: RFC 3339, with an offset or without.
+/// The time in a field: RFC 3339 with any offset, as other tools write it.
 pub(super) fn time_in(object: &Map<String, Value>, key: &str) -> Option<Timestamp> {
     parse_time(object.get(key)?.as_str()?)
 }
 
 fn parse_time(text: &str) -> Option<Timestamp> {
-    // RFC 3339 allows for small letters, and for a space (section 5.6).
+    // RFC 3339 permits lower case, and a space instead of `T` (section 5.6).
     let text = &text.to_ascii_uppercase().replacen(' ', "T", 1);
     if let Some(time) = Timestamp::parse(text) {
         return Some(time);

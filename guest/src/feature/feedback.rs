@@ -1,23 +1,18 @@
-//! The loop of implementation, review and test.
+//! The feedback loop of implementation, review and test.
 
 use serde_json::{Map, Value, json};
 
 use super::document::{list_in, object_in};
 use super::store::change;
-use super::{Changed, FeatureError, legal, number};
+use super::{legal, number};
+use crate::bindings::exports::wreckit::batch::feature::{
+    FeatureError, IllegalMove, Iteration, Snapshot, Verdict,
+};
 use crate::formats::json;
 use crate::io::host::Host;
 
-/// What a review or a test came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is good.
-    Pass,
-    /// It is not.
-    Fail,
-}
-
 impl Verdict {
+    /// Its name in the file.
     fn name(self) -> &'static str {
         match self {
             Verdict::Pass => "PASS",
@@ -26,31 +21,18 @@ impl Verdict {
     }
 }
 
-/// One round.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Iteration {
-    /// What was implemented.
-    pub implementation: String,
-    /// What the review came to.
-    pub review: Verdict,
-    /// What the tests came to.
-    pub test: Verdict,
-    /// What failed.
-    pub test_failures: Vec<String>,
-}
-
 const IN_PROGRESS: &str = "in_progress";
 const VERIFIED: &str = "IMPLEMENTATION_VERIFIED";
 const ESCALATED: &str = "escalated";
-/// Rounds of a file that does not say how many there may be.
-const MOST: u64 = 5;
+/// Maximum number of iterations, if the document does not say.
+const DEFAULT_MAX: u64 = 5;
 
-/// A loop that has not begun.
-pub(super) fn nothing(most: u64) -> Value {
+/// `feedback_loop` of a new feature.
+pub(super) fn initial(max: u64) -> Value {
     json!({
         "enabled": true,
         "current_iteration": 0,
-        "max_iterations": most,
+        "max_iterations": max,
         "status": IN_PROGRESS,
         "consecutive_review_failures": 0,
         "consecutive_test_failures": 0,
@@ -58,24 +40,24 @@ pub(super) fn nothing(most: u64) -> Value {
     })
 }
 
-/// Records a round. PASS and PASS verifies the implementation; a round after that reopens the loop;
-/// the last round without it escalates.
+/// Records an iteration. If review and test pass, the implementation is verified; another iteration reopens the
+/// loop. The last permitted iteration escalates if one of them fails.
 pub fn iterate(
     host: Host<'_>,
     feature: &str,
     iteration: &Iteration,
-) -> Result<Changed, FeatureError> {
+) -> Result<Snapshot, FeatureError> {
     change(host, feature, |document| {
         legal::refuse_if_aborted(document)?;
         if document.part("feedback_loop").is_none() {
-            document.set("feedback_loop", nothing(MOST));
+            document.set("feedback_loop", initial(DEFAULT_MAX));
         }
         let feedback = document.part_mut("feedback_loop")?;
-        let (number, most) = next(feedback)?;
+        let (number, max) = next(feedback)?;
         let is_verified = (iteration.review, iteration.test) == (Verdict::Pass, Verdict::Pass);
         let status = match is_verified {
             true => VERIFIED,
-            false if number >= most => ESCALATED,
+            false if number >= max => ESCALATED,
             false => IN_PROGRESS,
         };
         list_in(feedback, "iterations")?.push(json!({
@@ -96,17 +78,20 @@ pub fn iterate(
         Ok(match status {
             VERIFIED => format!("iteration {number}: the implementation is verified"),
             ESCALATED => {
-                format!("iteration {number} of {most} was the last one: escalated to a person")
+                format!(
+                    "iteration {number} of {max} failed, and was the last one: escalated to the user"
+                )
             }
-            _ => format!("iteration {number} of {most}: to be done again"),
+            _ => format!("iteration {number} of {max} failed"),
         })
     })
 }
 
-/// The number of the next round, and how many there may be.
+/// The number of the next iteration, and the maximum.
 fn next(feedback: &Map<String, Value>) -> Result<(u64, u64), FeatureError> {
-    // No move of a phase helps.
-    let illegal = |message: String| Err(FeatureError::Illegal { message, legal: Vec::new() });
+    // No move of a phase would help.
+    let illegal =
+        |message: String| Err(FeatureError::Illegal(IllegalMove { message, legal: Vec::new() }));
     if feedback.get("enabled") == Some(&json!(false)) {
         return illegal("the feedback loop of this feature is disabled".to_owned());
     }
@@ -117,12 +102,12 @@ fn next(feedback: &Map<String, Value>) -> Result<(u64, u64), FeatureError> {
         }),
     };
     let number = integer("current_iteration", 0)?.saturating_add(1);
-    let most = integer("max_iterations", MOST)?;
-    match number > most {
+    let max = integer("max_iterations", DEFAULT_MAX)?;
+    match number > max {
         true => illegal(format!(
-            "{most} iterations are the most there may be: a person has to look at it, and may raise `feedback_loop.max_iterations` in progress.json"
+            "all {max} iterations are used: a person must review the implementation, and can raise `feedback_loop.max_iterations` in progress.json"
         )),
-        false => Ok((number, most)),
+        false => Ok((number, max)),
     }
 }
 
@@ -140,7 +125,7 @@ fn streak(
     }
 }
 
-/// One more escalation to the user.
+/// Counts an escalation to the user.
 pub(super) fn escalate(metrics: &mut Map<String, Value>, reason: &str) -> Result<(), FeatureError> {
     let escalations = object_in(metrics, "escalations")?;
     number::count(escalations, "to_user", 1)?;

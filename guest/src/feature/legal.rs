@@ -1,14 +1,15 @@
-//! What can be done with a feature now, for who tried something else.
+//! The moves that are legal in the current state of a feature, for error messages.
 
+use super::approval;
 use super::document::{Document, PhaseStatus, status_of};
-use super::{FeatureError, approval};
+use crate::bindings::exports::wreckit::batch::feature::{FeatureError, IllegalMove};
 
-/// That cannot be done in the state that the feature is in; what can be.
+/// The error for a move that is not legal now, with those that are.
 pub(super) fn illegal(document: &Document, message: impl Into<String>) -> FeatureError {
-    FeatureError::Illegal { message: message.into(), legal: moves(document) }
+    FeatureError::Illegal(IllegalMove { message: message.into(), legal: moves(document) })
 }
 
-/// Nothing is done with an aborted feature, but for starting it again.
+/// Refuses a change of an aborted feature: it can only be reopened.
 pub(super) fn refuse_if_aborted(document: &Document) -> Result<(), FeatureError> {
     match document.is_aborted() {
         true => Err(illegal(document, "the feature was aborted")),
@@ -16,12 +17,12 @@ pub(super) fn refuse_if_aborted(document: &Document) -> Result<(), FeatureError>
     }
 }
 
-/// Whether a phase can be started, as far as it is concerned itself.
+/// Whether a phase with this status can be started.
 pub(super) fn may_start(status: &PhaseStatus) -> bool {
     !matches!(status, PhaseStatus::Complete | PhaseStatus::InProgress)
 }
 
-/// The moves of phases that are legal, as words of the command line.
+/// The legal moves, as on the command line.
 fn moves(document: &Document) -> Vec<String> {
     if document.is_aborted() {
         let resumable = document.resumable_phase().into_iter();

@@ -1,14 +1,18 @@
-//! What a feature costs: agents, tokens, money.
+//! The metrics of a feature: agents, tokens, cost.
 
 use serde_json::{Value, json};
 
 use super::document::{Document, list_in, object_in};
 use super::feedback::escalate;
 use super::store::change;
-use super::{Changed, FeatureError, legal, number};
+use super::{legal, number};
+use crate::bindings::exports::wreckit::batch::batch::Price;
+use crate::bindings::exports::wreckit::batch::feature::{
+    FeatureError, Measurements, Snapshot, Tokens, Validation,
+};
 use crate::io::host::Host;
 
-/// Tokens that a phase takes with one agent, where nobody counted them. Of the design of this format.
+/// Estimated tokens per agent of a phase that recorded none, from the design of this format.
 const ESTIMATES: [(&str, u64); 9] = [
     ("brainstorming", 8000),
     ("discovery", 5000),
@@ -21,32 +25,13 @@ const ESTIMATES: [(&str, u64); 9] = [
     ("test_validation", 7000),
 ];
 
-/// Prices in US dollars for a million tokens, in and out, as of May 2025; `pricing` in the
-/// configuration says what they are now. A name stands for the models that begin with it.
+/// Prices in US dollars per million input and output tokens, as of May 2025. `pricing` in the configuration takes
+/// precedence. A name covers every model that begins with it.
 const PRICES: [(&str, f64, f64); 3] =
     [("claude-sonnet-4", 3.0, 15.0), ("claude-opus-4", 15.0, 75.0), ("claude-haiku-4", 0.25, 1.25)];
 
-/// What a million tokens of a model cost.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Price {
-    /// The model, or what the names of its versions begin with.
-    pub model: String,
-    /// US dollars for a million tokens in.
-    pub input: f64,
-    /// US dollars for a million tokens out.
-    pub output: f64,
-}
-
-/// A kind of validation that is repeated until it succeeds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Validation {
-    SpecCompliance,
-    CodeQuality,
-    TestValidation,
-}
-
 impl Validation {
+    /// The name of its counter in the file.
     fn key(self) -> &'static str {
         match self {
             Validation::SpecCompliance => "spec_compliance_iterations",
@@ -56,35 +41,27 @@ impl Validation {
     }
 }
 
-/// What is to be added.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Measurements {
-    /// Agents that were started.
-    pub agents: u64,
-    /// Executions of agents beside others.
-    pub parallel: u64,
-    /// Executions of agents one after the other.
-    pub sequential: u64,
-    /// Why the user was asked.
-    pub escalations: Vec<String>,
-    /// Conflicts that were found.
-    pub conflicts_detected: u64,
-    /// Conflicts that were resolved.
-    pub conflicts_resolved: u64,
-    /// Validations that were repeated.
-    pub validations: Vec<Validation>,
-    /// Checkpoints with a person.
-    pub checkpoints: u64,
-    /// Tokens of phases: in and out.
-    pub tokens: Vec<(String, u64, u64)>,
-    /// Whose tokens they are.
-    pub model: Option<String>,
-    /// Prices that go before those that are known here.
-    pub prices: Vec<Price>,
+impl Default for Measurements {
+    /// Nothing.
+    fn default() -> Self {
+        Measurements {
+            agents: 0,
+            parallel: 0,
+            sequential: 0,
+            escalations: Vec::new(),
+            conflicts_detected: 0,
+            conflicts_resolved: 0,
+            validations: Vec::new(),
+            checkpoints: 0,
+            tokens: Vec::new(),
+            model: None,
+            prices: Vec::new(),
+        }
+    }
 }
 
-/// Metrics of a feature that has not begun.
-pub(super) fn nothing() -> Value {
+/// `metrics` of a new feature.
+pub(super) fn initial() -> Value {
     json!({
         "orchestration": {
             "total_agents_spawned": 0, "parallel_executions": 0, "sequential_executions": 0,
@@ -108,18 +85,18 @@ pub fn record(
     host: Host<'_>,
     feature: &str,
     measurements: &Measurements,
-) -> Result<Changed, FeatureError> {
+) -> Result<Snapshot, FeatureError> {
     if *measurements == (Measurements { prices: measurements.prices.clone(), ..Default::default() })
     {
-        return Err(FeatureError::Invalid("there is nothing to record".to_owned()));
+        return Err(FeatureError::Invalid("nothing to record".to_owned()));
     }
     if measurements.model.is_some() && measurements.tokens.is_empty() {
-        return Err(FeatureError::Invalid("a model needs tokens that it used".to_owned()));
+        return Err(FeatureError::Invalid("a model without the tokens that it used".to_owned()));
     }
     change(host, feature, |document| {
         legal::refuse_if_aborted(document)?;
-        for (phase, ..) in &measurements.tokens {
-            check_phase(document, phase)?;
+        for tokens in &measurements.tokens {
+            check_phase(document, &tokens.phase)?;
         }
         if measurements.checkpoints > 0 {
             let metadata = document.part_mut("metadata")?;
@@ -130,29 +107,29 @@ pub fn record(
         let has_no_model = !measurements.tokens.is_empty() && measurements.model.is_none();
         Ok(match unpriced {
             None if has_no_model => {
-                "recorded; without a model, so what the tokens cost is not".to_owned()
+                "recorded; the tokens have no cost, because no model was given".to_owned()
             }
             None => "recorded".to_owned(),
             Some(model) => format!(
-                "recorded; the price of {model} is not known, so its cost is not: set it under `pricing` in config.json"
+                "recorded, but without the cost: the price of {model} is not known; set it under `pricing` in config.json"
             ),
         })
     })
 }
 
-/// One more agent was started, behind those before it.
+/// Counts an agent that was started after the previous one.
 pub(super) fn count_agent(document: &mut Document) -> Result<(), FeatureError> {
     let orchestration = object_in(document.part_mut("metrics")?, "orchestration")?;
     number::count(orchestration, "total_agents_spawned", 1)?;
     number::count(orchestration, "sequential_executions", 1)
 }
 
-/// Tokens may be of a phase of the feature, or of a usual one that it does not name.
+/// Refuses tokens of a phase that neither belongs to the feature nor is one of the usual ones.
 fn check_phase(document: &Document, phase: &str) -> Result<(), FeatureError> {
     let is_usual = ESTIMATES.iter().any(|(name, _)| *name == phase);
     match is_usual || document.phase(phase).is_some() {
         true => Ok(()),
-        false => Err(document.no_phase(phase)),
+        false => Err(document.unknown_phase(phase)),
     }
 }
 
@@ -186,24 +163,24 @@ fn count(document: &mut Document, measurements: &Measurements) -> Result<(), Fea
     Ok(())
 }
 
-/// Adds tokens and what they cost; the model, if its price is not known.
+/// Adds tokens and their cost. Returns the model if its price is not known.
 fn spend(
     document: &mut Document,
     measurements: &Measurements,
 ) -> Result<Option<String>, FeatureError> {
     let metrics = document.part_mut("metrics")?;
     let mut unpriced = None;
-    for (phase, input, output) in &measurements.tokens {
+    for Tokens { phase, input, output } in &measurements.tokens {
         let total = input.saturating_add(*output);
         let tokens = object_in(metrics, "tokens")?;
         number::count(tokens, "estimated_input_tokens", *input)?;
         number::count(tokens, "estimated_output_tokens", *output)?;
         number::count(tokens, "estimated_total_tokens", total)?;
-        // What was counted takes the place of what was guessed.
-        let guessed = take_estimate(tokens, phase)?;
-        number::add(tokens, "estimated_total_tokens", -guessed, 0)?;
+        // A measured number replaces the estimate.
+        let estimated = take_estimate(tokens, phase)?;
+        number::add(tokens, "estimated_total_tokens", -estimated, 0)?;
         let by_phase = object_in(tokens, "by_phase")?;
-        number::add(by_phase, phase, total as f64 - guessed, 0)?;
+        number::add(by_phase, phase, total as f64 - estimated, 0)?;
 
         let Some(model) = &measurements.model else { continue };
         let price = price(model, &measurements.prices);
@@ -228,27 +205,26 @@ fn spend(
     Ok(unpriced)
 }
 
-/// The price of a model: of the names that it begins with, the longest one's; what is given goes
-/// before what is known here.
+/// The price of a model: the one with the longest name that the model begins with. Given prices take precedence.
 fn price(model: &str, given: &[Price]) -> Option<Price> {
     // `Claude Opus 4` is the same model as `claude-opus-4`.
     let plain = model.to_lowercase().replace(' ', "-");
     let model = plain.as_str();
     let longest = |prices: Vec<Price>| {
-        let fitting = prices
+        let matching = prices
             .into_iter()
             .filter(|price| model.starts_with(&price.model.to_lowercase().replace(' ', "-")));
-        fitting.max_by_key(|price| price.model.len())
+        matching.max_by_key(|price| price.model.len())
     };
     let known =
         PRICES.map(|(model, input, output)| Price { model: model.to_owned(), input, output });
     longest(given.to_vec()).or_else(|| longest(known.to_vec()))
 }
 
-/// The phases whose figures nobody counted.
+/// The list of phases whose tokens are estimated.
 const ESTIMATED: &str = "estimated_phases";
 
-/// A phase completes: without a figure it gets an estimate, marked as one.
+/// Gives a completed phase without recorded tokens an estimate, marked as one.
 pub(super) fn estimate(
     document: &mut Document,
     phase: &str,
@@ -268,7 +244,7 @@ pub(super) fn estimate(
     Ok(())
 }
 
-/// The estimate of a phase, which is none any more; 0 if it has none.
+/// Removes the mark of an estimate, and returns the estimate; 0 if the phase has none.
 fn take_estimate(
     tokens: &mut serde_json::Map<String, Value>,
     phase: &str,
@@ -290,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_name_that_fits_has_the_price_and_what_is_given_goes_first() {
+    fn the_longest_matching_name_has_the_price_and_given_prices_take_precedence() {
         let model = |price: Option<Price>| price.map(|price| (price.model, price.input));
         let known = |name: &str| model(price(name, &[]));
         assert_eq!(known("claude-sonnet-4-20250514"), Some(("claude-sonnet-4".to_owned(), 3.0)));

@@ -4,70 +4,54 @@ use serde_json::{Map, Value, json};
 
 use super::document::{COMPLETE, Document, PhaseStatus, list_in, time_in};
 use super::store::change;
-use super::{Changed, FeatureError, abort, approval, legal, metrics, number};
+use super::{abort, approval, legal, metrics, number};
+use crate::bindings::exports::wreckit::batch::feature::{
+    Details, FeatureError, Field, PhaseMove, Snapshot,
+};
 use crate::formats::json;
 use crate::io::host::Host;
 use crate::io::time::Timestamp;
 
-/// What is done with a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Move {
-    /// Work on it begins, again perhaps.
-    Start,
-    /// It is done.
-    Complete,
-    /// Something outside of it has to happen first.
-    Block,
-    /// It did not succeed.
-    Fail,
+impl Default for Details {
+    /// None.
+    fn default() -> Self {
+        Details { set: Vec::new(), artifacts: Vec::new(), decisions: Vec::new(), reason: None }
+    }
 }
 
-/// What is said along with a move.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Details {
-    /// Fields of the phase and their values, as JSON text.
-    pub set: Vec<(String, String)>,
-    /// Artifacts by name, with their paths from the repository's root.
-    pub artifacts: Vec<(String, String)>,
-    /// Decisions, added to those of the phase.
-    pub decisions: Vec<String>,
-    /// Why.
-    pub reason: Option<String>,
-}
-
-/// Fields of a phase that moves set; nobody sets them by hand.
+/// Fields of a phase that only moves set.
 const OWN_FIELDS: [&str; 4] = ["status", "started_at", "completed_at", "duration_minutes"];
 
 /// Moves a phase of a feature.
-pub fn make_move(
+pub fn move_phase(
     host: Host<'_>,
     feature: &str,
     phase: &str,
-    step: Move,
+    step: PhaseMove,
     details: &Details,
-) -> Result<Changed, FeatureError> {
+) -> Result<Snapshot, FeatureError> {
     let now = host.now();
     change(host, feature, |document| apply(document, phase, step, details, now))
 }
 
-/// The move itself; what happened, for a person.
+/// Moves a phase in a document. Returns what happened, in words.
 pub(super) fn apply(
     document: &mut Document,
     phase: &str,
-    step: Move,
+    step: PhaseMove,
     details: &Details,
     now: Timestamp,
 ) -> Result<String, FeatureError> {
     let Some(status) = document.phase_status(phase) else {
-        return Err(document.no_phase(phase));
+        return Err(document.unknown_phase(phase));
     };
     check(document, phase, &status, step, details)?;
-    note(document, phase, details)?;
+    apply_details(document, phase, details)?;
     let done = match step {
-        Move::Start => start(document, phase, now),
-        Move::Complete => complete(document, phase, now),
-        Move::Block => stop(document, phase, &PhaseStatus::Blocked, details, now),
-        Move::Fail => stop(document, phase, &PhaseStatus::Failed, details, now),
+        PhaseMove::Start => start(document, phase, now),
+        PhaseMove::Complete => complete(document, phase, now),
+        PhaseMove::Block => stop(document, phase, &PhaseStatus::Blocked, details, now),
+        PhaseMove::Fail => stop(document, phase, &PhaseStatus::Failed, details, now),
     }?;
     if let (Some(reason), Some(fields)) = (&details.reason, document.phase_mut(phase)) {
         fields.insert("reason".to_owned(), json!(reason));
@@ -79,78 +63,107 @@ fn check(
     document: &Document,
     phase: &str,
     status: &PhaseStatus,
-    step: Move,
+    step: PhaseMove,
     details: &Details,
 ) -> Result<(), FeatureError> {
     let illegal = |message: String| Err(legal::illegal(document, message));
     if document.is_aborted() {
         return match (step, document.resumable_phase()) {
-            (Move::Start, Some(resumable)) if resumable == phase => Ok(()),
-            (_, Some(resumable)) => illegal(format!(
-                "the feature was aborted; it goes on with {resumable}, and nothing else"
-            )),
-            (_, None) => illegal("the feature was aborted and cannot go on".to_owned()),
+            (PhaseMove::Start, Some(resumable)) if resumable == phase => Ok(()),
+            (_, Some(resumable)) => {
+                illegal(format!("the feature was aborted; it can only be reopened, at {resumable}"))
+            }
+            (_, None) => illegal("the feature was aborted and cannot be reopened".to_owned()),
         };
     }
-    let is = |what: &str| format!("{phase} {}: it cannot be {what}", in_words(status));
-    let awaits = document.phase(phase).is_some_and(approval::is_awaited);
     match (step, status) {
-        (Move::Start, status) if legal::may_start(status) => {
+        (PhaseMove::Start, status) if legal::may_start(status) => {
             match document.in_status(&PhaseStatus::InProgress).first() {
                 Some(other) => illegal(format!(
-                    "{phase} cannot be started while {other} is in progress: one phase at a time"
+                    "{phase} cannot start while {other} is in progress: one phase at a time"
                 )),
                 None => Ok(()),
             }
         }
-        (Move::Start, _) => illegal(is("started")),
-        (Move::Complete | Move::Block | Move::Fail, PhaseStatus::InProgress)
-        | (Move::Fail, PhaseStatus::Blocked) => Ok(()),
-        (Move::Complete, _) if awaits => match is_approved_by(details) {
-            true => Ok(()),
-            false => illegal(format!("{phase} waits for the approval of a person")),
-        },
-        (Move::Complete, PhaseStatus::Pending) => {
-            illegal(format!("{phase} was never started: it cannot be completed"))
+        (PhaseMove::Complete | PhaseMove::Block | PhaseMove::Fail, PhaseStatus::InProgress)
+        | (PhaseMove::Fail, PhaseStatus::Blocked) => Ok(()),
+        (PhaseMove::Complete, _) if document.phase(phase).is_some_and(approval::is_awaited) => {
+            match is_approved_by(details) {
+                true => Ok(()),
+                false => illegal(format!("{phase} is waiting for the approval of a person")),
+            }
         }
-        (Move::Complete, _) => illegal(is("completed")),
-        (Move::Block, _) => illegal(is("blocked")),
-        (Move::Fail, _) => illegal(is("failed")),
+        (step, status) => illegal(refusal(phase, step, status)),
     }
 }
 
-/// Whether these words approve the phase that they move.
+/// Why a phase with this status cannot be moved: `build is already blocked`.
+fn refusal(phase: &str, step: PhaseMove, status: &PhaseStatus) -> String {
+    let (target, participle) = match step {
+        PhaseMove::Start => (PhaseStatus::InProgress, "started"),
+        PhaseMove::Complete => (PhaseStatus::Complete, "completed"),
+        PhaseMove::Block => (PhaseStatus::Blocked, "blocked"),
+        PhaseMove::Fail => (PhaseStatus::Failed, "failed"),
+    };
+    match (step, status) {
+        (_, status) if *status == target && target == PhaseStatus::Failed => {
+            format!("{phase} has already failed")
+        }
+        (_, status) if *status == target => format!("{phase} is already {}", in_words(status)),
+        (PhaseMove::Start, _) => format!("{phase} {}, and cannot be started again", is(status)),
+        (_, PhaseStatus::Pending) => {
+            format!("{phase} was never started, and cannot be {participle}")
+        }
+        (_, _) => format!("{phase} {}, and cannot be {participle}", is(status)),
+    }
+}
+
+/// Whether the details of a move approve the phase.
 fn is_approved_by(details: &Details) -> bool {
-    let mut approvals = details.set.iter().filter(|(key, _)| key == approval::APPROVED);
-    approvals.next_back().is_some_and(|(_, value)| value.trim() == "true")
+    let mut approvals = details.set.iter().filter(|field| field.name == approval::APPROVED);
+    approvals.next_back().is_some_and(|field| field.value.trim() == "true")
+}
+
+/// A status as part of a sentence: `in progress`.
+fn in_words(status: &PhaseStatus) -> &str {
+    match status {
+        PhaseStatus::InProgress => "in progress",
+        status => status.name(),
+    }
 }
 
 /// `is blocked`, `has failed`.
-fn in_words(status: &PhaseStatus) -> String {
+fn is(status: &PhaseStatus) -> String {
     match status {
         PhaseStatus::Failed => "has failed".to_owned(),
-        status => format!("is {}", status.name()),
+        status => format!("is {}", in_words(status)),
     }
 }
 
-/// Takes in what was said along with a move.
-fn note(document: &mut Document, phase: &str, details: &Details) -> Result<(), FeatureError> {
+/// Applies the details of a move.
+fn apply_details(
+    document: &mut Document,
+    phase: &str,
+    details: &Details,
+) -> Result<(), FeatureError> {
     let mut values: Vec<(&str, Value)> = Vec::new();
-    for (key, text) in &details.set {
+    for Field { name: key, value: text } in &details.set {
         if OWN_FIELDS.contains(&key.as_str()) || key.is_empty() || json::is_reserved(key) {
             return Err(FeatureError::Invalid(format!(
-                "`{key}` is set by the moves themselves; other fields can be set"
+                "`{key}` is set by the moves themselves; you can set other fields"
             )));
         }
         let value = json::parse(text.as_bytes()).map_err(|_| {
             FeatureError::Invalid(format!(
-                "{key}={text} is no JSON: true, 8, [\"a\"], or a text in quotes: '{key}=\"…\"'"
+                "{key}={text} is not valid JSON: write true, 8, [\"a\"], or a string in quotes: '{key}=\"…\"'"
             ))
         })?;
         if key == approval::APPROVED && !value.is_boolean() {
-            return Err(FeatureError::Invalid(format!("`{key}` is true or false, not {value}")));
+            return Err(FeatureError::Invalid(format!(
+                "`{key}` must be true or false, found {value}"
+            )));
         }
-        values.push((key, value));
+        values.push((key.as_str(), value));
     }
     if let Some(fields) = document.phase_mut(phase) {
         for (key, value) in values {
@@ -162,7 +175,7 @@ fn note(document: &mut Document, phase: &str, details: &Details) -> Result<(), F
     }
     if !details.artifacts.is_empty() {
         let artifacts = document.part_mut("artifacts")?;
-        for (name, path) in &details.artifacts {
+        for Field { name, value: path } in &details.artifacts {
             if name.is_empty() || path.is_empty() {
                 return Err(FeatureError::Invalid(
                     "an artifact needs a name and a path: NAME=PATH".to_owned(),
@@ -175,19 +188,19 @@ fn note(document: &mut Document, phase: &str, details: &Details) -> Result<(), F
 }
 
 fn start(document: &mut Document, phase: &str, now: Timestamp) -> Result<String, FeatureError> {
-    let again = abort::reopen(document)?;
+    let is_reopened = abort::reopen(document)?;
     if let Some(fields) = document.phase_mut(phase) {
         fields.insert("status".to_owned(), json!(PhaseStatus::InProgress.name()));
         fields.insert("started_at".to_owned(), json!(now.to_string()));
-        // What an earlier try left: this one has not ended.
-        approval::settle(fields);
+        // Fields of an earlier attempt.
+        approval::clear_awaiting(fields);
         for key in ["completed_at", "duration_minutes", "reason"] {
             fields.shift_remove(key);
         }
     }
     document.set("current_phase", phase);
     document.set("status", PhaseStatus::InProgress.name());
-    Ok(match again {
+    Ok(match is_reopened {
         true => format!("reopened at {phase}"),
         false => format!("started {phase}"),
     })
@@ -201,7 +214,7 @@ fn complete(document: &mut Document, phase: &str, now: Timestamp) -> Result<Stri
     fields.insert("status".to_owned(), json!(PhaseStatus::Complete.name()));
     fields.insert("completed_at".to_owned(), json!(now.to_string()));
     fields.insert("duration_minutes".to_owned(), duration.clone());
-    approval::settle(fields);
+    approval::clear_awaiting(fields);
     let agents = agents(fields);
     let is_approved = approval::is_given(fields);
     let unapproved = if approval::is_wanted(fields) { ", not approved" } else { "" };
@@ -218,12 +231,12 @@ fn complete(document: &mut Document, phase: &str, now: Timestamp) -> Result<Stri
     document.set("current_phase", next.as_deref().unwrap_or(COMPLETE));
     document.set("status", status);
     Ok(match next {
-        Some(next) => format!("completed {phase} ({duration} min){unapproved}; next is {next}"),
+        Some(next) => format!("completed {phase} ({duration} min){unapproved}; next: {next}"),
         None => format!("completed {phase} ({duration} min){unapproved}; the feature is complete"),
     })
 }
 
-/// How many agents worked on a phase, by its own account.
+/// The number of agents that a phase says it used.
 fn agents(phase: &Map<String, Value>) -> u64 {
     match (phase.get("agents_used").and_then(Value::as_array), phase.get("agent_used")) {
         (Some(agents), _) => agents.len() as u64,
@@ -240,7 +253,7 @@ fn stop(
     now: Timestamp,
 ) -> Result<String, FeatureError> {
     if let Some(fields) = document.phase_mut(phase) {
-        approval::settle(fields);
+        approval::clear_awaiting(fields);
         fields.insert("status".to_owned(), json!(status.name()));
         if *status == PhaseStatus::Failed {
             let minutes = time_in(fields, "started_at")
@@ -251,5 +264,5 @@ fn stop(
     document.set("current_phase", phase);
     document.set("status", status.name());
     let why = details.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    Ok(format!("{phase} {}{why}", in_words(status)))
+    Ok(format!("{phase} {}{why}", is(status)))
 }

@@ -1,15 +1,15 @@
-//! Numbers that are added to: totals are never computed anew.
+//! Adding to the numbers of a document. Totals are never recomputed.
 
 use serde_json::{Map, Number, Value};
 
-use super::FeatureError;
+use crate::bindings::exports::wreckit::batch::feature::FeatureError;
 
-/// Decimals of a duration in minutes.
+/// Decimal places of a duration in minutes.
 pub(super) const MINUTES: u32 = 1;
-/// Decimals of an amount of money.
+/// Decimal places of an amount of money.
 pub(super) const MONEY: u32 = 6;
 
-/// Adds to a number in an object; one that is missing counts from 0.
+/// Adds to a number in an object. A missing number counts as 0.
 pub(super) fn add(
     object: &mut Map<String, Value>,
     key: &str,
@@ -26,7 +26,7 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Adds a whole number.
+/// Adds an integer to a number in an object.
 pub(super) fn count(
     object: &mut Map<String, Value>,
     key: &str,
@@ -35,7 +35,7 @@ pub(super) fn count(
     add(object, key, amount as f64, 0)
 }
 
-/// A number with at most so many decimals, and none that is not needed.
+/// A number rounded to this many decimal places, without trailing zeros.
 pub(super) fn of(number: f64, decimals: u32) -> Value {
     let scale = 10_f64.powi(i32::try_from(decimals).unwrap_or(0));
     let rounded = (number * scale).round() / scale;
@@ -52,7 +52,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn no_decimal_is_written_that_is_not_needed() {
+    fn numbers_are_rounded_and_have_no_trailing_zeros() {
         assert_eq!(of(15.0, MINUTES), json!(15));
         assert_eq!(of(15.04, MINUTES), json!(15));
         assert_eq!(of(15.06, MINUTES), json!(15.1));
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_counts_from_0_and_what_is_no_number_is_named() {
+    fn a_missing_number_counts_as_0_and_anything_else_is_refused() {
         let mut object = json!({"a": 2.50, "b": "x"}).as_object().cloned().unwrap();
         add(&mut object, "a", 0.25, 6).unwrap();
         count(&mut object, "c", 3).unwrap();

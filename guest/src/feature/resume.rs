@@ -1,23 +1,29 @@
-//! Everything that a fresh session needs to go on with a feature.
+//! Everything that a new session needs to continue a feature.
 
 use serde_json::{Map, Value, json};
 
-use super::document::{COMPLETE, Document, PhaseStatus, status_of};
-use super::store::read;
-use super::{FeatureError, approval, legal};
+use super::document::{Document, PhaseStatus, status_of};
+use super::store::open;
+use super::{approval, legal, text};
+use crate::bindings::exports::wreckit::batch::feature::{FeatureError, View};
 use crate::io::capabilities::FsError;
 use crate::io::host::Host;
 
-/// More of a document is not told: what is longer is named.
-const LONGEST: u64 = 256 << 10;
-/// What phases leave; `architecture*.md` beside them.
+/// Maximum size of an artifact whose content is part of the view, in bytes.
+const LIMIT: u64 = 256 << 10;
+/// The usual names of the documents of phases, besides `architecture*.md`.
 const DOCUMENTS: [&str; 4] =
     ["design.md", "frontend-discovery.md", "backend-discovery.md", "plan.md"];
 
-/// Tells how to go on, as JSON: `feature_id`, `feature_name`, `current_phase`, `status`,
+/// What a new session needs to continue. As JSON: `feature_id`, `feature_name`, `current_phase`, `status`,
 /// `last_completed_phase`, `done`, `artifacts`, `todo`, `next`, `worktree`, `feedback_loop`.
-pub fn resume(host: Host<'_>, feature: &str) -> Result<Value, FeatureError> {
-    let (id, document) = read(host, feature)?;
+pub fn resume(host: Host<'_>, feature: &str) -> Result<View, FeatureError> {
+    let view = view(host, feature)?;
+    Ok(View { text: text::resume(&view), json: format!("{view:#}\n") })
+}
+
+fn view(host: Host<'_>, feature: &str) -> Result<Value, FeatureError> {
+    let (id, document) = open(host, feature)?;
     let next = next(&document)?;
     let is_complete = |phase: &Map<String, Value>| status_of(phase) == PhaseStatus::Complete;
     let done: Vec<Value> = document
@@ -59,14 +65,13 @@ pub fn resume(host: Host<'_>, feature: &str) -> Result<Value, FeatureError> {
     }))
 }
 
-/// What to do now: the phase, and the move that begins or ends it, or `approve` where a person has to
-/// look first.
+/// The next step: a phase and the move to make, or `approve` if a person must approve the phase first.
 fn next(document: &Document) -> Result<Value, FeatureError> {
     let illegal = |message: &str| legal::illegal(document, message);
     if document.is_aborted() {
         let phase = document
             .resumable_phase()
-            .ok_or_else(|| illegal("the feature was aborted and cannot go on"))?;
+            .ok_or_else(|| illegal("the feature was aborted and cannot be reopened"))?;
         return Ok(json!({"phase": phase, "move": "start"}));
     }
     if let Some(phase) = document.in_status(&PhaseStatus::InProgress).first() {
@@ -79,13 +84,13 @@ fn next(document: &Document) -> Result<Value, FeatureError> {
     match phase {
         Some(phase) if awaits(&phase) => Ok(json!({"phase": phase, "move": "approve"})),
         Some(phase) => Ok(json!({"phase": phase, "move": "start"})),
-        None => Err(illegal(&format!(
-            "the feature is {COMPLETE}: there is nothing to go on with; `feature summary` tells what it took"
-        ))),
+        None => Err(illegal(
+            "the feature is complete: there is nothing to continue; see `feature summary`",
+        )),
     }
 }
 
-/// The loop without the rounds but the last one.
+/// The feedback loop with only its last iteration.
 fn shortened(feedback: &Map<String, Value>) -> Value {
     let mut feedback = feedback.clone();
     let last = feedback.get("iterations").and_then(Value::as_array).and_then(|all| all.last());
@@ -94,8 +99,8 @@ fn shortened(feedback: &Map<String, Value>) -> Value {
     Value::Object(feedback)
 }
 
-/// Every artifact with its content, or with why there is none; also documents that stand where they
-/// should and that nobody has named.
+/// Every artifact with its content, or with the reason why it has none. Includes documents that exist under their
+/// usual names without being listed as artifacts.
 fn artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Value> {
     let named: Vec<(String, Value)> = document
         .part("artifacts")
@@ -121,7 +126,7 @@ fn artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Value> {
         .map(|(name, path)| {
             let (state, content) = match path.as_str() {
                 None => ("invalid", None),
-                Some(path) => look(host, name, path),
+                Some(path) => examine(host, name, path),
             };
             let mut artifact = json!({"name": name, "path": path, "state": state});
             if let Some(content) = content {
@@ -132,7 +137,7 @@ fn artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Value> {
         .collect()
 }
 
-/// The documents of a feature by their usual names: `design.md`, …
+/// The documents of a feature that exist under their usual names.
 fn documents(host: Host<'_>, id: &str) -> Vec<String> {
     let entries = host.list(id).unwrap_or_default();
     let is_usual = |name: &str| {
@@ -141,11 +146,11 @@ fn documents(host: Host<'_>, id: &str) -> Vec<String> {
     entries.into_iter().map(|entry| entry.name).filter(|name| is_usual(name)).collect()
 }
 
-/// One outside of the features' directory is named, not read.
-fn look(host: Host<'_>, name: &str, path: &str) -> (&'static str, Option<String>) {
+/// The state of an artifact, and its content. One outside the directory of features is not read.
+fn examine(host: Host<'_>, name: &str, path: &str) -> (&'static str, Option<String>) {
     let Some(inside) = own_path(host, path) else { return ("outside", None) };
-    // The document itself is what is being told.
-    let limit = if name == "progress" { 0 } else { LONGEST };
+    // The document itself is what the view describes.
+    let limit = if name == "progress" { 0 } else { LIMIT };
     match host.read(inside, limit) {
         Ok(bytes) => ("present", Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(FsError::TooLarge(_)) => ("present", None),
@@ -155,7 +160,7 @@ fn look(host: Host<'_>, name: &str, path: &str) -> (&'static str, Option<String>
     }
 }
 
-/// A path from the repository's root, from here; `None` if it leads elsewhere.
+/// A path relative to the root of the repository as one relative to the root of the instance; `None` if it is outside.
 pub(super) fn own_path<'p>(host: Host<'_>, path: &'p str) -> Option<&'p str> {
     let path = path.strip_prefix("./").unwrap_or(path).strip_prefix(host.layout().prefix)?;
     (!path.split('/').any(|name| matches!(name, ".." | "." | ""))).then_some(path)

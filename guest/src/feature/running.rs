@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::approval::{APPROVED, AWAITING, is_awaited, is_wanted};
 use super::document::{Document, PhaseStatus};
-use super::moves::{self, Details, Move};
-use super::store::{change, load, locked, read};
-use super::{FeatureError, legal, metrics, number};
+use super::store::{DocumentError, change, load, locked, open};
+use super::{legal, metrics, moves, number};
+use crate::bindings::exports::wreckit::batch::feature::{
+    Details, FeatureError, Field, PhaseMove as Move,
+};
 use crate::formats::item::Change;
 use crate::io::host::Host;
 use crate::io::time::Timestamp;
@@ -47,7 +49,7 @@ impl PhaseState {
 
 impl RunState {
     /// Reads a feature by its complete id.
-    pub(crate) fn read(host: Host<'_>, id: &str) -> Result<Self, FeatureError> {
+    pub(crate) fn read(host: Host<'_>, id: &str) -> Result<Self, DocumentError> {
         load(host, id).map(|document| RunState::of(&document))
     }
 
@@ -80,9 +82,9 @@ pub(crate) fn prepare(
     approve: &[String],
 ) -> Result<(String, RunState), FeatureError> {
     locked(host, || Ok::<(), FeatureError>(()))?;
-    let (id, document) = read(host, given)?;
+    let (id, document) = open(host, given)?;
     if let Some(unknown) = approve.iter().find(|name| document.phase(name).is_none()) {
-        return Err(document.no_phase(unknown));
+        return Err(document.unknown_phase(unknown));
     }
     if document.is_aborted() {
         let message = "the feature was aborted: start one of its phases to reopen it";
@@ -160,8 +162,9 @@ fn complete(
         fields.insert("agent_used".to_owned(), json!(agent));
     }
     let needs_approval = document.phase(phase).is_some_and(is_wanted);
-    let approved = needs_approval.then(|| (APPROVED.to_owned(), "true".to_owned()));
-    let details = Details { set: approved.into_iter().collect(), ..Details::default() };
+    let approved = || Field { name: APPROVED.to_owned(), value: "true".to_owned() };
+    let set = needs_approval.then(approved).into_iter().collect();
+    let details = Details { set, ..Details::default() };
     moves::apply(document, phase, Move::Complete, &details, now).map(drop)
 }
 

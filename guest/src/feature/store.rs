@@ -1,30 +1,89 @@
-//! Finding, reading and changing the files of features.
+//! Finding, reading and changing the documents of features.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::document::Document;
-use super::{Changed, FeatureError, abort, unique};
-use crate::backup::{self, Cause, FEATURE, Keeper};
+use super::{abort, text, unique};
+use crate::backup::{self, BackupFs, FEATURE, Reason};
+use crate::bindings::exports::wreckit::batch::batch::Unresolved;
+use crate::bindings::exports::wreckit::batch::doctor::RepairError;
+use crate::bindings::exports::wreckit::batch::feature::{Entry, FeatureError, Snapshot};
 use crate::bindings::exports::wreckit::batch::session::Holder;
 use crate::formats::json;
 use crate::formats::layout;
 use crate::io::capabilities::{FsError, Kind};
 use crate::io::host::{Failure, Host};
 use crate::io::lock::{self, Work};
-use crate::session::select::Unresolved;
+use crate::session::select;
 
-/// A larger file is damage.
+/// Maximum size of a document, in bytes.
 pub(super) const LIMIT: u64 = 16 << 20;
-/// More candidates than this help nobody.
-const MOST_CANDIDATES: usize = 10;
 
-/// A feature in a list.
+/// Why a document cannot be read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// Its id: the name of its directory.
-    pub id: String,
-    /// Its document, or what is wrong with it.
-    pub document: Result<Document, String>,
+pub enum DocumentError {
+    /// It is damaged; how, and where.
+    Corrupt(String),
+    /// A file operation failed.
+    Storage(Failure),
+}
+
+impl DocumentError {
+    /// What is wrong, in words.
+    pub fn describe(self) -> String {
+        match self {
+            DocumentError::Corrupt(problem) => problem,
+            DocumentError::Storage(failure) => failure.to_string(),
+        }
+    }
+}
+
+impl From<Failure> for DocumentError {
+    fn from(failure: Failure) -> Self {
+        DocumentError::Storage(failure)
+    }
+}
+
+impl From<DocumentError> for FeatureError {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            DocumentError::Corrupt(problem) => FeatureError::Corrupt(problem),
+            DocumentError::Storage(failure) => failure.into(),
+        }
+    }
+}
+
+/// Why a lock was not taken.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum LockError {
+    /// Another process holds it.
+    Busy(Holder),
+    /// A file operation failed.
+    Storage(Failure),
+}
+
+impl From<Failure> for LockError {
+    fn from(failure: Failure) -> Self {
+        LockError::Storage(failure)
+    }
+}
+
+impl From<LockError> for FeatureError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Busy(holder) => FeatureError::Busy(holder),
+            LockError::Storage(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<LockError> for RepairError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Busy(holder) => RepairError::Busy(holder),
+            LockError::Storage(failure) => failure.into(),
+        }
+    }
 }
 
 /// The file of a feature.
@@ -32,23 +91,29 @@ pub(super) fn progress_file(id: &str) -> String {
     format!("{id}/progress.json")
 }
 
-/// Every feature, sorted by id.
+/// Lists every feature, sorted by id.
 pub fn list(host: Host<'_>) -> Result<Vec<Entry>, Failure> {
-    Ok(ids(host)?
-        .into_iter()
-        .map(|id| {
-            let document = match load(host, &id) {
-                Ok(document) => Ok(document),
-                Err(FeatureError::Corrupt(problem)) => Err(problem),
-                Err(FeatureError::Storage(failure)) => Err(failure.to_string()),
-                Err(_) => Err("it cannot be used".to_owned()),
-            };
-            Entry { id, document }
-        })
-        .collect())
+    Ok(ids(host)?.into_iter().map(|id| entry(host, id)).collect())
 }
 
-/// The directories that may be a feature's.
+fn entry(host: Host<'_>, id: String) -> Entry {
+    let (document, damage) = match load(host, &id) {
+        Ok(document) => (Some(document), None),
+        Err(error) => (None, Some(error.describe())),
+    };
+    let text = |key: &str| document.as_ref().map(|document| document.text(key).to_owned());
+    Entry {
+        id,
+        name: text("feature_name"),
+        status: text("status"),
+        current_phase: text("current_phase"),
+        updated: text("updated"),
+        worktree: document.as_ref().and_then(Document::worktree),
+        damage,
+    }
+}
+
+/// The names of the directories that may be those of features, sorted.
 pub(super) fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
     let entries = host.list(".")?;
     let directories = entries
@@ -57,7 +122,7 @@ pub(super) fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
     Ok(directories.map(|entry| entry.name).collect())
 }
 
-/// A name that a feature's directory may have: nothing that leads elsewhere or is hidden.
+/// Whether a name can be that of a feature's directory: not hidden, and safe in paths and command lines.
 fn is_id(name: &str) -> bool {
     (1..=200).contains(&name.len())
         && !name.starts_with(['.', '-'])
@@ -65,73 +130,90 @@ fn is_id(name: &str) -> bool {
         && !name.chars().any(char::is_control)
 }
 
-/// The feature that is meant: its id, or an unambiguous beginning of it.
+/// The id of the feature that is meant: `given` is its id, or an unambiguous prefix.
 pub fn resolve(host: Host<'_>, given: &str) -> Result<String, FeatureError> {
     let ids = ids(host)?;
-    if let Some(id) = ids.iter().find(|id| *id == given) {
-        return Ok(id.clone());
-    }
-    let fitting: Vec<String> =
-        ids.iter().filter(|id| !given.is_empty() && id.starts_with(given)).cloned().collect();
-    let ambiguous = fitting.len() > 1;
-    match <[String; 1]>::try_from(fitting) {
-        Ok([id]) => Ok(id),
-        Err(fitting) => {
-            let candidates = if ambiguous { fitting } else { ids };
-            Err(FeatureError::Unknown(Unresolved {
-                given: given.to_owned(),
-                candidates: candidates.into_iter().take(MOST_CANDIDATES).collect(),
-                ambiguous,
-            }))
-        }
+    let unresolved = |candidates: &[&String]| Unresolved {
+        given: given.to_owned(),
+        candidates: candidates
+            .iter()
+            .take(select::MAX_CANDIDATES)
+            .map(|id| (*id).clone())
+            .collect(),
+    };
+    match select::matching(given, &ids)[..] {
+        [id] => Ok(id.clone()),
+        [] => Err(FeatureError::UnknownFeature(unresolved(&ids.iter().collect::<Vec<_>>()))),
+        ref several => Err(FeatureError::AmbiguousFeature(unresolved(several))),
     }
 }
 
-/// The document of a feature.
-pub fn read(host: Host<'_>, given: &str) -> Result<(String, Document), FeatureError> {
+/// Reads the document of a feature.
+pub fn read(host: Host<'_>, given: &str) -> Result<Snapshot, FeatureError> {
+    let (id, document) = open(host, given)?;
+    Ok(snapshot(id, String::new(), &document))
+}
+
+/// Reads the document of a feature, and returns its complete id as well.
+pub(super) fn open(host: Host<'_>, given: &str) -> Result<(String, Document), FeatureError> {
     let id = resolve(host, given)?;
     let document = load(host, &id)?;
     Ok((id, document))
 }
 
-/// Reads and checks a feature's file. An empty one is damage, never "new".
+/// A feature with its document as it is now.
+pub(super) fn snapshot(id: String, message: String, document: &Document) -> Snapshot {
+    Snapshot {
+        text: text::show(&id, document),
+        id,
+        message,
+        document: document.to_text(),
+        phases: document.phases().map(|(name, _)| name.to_owned()).collect(),
+        worktree: document.worktree(),
+    }
+}
+
+/// Reads and checks a document. An empty file is damage, never "new".
 ///
-/// A full cleanup that was cut off can leave a directory without it. As long as there is a directory,
-/// the feature is what its last backup says: aborted, and to be removed by the same command.
-pub(super) fn load(host: Host<'_>, id: &str) -> Result<Document, FeatureError> {
+/// A full cleanup that was interrupted can leave a directory without a document. The feature is then what its last
+/// backup says: aborted, and to be removed by the same command.
+pub(super) fn load(host: Host<'_>, id: &str) -> Result<Document, DocumentError> {
     let path = progress_file(id);
-    let place = format!("{}{path}", host.layout().prefix);
+    let place = || format!("{}{path}", host.layout().prefix);
     let bytes = match host.read(&path, LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) => {
-            let missing = || FeatureError::Corrupt(format!("{place} is missing"));
-            return being_removed(host, id)?.ok_or_else(missing);
+            let missing = || DocumentError::Corrupt(format!("{} is missing", place()));
+            return unfinished_cleanup(host, id)?.ok_or_else(missing);
         }
-        Err(error) => return Err(FeatureError::Storage(host.failed("read", &path)(error))),
+        Err(error) => return Err(host.failed("read", &path)(error).into()),
     };
-    let document = json::parse(&bytes)
-        .and_then(|document| unique::check(&bytes).map(|()| document))
-        .map_err(|error| FeatureError::Corrupt(format!("{place} has invalid JSON: {error}")))?;
-    Document::from_json(document)
-        .map_err(|problem| FeatureError::Corrupt(format!("{place} is invalid: {problem}")))
+    parse(&bytes).map_err(|problem| DocumentError::Corrupt(format!("{} {problem}", place())))
 }
 
-/// The last document of a feature whose full cleanup began and did not end.
-fn being_removed(host: Host<'_>, id: &str) -> Result<Option<Document>, Failure> {
-    let last = newest_good(host, id)?.and_then(|(_, bytes)| json::parse(&bytes).ok());
-    let document = last.and_then(|document| Document::from_json(document).ok());
-    Ok(document.filter(abort::is_to_be_removed))
+/// Reads and checks the content of a document. On failure, what is wrong with it.
+fn parse(bytes: &[u8]) -> Result<Document, String> {
+    let document: Value = json::parse(bytes)
+        .and_then(|document| unique::check(bytes).map(|()| document))
+        .map_err(|error| format!("has invalid JSON: {error}"))?;
+    Document::from_json(document).map_err(|problem| format!("is invalid: {problem}"))
 }
 
-/// Changes a feature: reads it, lets `change` say what it comes to and how that is told, and writes
-/// it. One change at a time; who comes second is told.
+/// The last document of a feature whose full cleanup was interrupted.
+fn unfinished_cleanup(host: Host<'_>, id: &str) -> Result<Option<Document>, Failure> {
+    let last = newest_valid(host, id)?.map(|valid| valid.document);
+    Ok(last.filter(abort::requires_removal))
+}
+
+/// Changes a feature: reads its document, applies `change` to it, which returns what happened in words, and writes
+/// it. Only one change is made at a time; any other one is `busy`.
 pub(super) fn change(
     host: Host<'_>,
     given: &str,
     change: impl FnOnce(&mut Document) -> Result<String, FeatureError>,
-) -> Result<Changed, FeatureError> {
+) -> Result<Snapshot, FeatureError> {
     locked(host, || {
-        let (id, mut document) = read(host, given)?;
+        let (id, mut document) = open(host, given)?;
         let before = document.clone();
         let in_file = |error| match error {
             FeatureError::Corrupt(problem) => {
@@ -145,47 +227,52 @@ pub(super) fn change(
             document.set("updated", host.now().to_string());
             save(host, &id, &document)?;
         }
-        Ok(Changed { document: text(&document), id, message })
+        Ok(snapshot(id, message, &document))
     })
 }
 
-/// Writes a feature's file. The one before is in a backup, and so is a copy of this one: if other hands
-/// damage it, nothing is lost.
+/// Writes a document. The backup contains the previous document, and also a copy of the new one, so that nothing
+/// is lost if another tool damages it.
 fn save(host: Host<'_>, id: &str, document: &Document) -> Result<(), Failure> {
-    let keeper = Keeper::new(host, FEATURE);
+    let fs = BackupFs::new(host, FEATURE);
     let path = progress_file(id);
-    keeper.keep(&[(path.clone(), Cause::new("FEATURE_CHANGED", Some(id)))])?;
-    if let Some(backup) = keeper.id() {
-        let copy = copy_of_after(host, &backup, id);
+    fs.copy_files(&[(path.clone(), Reason::new("FEATURE_CHANGED", Some(id)))])?;
+    if let Some(backup) = fs.id() {
+        let copy = copy_of_new(host, &backup, id);
         if let Some((directory, _)) = copy.rsplit_once('/') {
             host.create_directory(directory)?;
         }
         host.write(&copy, document.to_bytes())?;
     }
-    keeper.host().write(&path, document.to_bytes())?;
-    keeper.finish().map(drop)
+    fs.host().write(&path, document.to_bytes())?;
+    fs.finish().map(drop)
 }
 
-/// Where a backup has a feature's file as it was after the change.
-fn copy_of_after(host: Host<'_>, backup: &str, id: &str) -> String {
+/// The path of the copy that a backup has of the new document.
+fn copy_of_new(host: Host<'_>, backup: &str, id: &str) -> String {
     format!("{}/{backup}/after/{}", host.layout().backups, progress_file(id))
 }
 
-/// The content of the newest backup of a feature's file that is sound.
-pub(super) fn newest_good(host: Host<'_>, id: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
+/// A valid document in a backup.
+pub(super) struct ValidCopy {
+    /// The backup.
+    pub(super) backup: String,
+    /// The document.
+    pub(super) document: Document,
+    /// Its text.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The newest valid document of a feature in the backups. Valid is what `load` accepts.
+pub(super) fn newest_valid(host: Host<'_>, id: &str) -> Result<Option<ValidCopy>, Failure> {
     let path = progress_file(id);
-    let is_sound = |bytes: &[u8]| {
-        let document = json::parse(bytes).ok();
-        document.is_some_and(|document| Document::from_json(document).is_ok())
-    };
-    for backup in backup::all(host)? {
-        for file in backup.files.iter().filter(|file| file.path == path) {
-            // What a change left is newer than what it found.
-            let before = format!("{}/{}/{}", host.layout().backups, backup.id, file.stored);
-            for copy in [copy_of_after(host, &backup.id, id), before] {
-                match host.read(&copy, LIMIT) {
-                    Ok(bytes) if is_sound(&bytes) => return Ok(Some((backup.id, bytes))),
-                    _ => {}
+    for manifest in backup::manifests(host)? {
+        for file in manifest.files.iter().filter(|file| file.path == path) {
+            // The document after the change is newer than the one before it.
+            for copy in [copy_of_new(host, &manifest.id, id), manifest.path_of(host, file)] {
+                let Ok(bytes) = host.read(&copy, LIMIT) else { continue };
+                if let Ok(document) = parse(&bytes) {
+                    return Ok(Some(ValidCopy { backup: manifest.id, document, bytes }));
                 }
             }
         }
@@ -193,45 +280,36 @@ pub(super) fn newest_good(host: Host<'_>, id: &str) -> Result<Option<(String, Ve
     Ok(None)
 }
 
-/// Does something while nobody else changes a feature. The lock is never waited for here: the caller
-/// tries again.
-pub(super) fn locked<T, E: From<FeatureError>>(
+/// Does something while no other process changes a feature. Does not wait for the lock: the caller tries again.
+pub(super) fn locked<T, E: From<LockError>>(
     host: Host<'_>,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    lock(host, layout::FEATURE_LOCK, true)?;
-    // What a crash cut off is ended first.
+    lock(host)?;
+    // What a crash interrupted is finished first.
     let result = match backup::finish(host) {
         Ok(_) => work(),
-        Err(failure) => Err(FeatureError::from(failure).into()),
+        Err(failure) => Err(LockError::Storage(failure).into()),
     };
-    unlock(host, layout::FEATURE_LOCK).map_err(FeatureError::from)?;
+    let unlocked = host.unlock(layout::FEATURE_LOCK);
+    unlocked.map_err(host.failed("unlock", layout::FEATURE_LOCK)).map_err(LockError::Storage)?;
     result
 }
 
-/// Takes the lock of a run and records its owner. `take_over` ignores an owner that may still be running.
-pub(super) fn lock_run(host: Host<'_>, take_over: bool) -> Result<(), FeatureError> {
-    let taken = lock::acquire(host, &host.current_process(), Work::Repair, take_over)?;
-    taken.map_err(|holder| FeatureError::Busy(Box::new(holder)))
-}
-
-pub(super) fn lock(host: Host<'_>, path: &str, transient: bool) -> Result<(), FeatureError> {
+/// Takes the lock of changes.
+pub(super) fn lock(host: Host<'_>) -> Result<(), LockError> {
+    let path = layout::FEATURE_LOCK;
     let note = lock::note(host, &host.current_process());
     let state = host.lock(path, note.to_string().as_bytes()).map_err(host.failed("lock", path))?;
     match state.held {
         false => Ok(()),
-        true => {
-            let holder = Holder { transient, ..lock::holder(host, &state.note) };
-            Err(FeatureError::Busy(Box::new(holder)))
-        }
+        // A change takes a moment.
+        true => Err(LockError::Busy(Holder { transient: true, ..lock::holder(host, &state.note) })),
     }
 }
 
-fn unlock(host: Host<'_>, path: &str) -> Result<(), Failure> {
-    host.unlock(path).map_err(host.failed("unlock", path))
-}
-
-/// As JSON text.
-pub(super) fn text(document: &Document) -> String {
-    String::from_utf8(document.to_bytes()).unwrap_or_default()
+/// Takes the lock of runs: no agent may work on a feature until it is released.
+pub(super) fn lock_run(host: Host<'_>) -> Result<(), LockError> {
+    let taken = lock::acquire(host, &host.current_process(), Work::Repair, false)?;
+    taken.map_err(LockError::Busy)
 }

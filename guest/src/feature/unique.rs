@@ -1,16 +1,16 @@
-//! Keys that stand twice in an object: one of the two values would be lost by the next change.
+//! Duplicate keys: the next change would lose one of the two values.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Refuses a document in which a key stands twice in one object.
+/// Refuses a document in which an object has a duplicate key.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     serde_json::from_slice::<Unique>(bytes).map(drop).map_err(|error| error.to_string())
 }
 
-/// Any value whose objects have each key once.
+/// Any JSON value without duplicate keys.
 struct Unique;
 
 impl<'de> Deserialize<'de> for Unique {
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for Walk {
         while let Some(key) = object.next_key::<String>()? {
             object.next_value::<Unique>()?;
             if keys.contains(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} stands twice")));
+                return Err(A::Error::custom(format!("duplicate key {key:?}")));
             }
             keys.insert(key);
         }
@@ -65,14 +65,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_stands_twice_is_refused_wherever_it_is() {
+    fn a_duplicate_key_is_refused_at_any_depth() {
         for text in
             [r#"{"a":1,"b":{"a":2.50}}"#, "[1e3,null,\"x\",[{}]]", "123456789012345678901234567890"]
         {
             assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
         }
         for text in [r#"{"a":1,"a":1}"#, r#"[{"x":{"a":1,"b":2,"a":3}}]"#] {
-            assert!(check(text.as_bytes()).unwrap_err().contains("stands twice"), "{text}");
+            assert!(check(text.as_bytes()).unwrap_err().contains("duplicate key"), "{text}");
         }
     }
 }

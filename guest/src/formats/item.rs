@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::formats::json::{self, Fields};
 use crate::formats::layout;
+use crate::formats::slug;
 use crate::io::capabilities::{Entry, FsError, Kind, Replacement};
 use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
@@ -186,7 +187,7 @@ pub fn read(host: Host<'_>, id: &str) -> Result<Item, String> {
 pub fn read_at(host: Host<'_>, id: &str, path: &str) -> Result<Item, String> {
     let bytes = host.read(path, LIMIT).map_err(|error| match error {
         FsError::NotFound => "item.json is missing".to_owned(),
-        error => format!("cannot read item.json: {error}"),
+        error => format!("cannot read item.json: {}", error.describe()),
     })?;
     let document =
         json::parse(&bytes).map_err(|error| format!("item.json has invalid JSON: {error}"))?;
@@ -250,7 +251,7 @@ pub fn replacement(
 pub fn add(host: Host<'_>, title: &str) -> Result<String, Failure> {
     let last =
         ids(host)?.iter().filter_map(|id| number(id)?.parse::<u64>().ok()).max().unwrap_or(0);
-    let id = format!("{:03}-{}", last.saturating_add(1), slug(title));
+    let id = format!("{:03}-{}", last.saturating_add(1), slug::slug(title, SLUG));
     let now = host.now().to_string();
     let document = json!({
         "schema_version": 1,
@@ -275,24 +276,8 @@ pub fn add(host: Host<'_>, title: &str) -> Result<String, Failure> {
     Ok(id)
 }
 
-/// Lower case letters and digits, everything else as single `-`, at most 50 characters: the rule of
-/// the existing tool.
-fn slug(title: &str) -> String {
-    let mut slug = String::new();
-    for c in title.to_lowercase().chars() {
-        if c.is_ascii_alphanumeric() {
-            slug.push(c);
-        } else if (c.is_whitespace() || c == '-' || c == '_')
-            && !slug.is_empty()
-            && !slug.ends_with('-')
-        {
-            slug.push('-');
-        }
-    }
-    slug.truncate(50);
-    let slug = slug.trim_end_matches('-');
-    if slug.is_empty() { "item".to_owned() } else { slug.to_owned() }
-}
+/// The rule of the existing tool for the names of items' directories.
+const SLUG: slug::Rule = slug::Rule { separators: &['_'], collapse: true, fallback: "item" };
 
 #[cfg(test)]
 mod tests {

@@ -7,3 +7,4 @@ pub mod json;
 pub mod layout;
 pub mod prd;
 pub mod progress;
+pub mod slug;

@@ -52,7 +52,7 @@ pub enum Unusable {
     #[error("prd.json is missing")]
     Missing,
     /// The file cannot be read.
-    #[error("cannot read prd.json: {0}")]
+    #[error("cannot read prd.json: {}", .0.describe())]
     Unreadable(FsError),
     /// It is not JSON; where it breaks off.
     #[error("prd.json has invalid JSON: {0}")]

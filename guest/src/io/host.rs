@@ -1,11 +1,14 @@
 //! The capabilities of an instance, with failures that name the operation and the path.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use crate::bindings::exports::wreckit::batch::session::StorageFailure;
 use crate::formats::layout::{self, RootLayout};
 use crate::io::capabilities::{
-    Capabilities, Entry, Environment, FileSystem, FsError, Leftover, Level, LockState, Metadata,
-    ProcessInfo, ProcessStatus, ProcessToken, RecordedProcess, Replacement, StopSignal, Variable,
+    Capabilities, Entry, Environment, FileSystem, FsError, Kind, Leftover, Level, LockState,
+    Metadata, ProcessInfo, ProcessStatus, ProcessToken, RecordedProcess, Replacement, StopSignal,
+    Variable,
 };
 use crate::io::time::Timestamp;
 
@@ -13,7 +16,7 @@ use crate::io::time::Timestamp;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// The operation: `read`, `write`, …
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
     /// The path, relative to the root of the instance.
     pub path: String,
     /// Why it failed.
@@ -30,6 +33,16 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<Failure> for StorageFailure {
+    fn from(failure: Failure) -> Self {
+        StorageFailure {
+            operation: failure.operation.into_owned(),
+            path: failure.path,
+            error: failure.error,
+        }
+    }
+}
 
 /// The randomness that the host returned is shorter than what was asked for.
 const SHORT_RANDOM: &str = "the host returned too few random bytes";
@@ -90,7 +103,7 @@ impl<'c> Host<'c> {
         match bytes.len() == length {
             true => Ok(bytes),
             false => Err(Failure {
-                operation: "get",
+                operation: Cow::Borrowed("get"),
                 path: format!("{length} random bytes"),
                 error: FsError::Failed(SHORT_RANDOM.to_owned()),
                 prefix: "",
@@ -155,7 +168,17 @@ impl<'c> Host<'c> {
     ) -> impl FnOnce(FsError) -> Failure + use<> {
         let path = path.to_owned();
         let prefix = self.layout.prefix;
-        move |error| Failure { operation, path, error, prefix }
+        move |error| Failure { operation: Cow::Borrowed(operation), path, error, prefix }
+    }
+
+    /// A failure in this root that left the component and came back.
+    pub fn failure(&self, failure: StorageFailure) -> Failure {
+        Failure {
+            operation: Cow::Owned(failure.operation),
+            path: failure.path,
+            error: failure.error,
+            prefix: self.layout.prefix,
+        }
     }
 
     /// Replaces the content of files.
@@ -186,6 +209,16 @@ impl<'c> Host<'c> {
             Err(FsError::NotFound) => Ok(()),
             other => other.map_err(self.failed("remove", path)),
         }
+    }
+
+    /// Removes a file, or a directory with everything in it, if it exists. Links are removed, never followed.
+    pub fn remove_tree(&self, path: &str) -> Result<(), Failure> {
+        if self.stat(path)?.is_some_and(|found| found.kind == Kind::Directory) {
+            for entry in self.list(path)? {
+                self.remove_tree(&format!("{path}/{}", entry.name))?;
+            }
+        }
+        self.remove(path)
     }
 
     /// Renames a file or directory.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::agents::{Agent, Watcher};
 use crate::bindings::exports::wreckit::batch::session::{
-    Ended, Report, SessionError, Started, Step, StorageFailure,
+    Ended, Report, SessionError, Started, Step,
 };
 use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::Progress;
@@ -24,16 +24,6 @@ pub(super) const LONGEST_PAUSE: u64 = 60 * 60 * 1000;
 pub(super) const LONGEST_RETRY_DELAY: u64 = 60_000;
 /// How soon to try again while another process is changing a file, in milliseconds.
 const BUSY_DELAY: u64 = 20;
-
-impl From<Failure> for StorageFailure {
-    fn from(failure: Failure) -> Self {
-        StorageFailure {
-            operation: failure.operation.to_owned(),
-            path: failure.path,
-            error: failure.error,
-        }
-    }
-}
 
 impl From<Failure> for SessionError {
     fn from(failure: Failure) -> Self {
@@ -81,8 +71,6 @@ pub(super) struct Parts {
     /// What the agent is called, where results name it.
     pub agent_name: String,
     pub limits: Limits,
-    /// The items that were chosen; empty: all.
-    pub chosen: Vec<String>,
     /// The absolute path of the repository's root, as agents see it.
     pub repository: String,
 }

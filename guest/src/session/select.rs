@@ -13,8 +13,8 @@ pub struct Unresolved {
     pub ambiguous: bool,
 }
 
-/// More candidates than this help nobody.
-const MOST_CANDIDATES: usize = 10;
+/// Maximum number of candidates that an error names.
+pub const MAX_CANDIDATES: usize = 10;
 
 /// The ids meant, each once, in the order given.
 pub fn resolve(given: &[String], ids: &[String]) -> Result<Vec<String>, Unresolved> {
@@ -29,21 +29,18 @@ pub fn resolve(given: &[String], ids: &[String]) -> Result<Vec<String>, Unresolv
 }
 
 fn resolve_one<'i>(given: &str, ids: &'i [String]) -> Result<&'i String, Unresolved> {
-    if let Some(id) = ids.iter().find(|id| *id == given) {
-        return Ok(id);
-    }
     // A number means the item of that number, even where it is also the beginning of another one.
-    let numbered: Vec<&String> =
-        match given.bytes().all(|b| b.is_ascii_digit()) && !given.is_empty() {
-            true => {
-                let number = given.trim_start_matches('0');
-                ids.iter().filter(|id| item::number(id) == Some(number)).collect()
-            }
-            false => Vec::new(),
-        };
+    let is_number = given.bytes().all(|b| b.is_ascii_digit()) && !given.is_empty();
+    let numbered: Vec<&String> = match is_number {
+        true => {
+            let number = given.trim_start_matches('0');
+            ids.iter().filter(|id| item::number(id) == Some(number)).collect()
+        }
+        false => Vec::new(),
+    };
     let fitting = match numbered.is_empty() {
         false => numbered,
-        true => ids.iter().filter(|id| !given.is_empty() && id.starts_with(given)).collect(),
+        true => matching(given, ids),
     };
     match fitting[..] {
         [id] => Ok(id),
@@ -52,12 +49,20 @@ fn resolve_one<'i>(given: &str, ids: &'i [String]) -> Result<&'i String, Unresol
     }
 }
 
+/// The id that equals `given`, or else every id that begins with it.
+pub fn matching<'i>(given: &str, ids: &'i [String]) -> Vec<&'i String> {
+    if let Some(id) = ids.iter().find(|id| *id == given) {
+        return vec![id];
+    }
+    ids.iter().filter(|id| !given.is_empty() && id.starts_with(given)).collect()
+}
+
 fn unresolved<'i>(
     given: &str,
     candidates: impl Iterator<Item = &'i String>,
     ambiguous: bool,
 ) -> Unresolved {
-    let candidates = candidates.take(MOST_CANDIDATES).cloned().collect();
+    let candidates = candidates.take(MAX_CANDIDATES).cloned().collect();
     Unresolved { given: given.to_owned(), candidates, ambiguous }
 }
 

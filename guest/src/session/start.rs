@@ -136,8 +136,8 @@ impl Start {
             counts: counts(&ledger),
             events: publish(&events),
         };
-        let Start { workload, agent, agent_name, limits, chosen, repository, .. } = self;
-        let parts = Parts { workload, agent, agent_name, limits, chosen, repository };
+        let Start { workload, agent, agent_name, limits, repository, .. } = self;
+        let parts = Parts { workload, agent, agent_name, limits, repository };
         let state = State { snapshot, ledger, plan, journal, checkpoint, invalid: survey.invalid };
         Ok((Session::new(parts, host.marker(), state), opening))
     }

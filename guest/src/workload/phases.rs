@@ -8,13 +8,14 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-pub use open::{OpenRunError, RunOptions, open_run};
+pub use open::open_run;
 
 use super::results::{ItemResult, Unwritten};
 use super::{Begin, Conclusion, Done, Failing, Subject, Survey, Verdict, Work, Workload};
 use crate::agents::{FeatureContext, Outcome};
+use crate::bindings::exports::wreckit::batch::feature::FeatureError;
 use crate::feature::running::{self, RunState, approval_reason};
-use crate::feature::{FeatureError, PhaseStatus};
+use crate::feature::{DocumentError, PhaseStatus};
 use crate::io::host::{Failure, Host};
 use crate::session::ledger::Ledger;
 
@@ -52,7 +53,7 @@ impl Phases {
     }
 
     /// What remains to be done for a phase without starting it; `None` if its agent must be called.
-    fn settled(&self, state: &RunState, name: &str) -> Option<Begin> {
+    fn without_a_call(&self, state: &RunState, name: &str) -> Option<Begin> {
         if state.is_aborted {
             return Some(Begin::Blocked("the feature was aborted".to_owned()));
         }
@@ -78,9 +79,9 @@ impl Workload for Phases {
     fn survey(&self, host: Host<'_>, ledger: &Ledger, _: &[String]) -> Result<Survey, Failure> {
         let state = match RunState::read(host, &self.id) {
             Ok(state) => state,
-            Err(FeatureError::Storage(failure)) => return Err(failure),
-            Err(error) => {
-                let invalid = vec![(self.id.clone(), words(&error))];
+            Err(DocumentError::Storage(failure)) => return Err(failure),
+            Err(DocumentError::Corrupt(problem)) => {
+                let invalid = vec![(self.id.clone(), problem)];
                 return Ok(Survey { invalid, ..Survey::default() });
             }
         };
@@ -119,30 +120,31 @@ impl Workload for Phases {
     fn ids(&self, host: Host<'_>) -> Result<Vec<String>, Failure> {
         match RunState::read(host, &self.id) {
             Ok(state) => Ok(state.phases.into_iter().map(|phase| phase.name).collect()),
-            Err(FeatureError::Storage(failure)) => Err(failure),
-            Err(_) => Ok(Vec::new()),
+            Err(DocumentError::Storage(failure)) => Err(failure),
+            Err(DocumentError::Corrupt(_)) => Ok(Vec::new()),
         }
     }
 
     fn begin(&mut self, host: Host<'_>, id: &str) -> Result<Begin, Failure> {
-        let begun = RunState::read(host, &self.id).and_then(|state| {
-            if let Some(settled) = self.settled(&state, id) {
-                return Ok(settled);
-            }
-            running::start(host, &self.id, id)?;
-            Ok(Begin::Start(Work::default(), Box::new(self.subject(&state, id))))
-        });
-        match begun {
-            Ok(begin) => Ok(begin),
-            Err(FeatureError::Storage(failure)) => Err(failure),
+        let state = match RunState::read(host, &self.id) {
+            Ok(state) => state,
+            Err(DocumentError::Storage(failure)) => return Err(failure),
+            Err(DocumentError::Corrupt(problem)) => return Ok(Begin::Invalid(problem)),
+        };
+        if let Some(without_a_call) = self.without_a_call(&state, id) {
+            return Ok(without_a_call);
+        }
+        match running::start(host, &self.id, id) {
+            Ok(()) => Ok(Begin::Start(Work::default(), Box::new(self.subject(&state, id)))),
+            Err(FeatureError::Storage(failure)) => Err(host.failure(failure)),
             Err(FeatureError::Busy(_)) => Ok(Begin::Busy),
-            Err(FeatureError::Illegal { message, .. }) => Ok(Begin::Blocked(message)),
-            Err(error) => Ok(Begin::Invalid(words(&error))),
+            Err(FeatureError::Illegal(illegal)) => Ok(Begin::Blocked(illegal.message)),
+            Err(error) => Ok(Begin::Invalid(words(error))),
         }
     }
 
     fn next_call(&self, host: Host<'_>, id: &str, _: &Work) -> Result<Subject, String> {
-        let state = RunState::read(host, &self.id).map_err(|error| words(&error))?;
+        let state = RunState::read(host, &self.id).map_err(DocumentError::describe)?;
         Ok(self.subject(&state, id))
     }
 
@@ -151,7 +153,7 @@ impl Workload for Phases {
         let state = match RunState::read(host, &self.id) {
             Ok(state) => state,
             // The document was damaged, or someone else moved the phase.
-            Err(error) => return fail(words(&error)).into(),
+            Err(error) => return fail(error.describe()).into(),
         };
         let Some(phase) = state.phase(id) else {
             return fail(format!("the feature has no phase {id:?}")).into();
@@ -215,12 +217,11 @@ pub fn apply_results(
     results: &[ItemResult],
 ) -> Result<Vec<Unwritten>, Failure> {
     let (problem, busy) = match running::apply_results(host, feature, results) {
-        Ok(()) => return Ok(Vec::new()),
-        Err(FeatureError::Storage(failure)) => return Err(failure),
         // The feature was removed, and its results with it.
-        Err(FeatureError::Unknown(_)) => return Ok(Vec::new()),
+        Ok(()) | Err(FeatureError::UnknownFeature(_)) => return Ok(Vec::new()),
+        Err(FeatureError::Storage(failure)) => return Err(host.failure(failure)),
         Err(FeatureError::Busy(_)) => ("another process is changing the feature".to_owned(), true),
-        Err(error) => (words(&error), false),
+        Err(error) => (words(error), false),
     };
     let unwritten =
         |result: &ItemResult| Unwritten { result: result.clone(), problem: problem.clone(), busy };
@@ -228,13 +229,10 @@ pub fn apply_results(
 }
 
 /// An error about the document of a feature, in words.
-fn words(error: &FeatureError) -> String {
+fn words(error: FeatureError) -> String {
     match error {
-        FeatureError::Busy(_) => "another process is changing the feature".to_owned(),
-        FeatureError::Unknown(words) => format!("there is no feature {:?}", words.given),
-        FeatureError::Invalid(message)
-        | FeatureError::Corrupt(message)
-        | FeatureError::Illegal { message, .. } => message.clone(),
-        FeatureError::Storage(failure) => failure.to_string(),
+        FeatureError::Invalid(message) | FeatureError::Corrupt(message) => message,
+        FeatureError::Illegal(illegal) => illegal.message,
+        error => format!("{error:?}"),
     }
 }

@@ -47,7 +47,7 @@ fn a_feature_from_its_beginning_to_its_summary() {
     well(&repository, &[&record[..], &tokens[..]].concat());
     let resumed = repository.run(&["feature", "resume", &id]);
     assert_eq!(resumed.code, Some(1));
-    assert!(resumed.stderr.contains("nothing to go on with"), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("there is nothing to continue"), "{}", resumed.stderr);
     let summary: Value =
         serde_json::from_str(&well(&repository, &["summary", &id, "--json"]).stdout).expect("JSON");
     assert_eq!((&summary["status"], &summary["phases_complete"]), (&json!("complete"), &json!(5)));
@@ -84,10 +84,10 @@ fn a_fresh_session_is_told_everything() {
     for words in [
         "Current phase: testing. Last completed phase: planning.",
         "- testing (pending)",
-        &format!("Go on with: wreckit-host feature start {id} testing"),
+        &format!("Continue with: wreckit-host feature start {id} testing"),
         "# The plan\nwith \\u{1b}[31mcolour",
         "gone.md): missing",
-        "## code (src/main.rs): not in the directory of the features, so not shown",
+        "## code (src/main.rs): not shown, because it is outside the directory of features",
         "## Done\n- planning\n  - decided: Stream rows",
         "1 of 5: in_progress; last: review PASS, test FAIL (csv.test.ts:45)",
         "nobody has named it",
@@ -111,14 +111,14 @@ fn mistakes_are_told_with_what_is_right() {
     let other = new(&repository, &[]);
     assert_ne!(id, other, "two in one second");
     fails(&["new", " "], 2, "a feature needs a name");
-    fails(&["new", "x", "--phase", "a/b"], 2, "is no name for a phase");
+    fails(&["new", "x", "--phase", "a/b"], 2, "is not a valid name for a phase");
     fails(&["show", "../../etc"], 2, "there is no feature");
     fails(&["show", "asset"], 2, "fits more than one feature");
     fails(&["complete", &id, "planning"], 1, "was never started");
     fails(&["complete", &id, "planning"], 1, "what can be done now: start planning, start testing");
-    fails(&["start", &id, "nonsense"], 2, "there are planning, testing");
+    fails(&["start", &id, "nonsense"], 2, "the phases are planning, testing");
     fails(&["start", &id, "planning", "--set", "x"], 2, "write NAME=VALUE");
-    fails(&["start", &id, "planning", "--set", "x=y"], 2, "is no JSON");
+    fails(&["start", &id, "planning", "--set", "x=y"], 2, "is not valid JSON");
     fails(&["start", &id, "planning", "--set", "status=1"], 2, "set by the moves themselves");
     fails(&["record", &id], 2, "nothing to record");
     fails(&["record", &id, "--tokens", "planning=1"], 2, "planning=9000,3000");
@@ -136,7 +136,11 @@ fn mistakes_are_told_with_what_is_right() {
         "nothing to roll back to",
     );
     fails(&["run", &id], 2, "there is no .wreckit/config.json");
-    fails(&["run", &id, "--mock-agent", "--approve", "nonsense"], 2, "there are planning, testing");
+    fails(
+        &["run", &id, "--mock-agent", "--approve", "nonsense"],
+        2,
+        "the phases are planning, testing",
+    );
     repository.write(&format!("{FEATURES}/{id}/progress.json"), "{");
     fails(&["show", &id], 1, "has invalid JSON");
     assert!(well(&repository, &["list"]).stdout.contains("damaged"));

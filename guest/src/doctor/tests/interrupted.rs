@@ -1,15 +1,15 @@
-//! Fixes and restorations that are cut off at every operation, by a kill or by a power loss, and what
-//! every command makes of it.
+//! Fixes and restores that are interrupted at every operation, by a kill or by a power loss, and what every command
+//! does afterwards.
 
 use super::*;
 use crate::backup;
 
-/// What is damaged beside the session.
+/// A damaged file besides the session.
 const PRD: &str = r#"{"schema_version": 1, "id": "003-c", "branch_name": "b", "user_stories": [
     {"id": "US-1", "title": "t", "acceptance_criteria": ["a", "b"], "priority": 9,
      "status": "pending", "notes": ""}]}"#;
 
-/// A killed session with two completed items, and something for every part of a fix to do.
+/// A killed session with two completed items, and something to do for every part of a fix.
 fn damaged(progress_is_corrupt: bool) -> Rc<Machine> {
     let machine = machine();
     machine.delete("prompts/plan.md");
@@ -28,7 +28,7 @@ fn damaged(progress_is_corrupt: bool) -> Rc<Machine> {
     machine
 }
 
-/// How an operation is cut off.
+/// How an operation is interrupted.
 #[derive(Debug, Clone, Copy)]
 enum Crash {
     /// Before the operation, or in its middle, without its sync.
@@ -46,9 +46,9 @@ const CRASHES: [Crash; 6] = [
     Crash::PowerLoss(Some(1), 1),
 ];
 
-/// Does something that is cut off at its operation `at`; the machine after that, and whether it was cut
-/// off at all.
-fn cut_off(
+/// Does something that is interrupted at its operation `at`. Returns the machine after that, and whether it was
+/// interrupted.
+fn interrupt(
     machine: Rc<Machine>,
     at: usize,
     crash: Crash,
@@ -61,7 +61,7 @@ fn cut_off(
     machine.power_until.set(start + at);
     machine.cut.set(cut);
     work(&machine.process(50));
-    let was_cut_off = machine.operations().len() >= start + at;
+    let was_interrupted = machine.operations().len() >= start + at;
     machine.kill(50);
     machine.power_until.set(usize::MAX);
     machine.cut.set(None);
@@ -69,11 +69,11 @@ fn cut_off(
         Crash::Kill(_) => machine,
         Crash::PowerLoss(_, survives) => machine.power_loss(|| survives),
     };
-    (machine, was_cut_off)
+    (machine, was_interrupted)
 }
 
-/// Runs everything that remains: what completed before must not be among it.
-fn runs_only_the_rest(machine: &Rc<Machine>, context: &str) {
+/// Runs everything that remains, and checks that no completed item runs again.
+fn runs_only_what_remains(machine: &Rc<Machine>, context: &str) {
     for pid in [60, 61] {
         let mut ran = Vec::new();
         run(&machine.process(pid), &mut ran, usize::MAX);
@@ -89,7 +89,7 @@ fn runs_only_the_rest(machine: &Rc<Machine>, context: &str) {
 fn restore_newest(machine: &Rc<Machine>, pid: u64, context: &str) {
     let process = machine.process(pid);
     let newest =
-        backup::all(host(&process)).unwrap().into_iter().find(|it| it.reason == backup::FIX);
+        backup::list(host(&process)).unwrap().into_iter().find(|it| it.reason == backup::FIX);
     if let Some(newest) = newest {
         let restored = restore(host(&process), &newest.id);
         assert!(restored.is_ok(), "{restored:?}: {context}");
@@ -101,7 +101,7 @@ fn fix_all(process: &Process) {
     let _ = fix(host(process));
 }
 
-/// Does something at every operation of a piece of work, until it is not cut off any more.
+/// Interrupts a piece of work at each of its operations.
 fn at_every_operation(
     start: impl Fn() -> Rc<Machine>,
     work: impl Fn(&Process),
@@ -109,10 +109,10 @@ fn at_every_operation(
 ) {
     for crash in CRASHES {
         for at in 0.. {
-            assert!(at < 1000, "it does not end");
-            let (machine, was_cut_off) = cut_off(start(), at, crash, &work);
-            check(machine, &format!("cut off at {at}, {crash:?}"));
-            if !was_cut_off {
+            assert!(at < 1000, "it does not finish");
+            let (machine, was_interrupted) = interrupt(start(), at, crash, &work);
+            check(machine, &format!("interrupted at {at}, {crash:?}"));
+            if !was_interrupted {
                 break;
             }
         }
@@ -120,7 +120,7 @@ fn at_every_operation(
 }
 
 #[test]
-fn a_fix_that_is_cut_off_anywhere_can_be_undone() {
+fn a_fix_that_is_interrupted_anywhere_can_be_undone() {
     for is_corrupt in [false, true] {
         let before = state(&damaged(is_corrupt));
         at_every_operation(
@@ -129,14 +129,14 @@ fn a_fix_that_is_cut_off_anywhere_can_be_undone() {
             |machine, context| {
                 restore_newest(&machine, 51, context);
                 assert_eq!(state(&machine), before, "{context}");
-                runs_only_the_rest(&machine, context);
+                runs_only_what_remains(&machine, context);
             },
         );
     }
 }
 
 #[test]
-fn a_fix_that_is_cut_off_anywhere_is_finished_by_the_next_and_undone_in_one_step() {
+fn a_fix_that_is_interrupted_anywhere_is_finished_by_the_next_and_undone_in_one_step() {
     for is_corrupt in [false, true] {
         let before = state(&damaged(is_corrupt));
         let whole = damaged(is_corrupt);
@@ -152,33 +152,33 @@ fn a_fix_that_is_cut_off_anywhere_is_finished_by_the_next_and_undone_in_one_step
                 let process = machine.process(51);
                 let is_found = codes(&diagnose(host(&process))).contains(&Code::RepairInterrupted);
                 assert_eq!(is_found, backup::pending(host(&process)).unwrap().is_some());
-                let treatment = fix(host(&process)).unwrap();
+                let report = fix(host(&process)).unwrap();
                 machine.kill(51);
-                let left = treatment.left.iter().filter(|left| left.fixable);
-                assert_eq!(left.count(), 0, "{:?}: {context}", treatment.left);
+                let fixable = report.remaining.iter().filter(|it| it.fixable);
+                assert_eq!(fixable.count(), 0, "{:?}: {context}", report.remaining);
                 assert_eq!(paths(&machine), paths(&whole), "{context}");
                 assert!(backup::pending(host(&process)).unwrap().is_none(), "{context}");
                 restore_newest(&machine, 52, context);
                 assert_eq!(state(&machine), before, "{context}");
-                runs_only_the_rest(&machine, context);
+                runs_only_what_remains(&machine, context);
             },
         );
     }
 }
 
 #[test]
-fn a_run_after_a_fix_that_was_cut_off_forgets_no_completion() {
+fn a_run_after_an_interrupted_fix_forgets_no_completion() {
     for is_corrupt in [false, true] {
         at_every_operation(
             || damaged(is_corrupt),
             fix_all,
-            |machine, context| runs_only_the_rest(&machine, context),
+            |machine, context| runs_only_what_remains(&machine, context),
         );
     }
 }
 
 #[test]
-fn a_restoration_that_is_cut_off_anywhere_is_completed_by_whatever_comes_next() {
+fn a_restore_that_is_interrupted_anywhere_is_completed_by_the_next_command() {
     for is_corrupt in [false, true] {
         let before = state(&damaged(is_corrupt));
         let fixed = || {
@@ -189,33 +189,33 @@ fn a_restoration_that_is_cut_off_anywhere_is_completed_by_whatever_comes_next() 
             machine
         };
         let restores = |process: &Process| {
-            let newest = backup::all(host(process)).unwrap().remove(0);
+            let newest = backup::list(host(process)).unwrap().remove(0);
             let _ = restore(host(process), &newest.id);
         };
         at_every_operation(fixed, restores, |machine, context| {
-            runs_only_the_rest(&machine, context);
+            runs_only_what_remains(&machine, context);
         });
         at_every_operation(fixed, restores, |machine, context| {
             restore_newest(&machine, 51, context);
             assert_eq!(state(&machine), before, "{context}");
         });
         at_every_operation(fixed, restores, |machine, context| {
-            let treatment = fix(host(&machine.process(51))).unwrap();
+            let report = fix(host(&machine.process(51))).unwrap();
             machine.kill(51);
-            assert!(treatment.left.iter().all(|left| !left.fixable), "{context}");
-            runs_only_the_rest(&machine, context);
+            assert!(report.remaining.iter().all(|it| !it.fixable), "{context}");
+            runs_only_what_remains(&machine, context);
         });
     }
 }
 
 #[test]
-fn a_file_that_was_changed_while_a_restoration_was_cut_off_stays_as_it_is() {
+fn a_file_that_was_changed_while_a_restore_was_interrupted_stays_as_it_is() {
     let begun = |operations: usize| {
         let machine = damaged(false);
         fix_all(&machine.process(49));
         machine.kill(49);
         let process = machine.process(50);
-        let newest = backup::all(host(&process)).unwrap().remove(0);
+        let newest = backup::list(host(&process)).unwrap().remove(0);
         machine.power_until.set(machine.operations().len() + operations);
         let _ = restore(host(&process), &newest.id);
         machine.kill(50);
@@ -223,7 +223,7 @@ fn a_file_that_was_changed_while_a_restoration_was_cut_off_stays_as_it_is() {
         let is_begun = backup::pending(host(&process)).unwrap().is_some();
         is_begun.then_some(machine)
     };
-    let machine = (0..100).find_map(begun).expect("a restoration that was begun");
+    let machine = (0..100).find_map(begun).expect("a restore that was begun");
     machine.put("items/003-c/prd.json", "my own");
     restore_newest(&machine, 51, "");
     assert_eq!(machine.text("items/003-c/prd.json").as_deref(), Some("my own"));

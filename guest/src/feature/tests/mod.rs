@@ -1,6 +1,7 @@
 //! Features against a disk in memory.
 
-mod other_hands;
+mod foreign_documents;
+mod views;
 mod working;
 
 use std::rc::Rc;
@@ -8,6 +9,10 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::bindings::exports::wreckit::batch::feature::{
+    AbortReason, Cleanup, Details, Field, Iteration, Measurements, NewFeature, PhaseMove, Snapshot,
+    Tokens, Validation, Verdict, View, WorktreeAction,
+};
 use crate::formats::layout::FEATURES;
 use crate::io::host::Host;
 use crate::io::memory::{Machine, Process};
@@ -31,7 +36,7 @@ fn document(machine: &Machine) -> Value {
     serde_json::from_str(&machine.text(FILE).expect("a file")).expect("JSON")
 }
 
-/// The least that a document needs.
+/// A document with nothing but the required fields.
 fn least(phases: &[(&str, &str)]) -> Value {
     let phases: Map<String, Value> = phases
         .iter()
@@ -44,17 +49,26 @@ fn least(phases: &[(&str, &str)]) -> Value {
     })
 }
 
-fn step(machine: &Rc<Machine>, step: Move, phase: &str) -> Result<Changed, FeatureError> {
-    make_move(host(&machine.process(1)), ID, phase, step, &Details::default())
+fn step(machine: &Rc<Machine>, step: PhaseMove, phase: &str) -> Result<Snapshot, FeatureError> {
+    move_phase(host(&machine.process(1)), ID, phase, step, &Details::default())
 }
 
-fn illegal(result: Result<Changed, FeatureError>) -> Vec<String> {
+fn illegal(result: Result<Snapshot, FeatureError>) -> Vec<String> {
     match result {
-        Err(FeatureError::Illegal { legal, .. }) => legal,
+        Err(FeatureError::Illegal(illegal)) => illegal.legal,
         other => panic!("{other:?}"),
     }
 }
 
-fn round(review: Verdict, test: Verdict) -> Iteration {
+fn iteration(review: Verdict, test: Verdict) -> Iteration {
     Iteration { implementation: "it".to_owned(), review, test, test_failures: Vec::new() }
+}
+
+fn field(name: &str, value: &str) -> Field {
+    Field { name: name.to_owned(), value: value.to_owned() }
+}
+
+/// The JSON of a view.
+fn json(view: View) -> Value {
+    serde_json::from_str(&view.json).expect("JSON")
 }

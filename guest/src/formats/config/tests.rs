@@ -368,7 +368,7 @@ proptest! {
         let found = doctor::diagnose(host);
         let invalid: Vec<&str> = found
             .iter()
-            .filter(|finding| finding.code == Code::InvalidConfig)
+            .filter(|finding| finding.code == Code::InvalidConfig.name())
             .map(|finding| &*finding.message)
             .collect();
         match Config::read(Source::Root(host)) {

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::doctor;
 
 /// How a session is taken up again after a crash.
 #[derive(Debug, Clone, Copy)]

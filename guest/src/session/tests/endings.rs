@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::doctor::{self, Code};
+use crate::doctor;
 use crate::io::memory::leftover;
 
 fn events(machine: &Machine, kind: &str) -> Vec<Value> {
@@ -155,7 +155,7 @@ fn a_batch_that_runs_for_days_or_sleeps_is_not_stale() {
     let Err(OpenError::Busy(holder)) = open(host(&other), &options()) else { panic!() };
     assert!(holder.locked && !holder.transient);
     let found = doctor::diagnose(host(&other)).into_iter().map(|finding| finding.code);
-    assert_eq!(found.collect::<Vec<_>>(), [Code::MissingConfig, Code::MissingPrompts]);
+    assert_eq!(found.collect::<Vec<_>>(), ["MISSING_CONFIG", "MISSING_PROMPTS"]);
     assert!(matches!(fix(host(&other)), Err(doctor::RepairError::Busy(_))));
     session.advance(host(&process), &[], 1).unwrap();
     let age = machine.clock.get()
@@ -192,10 +192,10 @@ fn what_a_killed_batch_left_is_ended_before_anything_starts() {
     let process = machine.process(2);
     let findings = doctor::diagnose(host(&process));
     let orphans: Vec<_> =
-        findings.iter().filter(|finding| finding.code == Code::OrphanedAgent).collect();
+        findings.iter().filter(|finding| finding.code == "ORPHANED_AGENT").collect();
     assert_eq!(orphans.len(), 1);
     assert!(orphans[0].message.contains("pid 78, 77 (since 20"), "{}", orphans[0].message);
-    assert_eq!(orphans[0].item.as_deref(), Some("001-a"));
+    assert_eq!(orphans[0].item_id.as_deref(), Some("001-a"));
     open(host(&process), &options()).unwrap();
     assert!(!machine.running.borrow().contains(&77));
     assert!(machine.said("001-a (pid 77), 001-a (pid 78)"));
@@ -208,12 +208,12 @@ fn nothing_starts_beside_what_cannot_be_ended() {
     let process = machine.process(2);
     let Err(OpenError::Leftovers(left)) = open(host(&process), &options()) else { panic!() };
     assert_eq!(left[0].process.pid, 77);
-    let treatment = fix(host(&process)).unwrap();
-    let orphan = treatment.fixes.iter().find(|fix| fix.diagnostic.code == Code::OrphanedAgent);
+    let report = fix(host(&process)).unwrap();
+    let orphan = report.fixes.iter().find(|fix| fix.diagnostic.code == "ORPHANED_AGENT");
     assert!(!orphan.unwrap().fixed);
     machine.immortal.borrow_mut().clear();
-    let treatment = fix(host(&process)).unwrap();
-    assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
+    let report = fix(host(&process)).unwrap();
+    assert!(report.fixes.iter().all(|fix| fix.fixed), "{:?}", report.fixes);
     open(host(&process), &options()).unwrap();
 }
 
@@ -232,7 +232,7 @@ fn what_is_not_proven_to_be_an_agent_is_named_and_never_ended() {
     machine.unmarked.borrow_mut().push(77);
     let process = machine.process(2);
     let findings = doctor::diagnose(host(&process));
-    let orphan = findings.iter().find(|finding| finding.code == Code::OrphanedAgent).unwrap();
+    let orphan = findings.iter().find(|finding| finding.code == "ORPHANED_AGENT").unwrap();
     assert!(!orphan.fixable && orphan.message.contains("nothing proves it"), "{orphan:?}");
     fix(host(&process)).unwrap();
     let Err(OpenError::Leftovers(unproven)) = open(host(&process), &options()) else { panic!() };

@@ -74,7 +74,7 @@ pub(crate) fn open(host: Host<'_>, options: &Options) -> Result<(Session, Openin
 }
 
 /// Fixes what `doctor` finds, and waits until leftover processes have exited.
-pub(crate) fn fix(host: Host<'_>) -> Result<doctor::Treatment, doctor::RepairError> {
+pub(crate) fn fix(host: Host<'_>) -> Result<doctor::FixReport, doctor::RepairError> {
     let mut termination = Termination::default();
     loop {
         match doctor::fix(host, &mut termination) {

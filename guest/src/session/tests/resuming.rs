@@ -171,9 +171,9 @@ fn a_session_that_is_left_forgets_no_completion() {
         }),
         ("--no-resume", |_| Options { no_resume: true, ..options() }),
         ("doctor --fix", |machine| {
-            let treatment = fix(Host::new(&machine.process(50))).unwrap();
-            assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
-            assert!(treatment.left.iter().all(|left| !left.fixable), "{:?}", treatment.left);
+            let report = fix(Host::new(&machine.process(50))).unwrap();
+            assert!(report.fixes.iter().all(|fix| fix.fixed), "{:?}", report.fixes);
+            assert!(report.remaining.iter().all(|it| !it.fixable), "{:?}", report.remaining);
             machine.kill(50);
             options()
         }),
@@ -243,7 +243,7 @@ fn a_snapshot_with_a_wrong_mark_hides_no_result() {
         interrupted(&machine, 2);
         machine.put(layout::PROGRESS, with(wrong, keep));
         let diagnostics = doctor::diagnose(Host::new(&machine.process(3)));
-        let codes: Vec<&str> = diagnostics.iter().map(|found| found.code.name()).collect();
+        let codes: Vec<&str> = diagnostics.iter().map(|found| found.code.as_str()).collect();
         assert!(codes.contains(&"BATCH_PROGRESS_CORRUPT"), "{wrong} {keep}: {codes:?}");
         let mut started = Vec::new();
         run(&machine.process(2), &options(), |attempt| {
@@ -257,8 +257,8 @@ fn a_snapshot_with_a_wrong_mark_hides_no_result() {
         let machine = self::machine(&THREE);
         interrupted(&machine, 2);
         machine.put(layout::PROGRESS, with(wrong, keep));
-        let treatment = fix(Host::new(&machine.process(4))).unwrap();
-        assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
+        let report = fix(Host::new(&machine.process(4))).unwrap();
+        assert!(report.fixes.iter().all(|fix| fix.fixed), "{:?}", report.fixes);
         assert_eq!(machine.state_of("001-a"), "done");
         machine.kill(4);
         let summary = run(&machine.process(2), &options(), |_| Outcome::Completed);

@@ -2,16 +2,15 @@
 
 use super::Phases;
 use crate::agents::{Agent, PromptSet};
-use crate::bindings::exports::wreckit::batch::batch::{OpenError, Options};
-use crate::bindings::exports::wreckit::batch::feature::Field;
+use crate::bindings::exports::wreckit::batch::batch::OpenError;
+use crate::bindings::exports::wreckit::batch::feature::{FeatureError, RunOptions};
 use crate::bindings::exports::wreckit::batch::session::{Opening, Origin};
-use crate::feature::FeatureError;
 use crate::feature::running::{self, RunState};
 use crate::formats::config::Source;
 use crate::io::capabilities::{Level, ProcessInfo};
 use crate::io::host::{Failure, Host};
 use crate::io::lock::{self, Work};
-use crate::io::root::{self, RootError};
+use crate::io::root;
 use crate::session::ledger::ItemState;
 use crate::session::leftovers::{self, Termination};
 use crate::session::open::end_leftovers;
@@ -21,53 +20,19 @@ use crate::session::runs;
 use crate::session::saved::{self, Saved};
 use crate::session::start::Start;
 
-/// How to run a feature.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    /// The options of the session.
-    pub session: Options,
-    /// The name of the agent: recorded for a phase that does not say which agents it used.
-    pub agent_name: String,
-    /// The phases that a person has approved.
-    pub approve: Vec<String>,
-    /// True if a person has approved all phases.
-    pub approve_all: bool,
-    /// The absolute path of the worktree, as agents see it.
-    pub worktree: Option<String>,
-    /// The configuration files of the repository, by name.
-    pub configuration: Vec<Field>,
-}
-
-/// Why no session was opened.
-#[derive(Debug)]
-pub enum OpenRunError {
-    /// The feature cannot be run.
-    Feature(FeatureError),
-    /// The session cannot be opened.
-    Session(OpenError),
-}
-
-impl From<FeatureError> for OpenRunError {
-    fn from(error: FeatureError) -> Self {
-        OpenRunError::Feature(error)
-    }
-}
-
-impl From<OpenError> for OpenRunError {
+impl From<OpenError> for FeatureError {
     fn from(error: OpenError) -> Self {
-        OpenRunError::Session(error)
-    }
-}
-
-impl From<Failure> for OpenRunError {
-    fn from(failure: Failure) -> Self {
-        OpenRunError::Session(failure.into())
-    }
-}
-
-impl From<RootError> for OpenRunError {
-    fn from(error: RootError) -> Self {
-        OpenRunError::Session(error.into())
+        match error {
+            OpenError::Busy(holder) => FeatureError::Busy(holder),
+            OpenError::UnknownItem(words) => FeatureError::UnknownFeature(words),
+            OpenError::AmbiguousItem(words) => FeatureError::AmbiguousFeature(words),
+            OpenError::AlreadyOpen => FeatureError::AlreadyOpen,
+            OpenError::WrongRoot(why) => FeatureError::WrongRoot(why),
+            OpenError::Configuration(problems) => FeatureError::Configuration(problems),
+            OpenError::Terminating(milliseconds) => FeatureError::Terminating(milliseconds),
+            OpenError::Leftovers(leftovers) => FeatureError::Leftovers(leftovers),
+            OpenError::Storage(failure) => FeatureError::Storage(failure),
+        }
     }
 }
 
@@ -78,17 +43,17 @@ pub fn open_run(
     feature: &str,
     options: RunOptions,
     termination: &mut Termination,
-) -> Result<(Session, Opening), OpenRunError> {
-    root::check(host)?;
+) -> Result<(Session, Opening), FeatureError> {
+    root::check(host).map_err(OpenError::from)?;
     let (id, state) = running::prepare(host, feature, &options.approve)?;
     let phases: Vec<String> = state.phases.iter().map(|phase| phase.name.clone()).collect();
     let source = Source::Contents(&options.configuration);
     let agent = Agent::new(source, &options.session, PromptSet::Feature(&phases))
-        .map_err(OpenError::Configuration)?;
+        .map_err(FeatureError::Configuration)?;
     let process = host.current_process();
     let take_over = options.session.take_over;
     if let Err(holder) = lock::acquire(host, &process, Work::Opening, take_over)? {
-        return Err(OpenError::Busy(holder).into());
+        return Err(FeatureError::Busy(holder));
     }
     let opened = open_locked(host, id, agent, options, &process, termination);
     if !matches!(opened, Ok(_) | Err(OpenError::Terminating(_))) {

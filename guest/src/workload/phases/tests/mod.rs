@@ -7,11 +7,14 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::bindings::exports::wreckit::batch::batch::{OpenError, Options};
+use crate::bindings::exports::wreckit::batch::batch::Options;
+use crate::bindings::exports::wreckit::batch::feature::{
+    Details, FeatureError, Field, PhaseMove as Move, RunOptions,
+};
 use crate::bindings::exports::wreckit::batch::session::{
     Call, CloseReason, Opening, Origin, Summary,
 };
-use crate::feature::{Details, Move, make_move, resume};
+use crate::feature::{move_phase, resume};
 use crate::formats::journal::EventKind;
 use crate::formats::layout::FEATURES;
 use crate::io::memory::{Machine, Process, process};
@@ -77,17 +80,17 @@ fn approving(phase: &str) -> RunOptions {
 /// The moves that are legal instead of one that was refused.
 fn legal_moves<T: std::fmt::Debug>(result: Result<T, FeatureError>) -> Vec<String> {
     match result {
-        Err(FeatureError::Illegal { legal, .. }) => legal,
+        Err(FeatureError::Illegal(illegal)) => illegal.legal,
         other => panic!("{other:?}"),
     }
 }
 
 /// Opens a run, and waits until leftover processes have exited.
-fn open(process: &Process, options: RunOptions) -> Result<(Session, Opening), OpenRunError> {
+fn open(process: &Process, options: RunOptions) -> Result<(Session, Opening), FeatureError> {
     let mut termination = Termination::default();
     loop {
         match open_run(host(process), ID, options.clone(), &mut termination) {
-            Err(OpenRunError::Session(OpenError::Terminating(_))) => {}
+            Err(FeatureError::Terminating(_)) => {}
             opened => return opened,
         }
     }
@@ -195,7 +198,7 @@ fn a_phase_that_wants_approval_waits_for_a_person_and_is_not_called_again() {
     assert_eq!(run(&machine, all, |_, _| Outcome::Completed).completed.len(), 2);
     let unknown = approving("nonsense");
     let result = open(&with(&waiting).process(1), unknown);
-    assert!(matches!(result, Err(OpenRunError::Feature(FeatureError::Invalid(_)))));
+    assert!(matches!(result, Err(FeatureError::Invalid(_))));
 }
 
 /// By whatever hands it was completed, or is: nothing runs behind a phase that wants approval and has none.
@@ -208,9 +211,11 @@ fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
         assert_eq!(summary.awaiting_approval.as_deref(), Some("planning"));
     };
     let by_hand = |machine: &Rc<Machine>, step: Move, set: &[(&str, &str)]| {
-        let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let set = set
+            .iter()
+            .map(|(name, value)| Field { name: (*name).to_owned(), value: (*value).to_owned() });
         let details = Details { set: set.collect(), ..Details::default() };
-        make_move(host(&machine.process(1)), ID, "planning", step, &details)
+        move_phase(host(&machine.process(1)), ID, "planning", step, &details)
     };
 
     // A person approves what an agent has done, by hand.
@@ -246,7 +251,9 @@ fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
     wait(&machine);
     by_hand(&machine, Move::Start, &[]).unwrap();
     by_hand(&machine, Move::Block, &[]).unwrap();
-    assert_eq!(resume(host(&machine.process(1)), ID).unwrap()["next"]["move"], "start");
+    let view = resume(host(&machine.process(1)), ID).unwrap();
+    let view: Value = serde_json::from_str(&view.json).unwrap();
+    assert_eq!(view["next"]["move"], "start");
     let nonsense = by_hand(&machine, Move::Start, &[("approved", "\"yes\"")]);
     assert!(matches!(nonsense, Err(FeatureError::Invalid(_))), "{nonsense:?}");
 }
@@ -264,9 +271,7 @@ fn a_run_that_is_interrupted_or_killed_goes_on_at_its_phase() {
     let (mut killed, _) = open(&process, run_options()).unwrap();
     assert_eq!(killed.advance(host(&process), &[], 1).unwrap().start[0].item, "testing");
     let other = open(&machine.process(8), run_options());
-    assert!(
-        matches!(other, Err(OpenRunError::Session(OpenError::Busy(holder))) if !holder.transient)
-    );
+    assert!(matches!(other, Err(FeatureError::Busy(holder)) if !holder.transient));
     machine.kill(7);
     let summary = run(&machine, run_options(), |_, _| Outcome::Completed);
     assert_eq!(summary.completed, ["planning", "testing"], "of the whole session");
@@ -294,7 +299,7 @@ fn what_agents_and_others_do_to_the_document_counts() {
     let summary = run(&machine, run_options(), |phase, _| {
         let step = if phase == "planning" { Move::Complete } else { Move::Block };
         let details = Details { reason: Some("no key".to_owned()), ..Details::default() };
-        make_move(host(&process), ID, phase, step, &details).unwrap();
+        move_phase(host(&process), ID, phase, step, &details).unwrap();
         Outcome::Completed
     });
     assert_eq!(summary.completed, ["planning"]);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::io::memory::Machine;
 
-/// JSON of any kind, numbers as somebody may write them.
+/// Any JSON, with numbers in any notation.
 fn any_json() -> impl Strategy<Value = Value> {
     let number = prop_oneof![
         Just("2.50"),
@@ -33,7 +33,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Fields that nobody here knows.
+/// Unknown fields.
 fn unknown() -> impl Strategy<Value = Vec<(String, Value)>> {
     proptest::collection::vec(("x_[a-z]{1,3}", any_json()), 0..3)
 }
@@ -99,30 +99,30 @@ fn command(machine: &Rc<Machine>, which: u8, phase: &str) -> bool {
     let process = machine.process(1);
     let host = host(&process);
     let details = Details {
-        set: vec![("task_count".to_owned(), "8".to_owned())],
-        artifacts: vec![("design".to_owned(), "design.md".to_owned())],
+        set: vec![field("task_count", "8")],
+        artifacts: vec![field("design", "design.md")],
         decisions: vec!["so".to_owned()],
         reason: Some("why".to_owned()),
     };
-    let pass = round(Verdict::Pass, Verdict::Fail);
+    let pass = iteration(Verdict::Pass, Verdict::Fail);
     let measured = Measurements {
         agents: 1,
         validations: vec![Validation::CodeQuality],
         escalations: vec!["e".to_owned()],
         conflicts_detected: 1,
-        tokens: vec![("planning".to_owned(), 10, 20)],
+        tokens: vec![Tokens { phase: "planning".to_owned(), input: 10, output: 20 }],
         model: Some("claude-opus-4".to_owned()),
         checkpoints: 1,
         ..Measurements::default()
     };
     match which {
-        0 => make_move(host, ID, phase, Move::Start, &details).is_ok(),
-        1 => make_move(host, ID, phase, Move::Complete, &details).is_ok(),
-        2 => make_move(host, ID, phase, Move::Block, &details).is_ok(),
-        3 => make_move(host, ID, phase, Move::Fail, &details).is_ok(),
+        0 => move_phase(host, ID, phase, PhaseMove::Start, &details).is_ok(),
+        1 => move_phase(host, ID, phase, PhaseMove::Complete, &details).is_ok(),
+        2 => move_phase(host, ID, phase, PhaseMove::Block, &details).is_ok(),
+        3 => move_phase(host, ID, phase, PhaseMove::Fail, &details).is_ok(),
         4 => iterate(host, ID, &pass).is_ok(),
         5 => record(host, ID, &measured).is_ok(),
-        _ => abort(host, ID, Reason::UserRequest, Cleanup::KeepEverything, None).is_ok(),
+        _ => abort(host, ID, AbortReason::UserRequest, Cleanup::KeepEverything, None).is_ok(),
     }
 }
 
@@ -137,7 +137,7 @@ fn unknown_fields(value: &Value, place: &str, found: &mut Vec<(String, String)>)
     }
 }
 
-/// The keys of every object, as far as they were there before, in their order.
+/// The keys of an object, in order.
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect()
 }
@@ -145,10 +145,10 @@ fn keys(value: &Value) -> Vec<&str> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Whoever wrote the document and whatever is in it: any sequence of commands leaves it valid, and
-    /// everything that the commands are not about is there as it was, in its order.
+    /// Whatever a document contains, any sequence of commands leaves it valid, and preserves everything that the
+    /// commands are not about verbatim, in its order.
     #[test]
-    fn what_nobody_here_knows_survives_any_commands(
+    fn unknown_fields_survive_any_commands(
         before in any_document(),
         commands in proptest::collection::vec((0u8..7, 0usize..5), 0..12),
     ) {
@@ -177,13 +177,13 @@ proptest! {
         }
     }
 
-    /// Whatever stands in the file, nothing panics, and what is no document is called damaged.
+    /// Whatever a file contains, nothing panics, and anything but a document is reported as damaged.
     #[test]
     fn any_file_is_read_or_refused(document in any_json(), which in 0u8..7) {
         let machine = with(&document);
         command(&machine, which, "planning");
         let process = machine.process(1);
-        let _ = (resume(host(&process), ID), summary(host(&process), ID), doctor::diagnose(host(&process)));
+        let _ = (resume(host(&process), ID), summarize(host(&process), ID), doctor::diagnose(host(&process)));
         let is_corrupt = matches!(read(host(&process), ID), Err(FeatureError::Corrupt(_)));
         prop_assert_eq!(is_corrupt, Document::from_json(document).is_err());
     }
