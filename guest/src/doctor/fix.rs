@@ -189,7 +189,7 @@ impl<'p, 'c> Pass<'p, 'c> {
         if self.has_unproven_agents() {
             return Err(MAY_STILL_RUN.to_owned());
         }
-        self.fs.set_reason(Reason::new("SETTLED", None));
+        self.fs.set_reason(Reason::new("RESULTS_SAVED", None));
         let host = self.fs.host();
         let applied = runs::abandon_others(host).map_err(|failure| failure.to_string());
         let applied = applied.and_then(|()| match progress::find(host) {

@@ -323,6 +323,24 @@ fn a_session_of_this_instance_excludes_a_fix_like_any_other() {
     assert!(machine.process(2).lock_holder(layout::LOCK).unwrap().held);
 }
 
+/// A fix that must wait for a process to exit keeps the lock until it is called again.
+#[test]
+fn a_fix_that_waits_for_a_process_keeps_the_lock() {
+    let machine = machine();
+    let (first, second) = (machine.process(1), machine.process(2));
+    machine.running.borrow_mut().push(77);
+    machine.marked.borrow_mut().push(leftover(77, Some("001-a"), true));
+    let mut termination = Termination::default();
+    let waiting = super::fix(host(&first), &mut termination);
+    assert!(matches!(waiting, Err(RepairError::Terminating(_))), "{waiting:?}");
+    let refused = super::fix(host(&second), &mut Termination::default());
+    assert!(matches!(refused, Err(RepairError::Busy(_))), "{refused:?}");
+    let report = super::fix(host(&first), &mut termination).unwrap();
+    assert_eq!(codes(&report.found), [Code::OrphanedAgent]);
+    assert!(report.fixes[0].fixed && report.remaining.is_empty(), "{report:?}");
+    assert_eq!(fix(host(&second)).unwrap().found, [], "the lock is released");
+}
+
 #[test]
 fn a_fix_that_changed_nothing_names_no_command_to_undo_it() {
     let process = Machine::new().process(1);

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::bindings::exports::wreckit::batch::doctor::RepairError;
 use crate::formats::layout::FEATURES;
-use crate::io::memory::Machine;
+use crate::io::memory::{Machine, leftover};
 use crate::session::leftovers::Termination;
 
 #[test]
@@ -48,6 +49,29 @@ fn illegal_moves_name_the_legal_ones() {
         (&document["current_phase"], &document["status"]),
         (&json!("complete"), &json!("complete"))
     );
+}
+
+#[test]
+fn a_refusal_says_what_the_phase_is() {
+    let refusal = |status: &str, refused: PhaseMove| {
+        let machine = with(&least(&[("build", status)]));
+        match step(&machine, refused, "build") {
+            Err(FeatureError::Illegal(illegal)) => illegal.message,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (status, refused, message) in [
+        ("blocked", PhaseMove::Block, "build is already blocked"),
+        ("complete", PhaseMove::Complete, "build is already complete"),
+        ("failed", PhaseMove::Fail, "build has already failed"),
+        ("in_progress", PhaseMove::Start, "build is already in progress"),
+        ("complete", PhaseMove::Start, "build is complete, and cannot be started again"),
+        ("pending", PhaseMove::Complete, "build was never started, and cannot be completed"),
+        ("blocked", PhaseMove::Complete, "build is blocked, and cannot be completed"),
+        ("failed", PhaseMove::Block, "build has failed, and cannot be blocked"),
+    ] {
+        assert_eq!(refusal(status, refused), message);
+    }
 }
 
 #[test]
@@ -349,6 +373,25 @@ fn a_second_change_at_the_same_time_is_refused() {
     assert!(holder.transient && holder.pid == Some(1));
     machine.kill(1);
     move_phase(host(&second), ID, "planning", PhaseMove::Start, &Details::default()).unwrap();
+}
+
+/// A fix that must wait for a process to exit keeps the lock until it is called again.
+#[test]
+fn a_fix_that_waits_for_a_process_keeps_the_lock() {
+    let machine = with(&least(&[("planning", "in_progress")]));
+    let (first, second) = (machine.process(1), machine.process(2));
+    machine.running.borrow_mut().push(77);
+    machine.marked.borrow_mut().push(leftover(77, Some("planning"), true));
+    let mut termination = Termination::default();
+    let waiting = doctor::fix(host(&first), &mut termination);
+    assert!(matches!(waiting, Err(RepairError::Terminating(_))), "{waiting:?}");
+    let refused = doctor::fix(host(&second), &mut Termination::default());
+    assert!(matches!(refused, Err(RepairError::Busy(_))), "{refused:?}");
+    step(&machine, PhaseMove::Complete, "planning").unwrap();
+    let report = doctor::fix(host(&first), &mut termination).unwrap();
+    assert!(report.fixes[0].fixed && report.remaining.is_empty(), "{report:?}");
+    let report = doctor::fix(host(&second), &mut Termination::default()).unwrap();
+    assert_eq!(report.found, [], "the lock is released");
 }
 
 /// A valid document but for a duplicate key, as a careless edit leaves it.
