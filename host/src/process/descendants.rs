@@ -1,9 +1,8 @@
-//! What agents start and leave outside of their process group: daemons that fork twice or begin a
-//! session of their own.
+//! The processes that agents start outside of their process groups: daemons that fork twice or begin a session.
 //!
 //! On Linux such a process becomes a child of ours when its parent exits, because we ask for that
-//! (PR_SET_CHILD_SUBREAPER), so it can be seen and ended like the rest. Elsewhere, and where the
-//! kernel does not list children, none is seen.
+//! (PR_SET_CHILD_SUBREAPER), so that it can be found and ended like the rest. Elsewhere, and where the kernel does not
+//! list children, none is found.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -11,155 +10,164 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
+use super::marker::Marker;
 use crate::ambient;
-use crate::marker::Marker;
 
-/// So long after SIGTERM comes SIGKILL.
+/// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// What still runs so long after SIGTERM and may not be signalled (another user's) is not waited for.
+/// How long to wait after SIGTERM for a process that may not be signalled (another user's).
 const GIVE_UP: Duration = Duration::from_secs(3);
-/// What still runs so long after SIGTERM although it was sent SIGKILL hangs in the kernel.
+/// A process that is running this long after SIGTERM although SIGKILL was delivered hangs in the kernel.
 const STUCK_AFTER: Duration = Duration::from_secs(12);
-/// How often it is looked whether they have ended.
+/// How often to check whether they have exited.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// One start of an item.
-pub(crate) type Start = (String, u32);
+/// An attempt: the item and the number.
+pub(crate) type Attempt = (String, u32);
 
 #[derive(Debug)]
-struct Stray {
-    /// The starts that it may belong to: the one that its environment names, else those at work
-    /// when it was first seen. `None` if it is not ours to end.
-    starts: Option<Vec<Start>>,
-    /// True once it was asked to end.
-    is_told: bool,
-    /// True once SIGKILL was delivered.
+struct Descendant {
+    /// The attempts that it may belong to: the one in its marker, or else those in flight when it was first seen.
+    /// `None` if it is not an agent's.
+    attempts: Option<Vec<Attempt>>,
+    /// Whether SIGTERM was sent.
+    is_terminated: bool,
+    /// Whether SIGKILL was delivered.
     is_killed: bool,
 }
 
-/// What is left of one start outside of its group.
+/// What remains of one attempt outside of its process group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum StraysOf {
-    /// Nothing that is waited for.
+pub(crate) enum Remains {
+    /// Nothing worth waiting for.
     None,
-    /// It is being ended.
+    /// Processes that are being ended.
     Ending,
-    /// SIGKILL has no effect on these.
+    /// Processes on which SIGKILL has no effect.
     Stuck(Vec<Pid>),
 }
 
-/// The children of ours that are no agents.
+/// Our children that are not agents.
 #[derive(Debug)]
-pub(crate) struct Strays {
-    /// What processes of this root carry.
-    marker: OsString,
+pub(crate) struct Descendants {
+    /// The values of the marker of this session's agents. Usually there is one.
+    markers: HashSet<OsString>,
     /// The file that lists our children.
     children: String,
-    /// True if what does not say where it belongs can only come from an agent: we had no children
-    /// before, and are not the process that inherits every orphan.
-    all_are_ours: bool,
+    /// Whether an unmarked child must be an agent's: we had no children before the batch, and are not the process
+    /// that inherits every orphan.
+    unmarked_are_ours: bool,
     /// Children from before the batch.
     before: HashSet<Pid>,
-    known: HashMap<Pid, Stray>,
-    /// When the first stray of a start was asked to end. What such a one leaves has no more time than
-    /// that.
-    dismissed: HashMap<Start, Instant>,
+    known: HashMap<Pid, Descendant>,
+    /// When the first descendant of an attempt was sent SIGTERM. Processes that a descendant leaves share its grace
+    /// period.
+    terminated: HashMap<Attempt, Instant>,
 }
 
-impl Strays {
-    /// From here on what an agent of this root leaves becomes a child of ours.
-    pub(crate) fn new(marker: &OsStr) -> Self {
+impl Descendants {
+    /// Makes this process the parent of every orphan among its descendants.
+    pub(crate) fn new() -> Self {
         #[cfg(target_os = "linux")]
-        // Without it there is less to be seen, and that is all.
+        // Without it fewer processes are found.
         let _ = rustix::process::set_child_subreaper(Some(getpid()));
         let pid = getpid().as_raw_nonzero();
-        let mut strays = Strays {
-            marker: marker.to_owned(),
+        let mut descendants = Descendants {
+            markers: HashSet::new(),
             children: format!("/proc/self/task/{pid}/children"),
-            all_are_ours: false,
+            unmarked_are_ours: false,
             before: HashSet::new(),
             known: HashMap::new(),
-            dismissed: HashMap::new(),
+            terminated: HashMap::new(),
         };
-        strays.before = strays.children().collect();
-        strays.all_are_ours = strays.before.is_empty() && pid.get() != 1;
-        strays
+        descendants.before = descendants.children().collect();
+        descendants.unmarked_are_ours = descendants.before.is_empty() && pid.get() != 1;
+        descendants
     }
 
-    /// True if there are none.
+    /// Recognizes the descendants of agents that are started with this marker.
+    pub(crate) fn recognize(&mut self, marker: &OsStr) {
+        if !self.markers.contains(marker) {
+            self.markers.insert(marker.to_owned());
+        }
+    }
+
+    /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// Looks for new ones, collects those that have ended, and ends those whose starts no longer
-    /// work, `at_once` if that was asked for. `starts`: those in hand, and whether their agent works.
-    pub(crate) fn look(
+    /// Finds new ones, reaps those that have exited, and ends those whose agents no longer run: immediately with
+    /// `at_once`. `attempts` are those in flight, and whether their agent is running.
+    pub(crate) fn poll(
         &mut self,
         is_agent: impl Fn(Pid) -> bool,
-        starts: &[(Start, bool)],
+        attempts: &[(Attempt, bool)],
         at_once: bool,
     ) {
-        // One that has ended leaves its children to us.
-        while self.find(&is_agent, starts) | self.collect() {}
-        let works = |start: &Start| starts.iter().any(|(other, works)| *works && other == start);
-        for (pid, stray) in &mut self.known {
-            let Some(starts) = stray.starts.as_ref().filter(|starts| !starts.iter().any(works))
+        // A process that has exited leaves its children to us.
+        while self.find(&is_agent, attempts) | self.reap() {}
+        let runs = |attempt: &Attempt| attempts.iter().any(|(it, runs)| *runs && it == attempt);
+        for (pid, descendant) in &mut self.known {
+            let Some(attempts) =
+                descendant.attempts.as_ref().filter(|attempts| !attempts.iter().any(runs))
             else {
                 continue;
             };
             let now = Instant::now();
-            let since =
-                starts.iter().map(|start| *self.dismissed.entry(start.clone()).or_insert(now));
-            let since = since.max().unwrap_or(now);
-            stray.end(*pid, at_once || since.elapsed() >= GRACE);
+            let since = attempts
+                .iter()
+                .map(|attempt| *self.terminated.entry(attempt.clone()).or_insert(now))
+                .max()
+                .unwrap_or(now);
+            descendant.end(*pid, at_once || since.elapsed() >= GRACE);
         }
         if self.known.is_empty() {
-            self.dismissed.clear();
+            self.terminated.clear();
         }
     }
 
-    /// What is left of a start.
-    pub(crate) fn of(&self, item: &str, attempt: u32) -> StraysOf {
-        let is_it = |(other, number): &Start| other == item && *number == attempt;
+    /// Returns what remains of an attempt.
+    pub(crate) fn of(&self, item: &str, attempt: u32) -> Remains {
+        let is_meant = |(other, number): &Attempt| other == item && *number == attempt;
         let known = self.known.iter();
-        let of_it: Vec<(&Pid, &Stray)> = known
-            .filter(|(_, stray)| stray.starts.as_ref().is_some_and(|it| it.iter().any(is_it)))
+        let of_attempt: Vec<(&Pid, &Descendant)> = known
+            .filter(|(_, it)| it.attempts.as_ref().is_some_and(|all| all.iter().any(is_meant)))
             .collect();
-        let is_stuck = |(_, stray): &&(&Pid, &Stray)| {
-            stray.is_killed && self.time_of(stray).is_some_and(|time| time >= STUCK_AFTER)
+        let is_stuck = |(_, it): &&(&Pid, &Descendant)| {
+            it.is_killed && self.time_since_term(it).is_some_and(|time| time >= STUCK_AFTER)
         };
-        if of_it.iter().any(|(_, stray)| self.is_waited_for(stray)) {
-            return StraysOf::Ending;
+        if of_attempt.iter().any(|(_, it)| self.is_awaited(it)) {
+            return Remains::Ending;
         }
-        let stuck: Vec<Pid> = of_it.iter().filter(is_stuck).map(|(pid, _)| **pid).collect();
-        if stuck.is_empty() { StraysOf::None } else { StraysOf::Stuck(stuck) }
+        let stuck: Vec<Pid> = of_attempt.iter().filter(is_stuck).map(|(pid, _)| **pid).collect();
+        if stuck.is_empty() { Remains::None } else { Remains::Stuck(stuck) }
     }
 
-    /// How long ago it was asked to end.
-    fn time_of(&self, stray: &Stray) -> Option<Duration> {
-        let starts = stray.starts.as_ref()?;
-        let since = starts.iter().filter_map(|start| self.dismissed.get(start)).max()?;
+    fn time_since_term(&self, descendant: &Descendant) -> Option<Duration> {
+        let attempts = descendant.attempts.as_ref()?;
+        let since = attempts.iter().filter_map(|attempt| self.terminated.get(attempt)).max()?;
         Some(since.elapsed())
     }
 
-    fn is_waited_for(&self, stray: &Stray) -> bool {
-        let limit = if stray.is_killed { STUCK_AFTER } else { GIVE_UP };
-        self.time_of(stray).is_some_and(|time| time < limit)
+    fn is_awaited(&self, descendant: &Descendant) -> bool {
+        let limit = if descendant.is_killed { STUCK_AFTER } else { GIVE_UP };
+        self.time_since_term(descendant).is_some_and(|time| time < limit)
     }
 
-    /// When to look again even if nothing happens.
+    /// Returns when to poll again even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let any = self.known.values().any(|stray| self.is_waited_for(stray));
+        let any = self.known.values().any(|descendant| self.is_awaited(descendant));
         any.then(|| Instant::now() + INTERVAL)
     }
 
-    /// Ends all that are left, `at_once` if that was asked for. No agent runs any more.
+    /// Ends all of them, immediately with `at_once`. No agent is running any more.
     pub(crate) fn end_all(&mut self, at_once: bool) {
         let until = Instant::now() + GIVE_UP;
         loop {
-            self.look(|_| false, &[], at_once);
-            let is_any_left = self.known.values().any(|stray| stray.starts.is_some());
-            if !is_any_left || Instant::now() >= until {
+            self.poll(|_| false, &[], at_once);
+            let is_done = self.known.values().all(|descendant| descendant.attempts.is_none());
+            if is_done || Instant::now() >= until {
                 return;
             }
             std::thread::sleep(INTERVAL);
@@ -175,45 +183,50 @@ impl Strays {
         pids.into_iter()
     }
 
-    /// Takes note of new ones; true if there were any.
-    fn find(&mut self, is_agent: &impl Fn(Pid) -> bool, starts: &[(Start, bool)]) -> bool {
+    /// Adds new children; returns whether there were any.
+    fn find(&mut self, is_agent: &impl Fn(Pid) -> bool, attempts: &[(Attempt, bool)]) -> bool {
         let known = self.known.len();
         for pid in self.children() {
             if !is_agent(pid) && !self.before.contains(&pid) && !self.known.contains_key(&pid) {
-                let starts = self.starts_of(pid, starts);
-                self.known.insert(pid, Stray { starts, is_told: false, is_killed: false });
+                let attempts = self.attempts_of(pid, attempts);
+                let descendant = Descendant { attempts, is_terminated: false, is_killed: false };
+                self.known.insert(pid, descendant);
             }
         }
         self.known.len() > known
     }
 
-    fn starts_of(&self, pid: Pid, starts: &[(Start, bool)]) -> Option<Vec<Start>> {
+    fn attempts_of(&self, pid: Pid, in_flight: &[(Attempt, bool)]) -> Option<Vec<Attempt>> {
         let marker = Marker::of_process(pid);
         match marker.item.zip(marker.attempt) {
-            Some(start) if marker.root.as_ref() == Some(&self.marker) => Some(vec![start]),
-            _ if self.all_are_ours => Some(starts.iter().map(|(start, _)| start.clone()).collect()),
+            Some(attempt) if marker.root.is_some_and(|root| self.markers.contains(&root)) => {
+                Some(vec![attempt])
+            }
+            _ if self.unmarked_are_ours => {
+                Some(in_flight.iter().map(|(attempt, _)| attempt.clone()).collect())
+            }
             _ => None,
         }
     }
 
-    /// Collects those that have ended; true if there were any. Nobody else waits for them, so their
-    /// numbers are not given away before.
-    fn collect(&mut self) -> bool {
+    /// Reaps those that have exited; returns whether there were any. No one else waits for them, so their process ids
+    /// are not reused before.
+    fn reap(&mut self) -> bool {
         let known = self.known.len();
         self.known.retain(|pid, _| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
         self.known.len() < known
     }
 }
 
-impl Stray {
+impl Descendant {
     fn end(&mut self, pid: Pid, at_once: bool) {
         if at_once {
             self.is_killed |= kill_process(pid, Signal::KILL).is_ok();
-        } else if !self.is_told {
+        } else if !self.is_terminated {
             let _ = kill_process(pid, Signal::TERM);
-            // A stopped process would not notice.
+            // A stopped process would not notice SIGTERM.
             let _ = kill_process(pid, Signal::CONT);
         }
-        self.is_told = true;
+        self.is_terminated = true;
     }
 }

@@ -1,4 +1,4 @@
-//! The directory that an agent works in.
+//! The working directory of an agent.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -8,13 +8,13 @@ use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-/// A directory in which an agent starts.
+/// The directory in which an agent starts.
 #[derive(Debug)]
-pub(super) enum Directory {
-    /// Wherever this path leads: a repository's root or a worktree, which the user chose.
+pub(crate) enum Directory {
+    /// Wherever this path leads: the root of a repository or a worktree, which the user chose.
     At(PathBuf),
-    /// One in the tree of an instance, whose names are not ours: open, so that nobody can exchange it
-    /// for another one before the agent has started.
+    /// A directory in the tree of an instance, whose names are not ours. It is open, so that no one can replace it
+    /// before the agent has started.
     Opened {
         directory: OwnedFd,
         #[cfg(not(target_os = "linux"))]
@@ -23,9 +23,9 @@ pub(super) enum Directory {
 }
 
 impl Directory {
-    /// Opens the directory at `path` in `tree`. No part of the path may be a link: the item's
-    /// directory would be a way out of the sandbox of a component, and one to another's files.
-    pub(super) fn open(tree: &Dir, path: &str) -> io::Result<Self> {
+    /// Opens the directory at `path` in `tree`. No part of the path may be a link: a link would lead out of the sandbox
+    /// of a component, and to the files of others.
+    pub(crate) fn open(tree: &Dir, path: &str) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut directory = tree.as_fd().try_clone_to_owned()?;
         for name in path.split('/') {
@@ -48,7 +48,7 @@ impl Directory {
         })
     }
 
-    /// The path by which a child of this process enters it. On Linux the kernel resolves it by the
+    /// Returns the path by which a child of this process enters it. On Linux the kernel resolves it through the
     /// descriptor, which the child has until it becomes the agent.
     pub(super) fn path(&self) -> PathBuf {
         match self {

@@ -1,13 +1,8 @@
-//! An agent's process and its process group.
+//! An agent's process and its process group, until all of it has exited.
 
-#![expect(clippy::disallowed_types, reason = "this is the module that starts processes")]
-
-use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,58 +13,57 @@ use rustix::process::{
     waitid, waitpgid,
 };
 
-use super::descriptors;
-use super::directory::Directory;
 use super::output::Output;
-use crate::liveness;
+use super::spawn::{Input, Leader};
+use super::stat;
 
-/// What is left of a group when its leader has exited gets so long after SIGTERM.
+/// Time between SIGTERM and SIGKILL for the rest of a group whose leader has exited.
 const GRACE_OF_THE_REST: Duration = Duration::from_secs(2);
-/// After SIGKILL nothing is left that can act; what is still counted then (a zombie that nobody
-/// collects, another user's process) is not waited for any longer.
+/// How long to wait after SIGKILL for members that cannot act any more: zombies that no one reaps, and processes of other
+/// users.
 const GRACE_AFTER_KILL: Duration = Duration::from_secs(1);
-/// What could be signalled and still runs so long after SIGKILL hangs in the kernel.
+/// A process that could be signalled and is still running this long after SIGKILL hangs in the kernel.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
-/// So much output is taken at once, so that one agent that floods does not starve the others.
+/// Number of bytes of output that are read at once, so that an agent that floods does not starve the others.
 const OUTPUT_AT_ONCE: usize = 256 << 10;
+/// Maximum capacity of a pipe in bytes, unless a privileged process raised it.
+const PIPE_CAPACITY: usize = 1 << 20;
 
-/// What to start.
-#[derive(Debug)]
-pub(super) struct Launch {
-    pub program: PathBuf,
-    pub args: Vec<OsString>,
-    pub environment: Vec<(&'static str, OsString)>,
-    pub directory: Directory,
-    /// What it is to read from standard input; `None` for nothing.
-    pub input: Option<Vec<u8>>,
+/// How the leader of a group ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// It was terminated by this signal.
+    Signal(i32),
 }
 
-/// A running agent: the leader of a process group of its own.
+/// A running agent: the leader of a process group of its own, and the rest of that group.
 #[derive(Debug)]
-pub(crate) struct Process {
-    child: Child,
+pub(crate) struct Group {
+    leader: Leader,
     pid: Pid,
     input: Option<Input>,
-    /// Standard output and standard error in one, so that their order is kept.
-    pipe: Option<io::PipeReader>,
+    /// Standard output and standard error.
+    pipe: Option<PipeReader>,
     output: Output,
-    /// True once it was stopped because it wanted something of the terminal.
-    wants_terminal: bool,
-    /// How the leader ended; what is left of the group is being ended.
-    leader: Option<ExitStatus>,
+    /// Whether the leader was stopped because it used the terminal.
+    used_terminal: bool,
+    /// How the leader ended, while the rest of the group is being ended.
+    exit: Option<Exit>,
     /// When the group gets SIGKILL.
     kill_at: Option<Instant>,
     /// When the group got SIGKILL first.
     killed_at: Option<Instant>,
 }
 
-impl Drop for Process {
-    /// Whatever goes wrong here, an agent is not left behind.
+impl Drop for Group {
+    /// Kills an agent that is still running: whatever fails, none is left behind.
     fn drop(&mut self) {
-        if self.leader.is_none() {
+        if self.exit.is_none() {
             self.kill();
             while self.killed_at.is_some_and(|at| at.elapsed() < STUCK_AFTER)
-                && matches!(self.child.try_wait(), Ok(None))
+                && self.leader.is_running()
             {
                 thread::sleep(Duration::from_millis(5));
             }
@@ -77,92 +71,54 @@ impl Drop for Process {
     }
 }
 
-/// Standard input that is being written.
-#[derive(Debug)]
-struct Input {
-    pipe: io::PipeWriter,
-    text: Vec<u8>,
-    written: usize,
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// The exit code, if it exited.
-    pub(crate) exit_code: Option<i32>,
-    /// The signal, if one ended it.
-    pub(crate) signal: Option<i32>,
-}
-
-impl Process {
-    pub(super) fn start(launch: Launch, output: Output) -> io::Result<Self> {
-        let reserve = descriptors::reserve()?;
-        let (pipe, writer) = io::pipe()?;
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        let (stdin, input) = match launch.input {
-            None => (Stdio::null(), None),
-            Some(text) => {
-                let (reader, pipe) = io::pipe()?;
-                rustix::io::ioctl_fionbio(&pipe, true)?;
-                (Stdio::from(reader), Some(Input { pipe, text, written: 0 }))
-            }
-        };
-        let child = Command::new(launch.program)
-            .args(launch.args)
-            .envs(launch.environment)
-            .current_dir(launch.directory.path())
-            .stdin(stdin)
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .process_group(0)
-            .spawn()?;
-        drop(reserve);
-        let pid = Pid::from_child(&child);
-        descriptors::give_back_limit(pid);
-        let mut process = Process {
-            child,
-            pid,
+impl Group {
+    pub(super) fn new(
+        leader: Leader,
+        input: Option<Input>,
+        pipe: PipeReader,
+        output: Output,
+    ) -> Self {
+        let mut group = Group {
+            pid: leader.pid(),
+            leader,
             input,
             pipe: Some(pipe),
             output,
-            wants_terminal: false,
-            leader: None,
+            used_terminal: false,
+            exit: None,
             kill_at: None,
             killed_at: None,
         };
-        process.give_input();
-        Ok(process)
+        group.write_input();
+        group
     }
 
-    /// Its id, and that of its group.
+    /// Returns the process id of the leader, which is the number of the group.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// What to wait for: output, and room for input.
+    /// Returns what to wait for: output, and room for input.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let output =
-            self.pipe.as_ref().map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
-        let input = self
-            .input
-            .as_ref()
-            .map(|input| PollFd::from_borrowed_fd(input.pipe.as_fd(), PollFlags::OUT));
+        let output = self.pipe.as_ref();
+        let output = output.map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
+        let input = self.input.as_ref();
+        let input = input.map(|it| PollFd::from_borrowed_fd(it.descriptor(), PollFlags::OUT));
         output.into_iter().chain(input)
     }
 
-    /// When [`Process::advance`] has something to do even if nothing happens.
+    /// Returns when [`Group::poll`] has something to do even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.leader {
-            // Nobody says when the last one of a group ends.
+        match self.exit {
+            // Nothing reports the exit of the last member of a group.
             Some(_) => Some(Instant::now() + Duration::from_millis(20)),
             None => self.kill_at.or(self.killed_at.map(|at| at + STUCK_AFTER)),
         }
     }
 
-    /// Moves waiting output to where it belongs and waiting input to the agent, as much as may be
-    /// moved at once.
+    /// Reads waiting output and writes waiting input, a bounded amount.
     pub(crate) fn exchange(&mut self) {
-        self.give_input();
+        self.write_input();
         let mut buffer = [0; 64 << 10];
         let mut taken = 0;
         while taken < OUTPUT_AT_ONCE {
@@ -180,127 +136,123 @@ impl Process {
         }
     }
 
-    /// Asks the group to end and gives it so long. If the leader has exited already, that stands
-    /// as it is: false is returned.
+    /// Sends SIGTERM to the group, and SIGKILL after this time. Does nothing and returns false if the leader has exited:
+    /// then its exit counts.
     pub(crate) fn terminate(&mut self, grace: Duration) -> bool {
-        if self.leader.is_some() || self.leader_has_exited() {
+        if self.exit.is_some() || self.leader_has_exited() {
             return false;
         }
         self.signal(Signal::TERM);
-        // A stopped process would not notice.
+        // A stopped process would not notice SIGTERM.
         self.signal(Signal::CONT);
         let at = Instant::now() + grace;
         self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
         true
     }
 
-    /// Ends the group at once.
+    /// Sends SIGKILL to the group.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.killed_at.get_or_insert_with(Instant::now);
     }
 
-    /// Asks the group to stop for a while.
+    /// Asks the group to stop, because this process is about to be stopped.
     pub(crate) fn suspend(&self) {
         self.signal(Signal::TSTP);
     }
 
-    /// Lets the group go on; it was stopped for so long, which does not count.
-    pub(crate) fn resume(&mut self, after: Duration) {
+    /// Continues the group. The time that it was stopped for does not count.
+    pub(crate) fn resume(&mut self, stopped_for: Duration) {
         self.signal(Signal::CONT);
         for at in [&mut self.kill_at, &mut self.killed_at].into_iter().flatten() {
-            *at += after;
+            *at += stopped_for;
         }
     }
 
-    /// True once the leader has exited.
-    pub(crate) fn has_exited(&self) -> bool {
-        self.leader.is_some()
+    /// Whether the leader has exited and has been reaped.
+    pub(crate) fn leader_is_gone(&self) -> bool {
+        self.exit.is_some()
     }
 
-    /// True if it was stopped because it read from the terminal, or set it up: it is in the
-    /// background there, and nobody would let it go on.
-    pub(crate) fn wants_terminal(&mut self) -> bool {
+    /// Whether the leader was stopped because it read from the terminal or changed its settings: it is in the background
+    /// there, and no one would continue it.
+    pub(crate) fn used_terminal(&mut self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        if self.leader.is_none()
+        if self.exit.is_none()
             && let Ok(Some(status)) = waitid(WaitId::Pid(self.pid), options)
         {
             let signal = status.stopping_signal();
             let of_terminal = [Signal::TTIN, Signal::TTOU].map(Signal::as_raw);
-            self.wants_terminal |= signal.is_some_and(|signal| of_terminal.contains(&signal));
+            self.used_terminal |= signal.is_some_and(|signal| of_terminal.contains(&signal));
         }
-        self.wants_terminal
+        self.used_terminal
     }
 
-    /// Looks at what has become of it; how it ended, once its whole group has.
-    pub(crate) fn advance(&mut self) -> io::Result<Option<Ending>> {
+    /// Checks on the group. Returns how its leader ended, once all of it has exited.
+    pub(crate) fn poll(&mut self) -> io::Result<Option<Exit>> {
         if self.kill_at.is_some_and(|at| at <= Instant::now()) {
             self.kill_at = None;
             self.kill();
         }
-        if self.leader.is_none() && self.leader_has_exited() {
+        if self.exit.is_none() && self.leader_has_exited() {
             // While the leader is a zombie, its number cannot belong to another group.
             self.signal(Signal::TERM);
             self.signal(Signal::CONT);
-            self.leader = Some(self.child.wait()?);
+            self.exit = Some(self.reap_leader()?);
             self.kill_at = Some(Instant::now() + GRACE_OF_THE_REST);
             self.killed_at = None;
         }
-        match self.leader {
-            Some(status) if self.group_is_gone() || self.is_given_up() => {
+        match self.exit {
+            Some(exit) if self.is_gone() || self.rest_cannot_act() => {
                 self.drain();
-                Ok(Some(Ending { exit_code: status.code(), signal: status.signal() }))
+                Ok(Some(exit))
             }
             _ => Ok(None),
         }
     }
 
-    /// The processes of the group that SIGKILL does not end, once that is certain.
+    fn reap_leader(&mut self) -> io::Result<Exit> {
+        let status = self.leader.wait()?;
+        let exit = status.code().map(Exit::Code).or(status.signal().map(Exit::Signal));
+        exit.ok_or_else(|| io::Error::other(format!("unknown exit status {status}")))
+    }
+
+    /// Returns the processes of the group on which SIGKILL has no effect, once that is certain.
     pub(crate) fn stuck(&self) -> Option<Vec<Pid>> {
         self.killed_at.filter(|at| at.elapsed() >= STUCK_AFTER)?;
-        Some(match self.leader {
+        Some(match self.exit {
             None => vec![self.pid],
-            Some(_) => liveness::group_survivors(self.pid),
+            Some(_) => stat::group_survivors(self.pid),
         })
     }
 
-    /// Nothing more is expected of it.
+    /// Ends the output of a group that is not waited for any more.
     pub(crate) fn abandon(&mut self) {
         self.drain();
     }
 
-    /// True if what is still counted to the group is not waited for.
-    fn is_given_up(&self) -> bool {
-        self.killed_at.is_some_and(|at| at.elapsed() >= GRACE_AFTER_KILL)
-            && liveness::group_survivors(self.pid).is_empty()
-    }
-
-    /// What it puts out.
+    /// Returns the output of the group.
     pub(crate) fn output(&mut self) -> &mut Output {
         &mut self.output
     }
 
-    fn give_input(&mut self) {
-        while let Some(input) = &mut self.input {
-            let rest = &input.text[input.written..];
-            match input.pipe.write(rest) {
-                Ok(written) if written < rest.len() => input.written += written,
-                // All of it is written: the agent reads the end.
-                Ok(_) => self.input = None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // It does not want to read more; that is its own affair.
-                Err(_) => self.input = None,
-            }
+    /// Whether the members that remain got SIGKILL and cannot act any more.
+    fn rest_cannot_act(&self) -> bool {
+        self.killed_at.is_some_and(|at| at.elapsed() >= GRACE_AFTER_KILL)
+            && stat::group_survivors(self.pid).is_empty()
+    }
+
+    fn write_input(&mut self) {
+        if self.input.as_mut().is_some_and(|input| !input.write()) {
+            self.input = None;
         }
     }
 
-    /// What stands in the pipe still belongs to the log. Somebody who left the group may hold the
-    /// other end open: the end of the stream is not waited for.
+    /// Reads the rest of the output from the pipe. A process that has left the group may keep the other end open, so the
+    /// end of the stream is not awaited.
     fn drain(&mut self) {
         self.input = None;
-        let capacity = 1 << 20;
-        for _ in 0..capacity / OUTPUT_AT_ONCE {
+        for _ in 0..PIPE_CAPACITY / OUTPUT_AT_ONCE {
             self.exchange();
         }
         self.pipe = None;
@@ -312,11 +264,10 @@ impl Process {
         matches!(waitid(WaitId::Pid(self.pid), options), Ok(Some(_)))
     }
 
-    fn group_is_gone(&self) -> bool {
-        // We inherit what an agent leaves, as a subreaper or as the first process of a container.
+    fn is_gone(&self) -> bool {
+        // As a subreaper, or as the first process of a container, this process inherits the orphans of an agent.
         while matches!(waitpgid(self.pid, WaitOptions::NOHANG), Ok(Some(_))) {}
-        test_kill_process_group(self.pid) == Err(Errno::SRCH)
-            || liveness::group_has_exited(self.pid)
+        test_kill_process_group(self.pid) == Err(Errno::SRCH) || stat::group_has_exited(self.pid)
     }
 
     fn signal(&self, signal: Signal) {

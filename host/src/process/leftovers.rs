@@ -1,60 +1,37 @@
-//! Ending what agents of an interrupted batch left; see `process.marked` and `process.end` in the
-//! WIT package.
+//! The processes that agents of an interrupted session left running; see `terminator` in the WIT package.
 //!
-//! A component names processes; only those are signalled of which the system itself says that they are of
-//! this root, by the marker in their environment or in that of a member of their group. Where there is no
-//! `/proc` nothing is found and nothing is signalled.
+//! A component names processes. Only those are signalled that the system itself proves to belong to this root, by the
+//! marker in their environment or in that of a member of their group. Without `/proc` nothing is found and nothing is
+//! signalled.
 
-use std::collections::HashSet;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::SystemTime;
 
 use cap_std::fs::Dir;
 use rustix::process::{Pid, Signal, getpid, kill_process_group, test_kill_process_group};
 
+use super::marker::{self, Marker, RootMark};
+use super::stat::{self, Stat};
+use super::token::Identity;
 use crate::ambient;
-use crate::engine::process::Worker;
-use crate::liveness;
-use crate::marker::{Marker, RootMark};
+use crate::wit::terminator::{Leftover, StopSignal, Variable};
 
-/// So long after SIGTERM comes SIGKILL.
-const GRACE: Duration = Duration::from_secs(5);
-/// What still runs so long after SIGKILL is not going to end (it hangs in the kernel).
-const GRACE_AFTER_KILL: Duration = Duration::from_secs(5);
-/// How often it is looked whether they have ended.
-const INTERVAL: Duration = Duration::from_millis(20);
-/// A witness is a line or two.
+/// Maximum size of a witness in bytes: it has a line or two.
 const LONGEST_WITNESS: u64 = 64 << 10;
 
-/// The repository whose processes are meant.
+/// The leftover processes of one root.
 #[derive(Debug)]
-pub(crate) struct Root {
-    directory: Dir,
+pub(crate) struct Leftovers {
+    root: Dir,
+    /// Groups that were proven and have been signalled, with their items. Their leaders may have exited since, and
+    /// the rest of such a group need not carry the marker.
+    signalled: HashMap<Exact, Option<String>>,
 }
 
-/// The repository as it is during one call.
-struct Look {
-    mark: RootMark,
-    /// A file in it that was made since the lock is held, and its content.
-    witness: Option<(String, Vec<u8>)>,
-    /// This process and those above it.
-    ourselves: HashSet<Pid>,
-}
-
-/// Whose a process is, as the system proves it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// Of this root.
-    Ours,
-    /// Of another root: a copy of this one, for instance.
-    Foreign,
-    /// Of this root or of another one.
-    Unproven,
-}
-
-/// A process, and when it started: together they name it for good.
+/// A process and when it started: together they identify it on this boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Exact {
     pid: Pid,
@@ -65,131 +42,164 @@ struct Exact {
 struct Target {
     exact: Exact,
     item: Option<String>,
-    /// Whether its group is meant, which it leads.
-    leads: bool,
-    /// Whether it is proven to be of this root. Nothing else is signalled.
+    /// Whether it is proven to belong to this root. Nothing else is signalled.
     proven: bool,
 }
 
-impl Root {
-    /// The root of an instance.
-    pub(crate) fn new(directory: Dir) -> Self {
-        Root { directory }
+/// The root a process belongs to, as the system proves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// This root.
+    Ours,
+    /// Another root: a copy of this one, for example.
+    Foreign,
+    /// This root or another one.
+    Unproven,
+}
+
+impl Leftovers {
+    /// Creates the list of an instance with this root.
+    pub(crate) fn new(root: Dir) -> Self {
+        Leftovers { root, signalled: HashMap::new() }
     }
 
-    /// Every process with the marker but this one and those above it.
-    pub(crate) fn marked(&self, witness: Option<String>) -> io::Result<Vec<Worker>> {
-        let look = self.look(witness)?;
-        Ok(look.marked().into_iter().map(Target::into_worker).collect())
+    /// Returns the variable that every agent of this root carries.
+    pub(crate) fn marker(&self) -> io::Result<Variable> {
+        let value = RootMark::of(&self.root)?.to_value();
+        Ok(Variable { name: marker::ROOT.to_owned(), value })
     }
 
-    /// Which of these lead groups that may be of this root.
-    pub(crate) fn leaders(
-        &self,
-        recorded: Vec<Worker>,
+    /// Returns every process with the marker, every recorded process that leads a group, and every signalled group
+    /// that still exists.
+    pub(crate) fn list(
+        &mut self,
+        recorded: &[String],
         witness: Option<String>,
-    ) -> io::Result<Vec<Worker>> {
-        let look = self.look(witness)?;
-        let groups = recorded.into_iter().filter_map(|leader| {
-            let proven = look.group(&leader)?.proven;
-            Some(Worker { proven, ..leader })
+    ) -> io::Result<Vec<Leftover>> {
+        let scan = Scan::new(&self.root, witness)?;
+        let mut found = scan.marked();
+        let recorded = recorded.iter().filter_map(|token| scan.group(Exact::parse(token)?));
+        self.signalled.retain(|exact, _| exact.group_exists());
+        let signalled = self.signalled.iter().map(|(exact, item)| Target {
+            exact: *exact,
+            item: item.clone(),
+            proven: true,
         });
-        Ok(groups.collect())
-    }
-
-    /// Ends every process with the marker and the groups of these leaders; what could not be ended.
-    pub(crate) fn end(
-        &self,
-        leaders: &[Worker],
-        witness: Option<String>,
-    ) -> io::Result<Vec<Worker>> {
-        let look = self.look(witness)?;
-        let is_proven = |target: &Target| target.proven;
-        let mut groups: Vec<Target> =
-            leaders.iter().filter_map(|leader| look.group(leader)).filter(is_proven).collect();
-        let started = Instant::now();
-        let mut told: HashSet<Exact> = HashSet::new();
-        loop {
-            groups.retain(|group| is_there(group.exact.pid));
-            let marked: Vec<Target> = look.marked().into_iter().filter(is_proven).collect();
-            if groups.is_empty() && marked.is_empty() {
-                return Ok(Vec::new());
+        for target in recorded.chain(signalled) {
+            match found.iter_mut().find(|other| other.exact == target.exact) {
+                Some(other) => other.proven |= target.proven,
+                None => found.push(target),
             }
-            let kills = started.elapsed() >= GRACE;
-            for target in groups.iter().chain(&marked) {
-                if kills {
-                    target.signal(Signal::KILL);
-                } else if told.insert(target.exact) {
-                    target.signal(Signal::TERM);
-                    // A stopped process would not notice.
-                    target.signal(Signal::CONT);
-                }
-            }
-            if started.elapsed() >= GRACE + GRACE_AFTER_KILL {
-                return Ok(groups.into_iter().chain(marked).map(Target::into_worker).collect());
-            }
-            thread::sleep(INTERVAL);
         }
+        Ok(found.into_iter().map(Leftover::from).collect())
     }
 
-    fn look(&self, witness: Option<String>) -> io::Result<Look> {
-        let witness = witness.and_then(|name| {
-            let content = read_file(&self.directory, name.as_ref()).ok()?;
-            Some((name, content))
-        });
-        let mark = RootMark::of(&self.directory)?;
-        Ok(Look { mark, witness, ourselves: ourselves() })
+    /// Signals the proven ones of these processes, and the groups that they lead.
+    pub(crate) fn signal(
+        &mut self,
+        targets: &[String],
+        signal: StopSignal,
+        witness: Option<String>,
+    ) -> io::Result<()> {
+        let scan = Scan::new(&self.root, witness)?;
+        let signals: &[Signal] = match signal {
+            // A stopped process would not notice SIGTERM.
+            StopSignal::Terminate => &[Signal::TERM, Signal::CONT],
+            StopSignal::Kill => &[Signal::KILL],
+        };
+        for exact in targets.iter().filter_map(|token| Exact::parse(token)) {
+            if scan.ourselves.contains(&exact.pid) {
+                continue;
+            }
+            if let Some(group) = scan.group(exact).filter(|group| group.proven) {
+                self.signalled.insert(exact, group.item);
+            }
+            let is_group = self.signalled.contains_key(&exact) && exact.group_exists();
+            let is_process = !is_group && scan.process(exact.pid).is_some_and(|it| it.proven);
+            for signal in signals {
+                // A process that has exited in the meantime needs no signal.
+                let _ = match (is_group, is_process) {
+                    // The number of a group is not reused while the group exists.
+                    (true, _) => kill_process_group(exact.pid, *signal),
+                    (false, true) => exact.signal(*signal),
+                    (false, false) => Ok(()),
+                };
+            }
+        }
+        Ok(())
     }
 }
 
-impl Look {
+/// The root and its processes during one call.
+struct Scan {
+    mark: RootMark,
+    /// A file in the root that was created after the lock was taken, and its content.
+    witness: Option<(String, Vec<u8>)>,
+    /// This process and its ancestors.
+    ourselves: HashSet<Pid>,
+    /// The members of every group.
+    groups: OnceCell<HashMap<i32, Vec<Pid>>>,
+}
+
+impl Scan {
+    fn new(root: &Dir, witness: Option<String>) -> io::Result<Self> {
+        let witness = witness.and_then(|name| {
+            let content = read_file(root, name.as_ref()).ok()?;
+            Some((name, content))
+        });
+        let mark = RootMark::of(root)?;
+        Ok(Scan { mark, witness, ourselves: ourselves(), groups: OnceCell::new() })
+    }
+
+    /// Returns every process with the marker of this root.
     fn marked(&self) -> Vec<Target> {
-        let mut found = Vec::new();
-        for pid in liveness::all() {
-            if self.ourselves.contains(&pid) || !self.may_be_ours(&Marker::of_process(pid)) {
-                continue;
-            }
-            // Again behind its start: then both are of the same process.
-            let Some(stat) = liveness::stat(pid).filter(|stat| !stat.has_exited()) else {
-                continue;
-            };
-            let marker = Marker::of_process(pid);
-            let Some(claim @ (Claim::Ours | Claim::Unproven)) = self.claim(pid, &marker) else {
-                continue;
-            };
-            let exact = Exact { pid, start_time: stat.start_time };
-            let proven = claim == Claim::Ours;
-            found.push(Target { exact, item: marker.item, leads: false, proven });
+        let others = stat::all().into_iter().filter(|pid| !self.ourselves.contains(pid));
+        others.filter_map(|pid| self.process(pid)).collect()
+    }
+
+    /// Returns a process if it carries the marker of this root.
+    fn process(&self, pid: Pid) -> Option<Target> {
+        if !self.may_be_ours(&Marker::of_process(pid)) {
+            return None;
         }
-        found
+        // The marker is read again after the start time: then both belong to the same process.
+        let stat = Stat::of(pid).filter(|stat| !stat.has_exited())?;
+        let marker = Marker::of_process(pid);
+        let proven = match self.claim(pid, &marker)? {
+            Claim::Ours => true,
+            Claim::Unproven => false,
+            Claim::Foreign => return None,
+        };
+        let exact = Exact { pid, start_time: stat.start_time };
+        Some(Target { exact, item: marker.item, proven })
     }
 
     fn may_be_ours(&self, marker: &Marker) -> bool {
         marker.root_mark().is_some_and(|theirs| self.agree(&theirs) != (false, false))
     }
 
-    /// Whether a mark has the id of this root, and whether it has its device and inode.
+    /// Returns whether a mark has the id of this root, and whether it has its device and inode.
     fn agree(&self, theirs: &RootMark) -> (bool, bool) {
         let has_id = theirs.id.is_some() && theirs.id == self.mark.id;
         let is_there = (theirs.device, theirs.inode) == (self.mark.device, self.mark.inode);
         (has_id, is_there)
     }
 
-    /// Whose a process is by its marker; `None` if it has none.
+    /// Returns the root that a process belongs to according to its marker; `None` if it has none.
     fn claim(&self, pid: Pid, marker: &Marker) -> Option<Claim> {
         let theirs = marker.root_mark()?;
         Some(match self.agree(&theirs) {
             (true, true) => Claim::Ours,
             (false, false) => Claim::Foreign,
-            // Earlier versions knew no id.
+            // Early builds had no id.
             (false, true) if theirs.id.is_none() => Claim::Ours,
-            // Another mount, or a copy; or the id was lost, or the inode is another directory's by now.
+            // Another mount, or a copy; or the id was lost, or the inode was reused for another directory.
             (true, false) | (false, true) => self.compare(pid, theirs.path.as_deref()),
         })
     }
 
-    /// Whether the directory that a process calls its root is this one: a file that was made here a
-    /// moment ago is visible there.
+    /// Compares the directory that a process calls its root with this one: the witness, created here a moment ago, is
+    /// visible there if they are the same.
     fn compare(&self, pid: Pid, path: Option<&Path>) -> Claim {
         let (Some(path), Some((name, content))) = (path, &self.witness) else {
             return Claim::Unproven;
@@ -205,42 +215,37 @@ impl Look {
         }
     }
 
-    /// The group that a leader leads, if it is provably the one that is meant and not another root's.
+    /// Returns a process if it is running, leads a group, and does not belong to another root.
     ///
-    /// That a journal names it proves nothing: agents can write to it. A process of the group has to
-    /// carry the marker.
-    fn group(&self, leader: &Worker) -> Option<Target> {
-        let pid = Pid::from_raw(i32::try_from(leader.pid).ok()?)?;
-        let stat = liveness::stat(pid)?;
-        let is_it = Some(stat.start_time) == leader.start_time
-            && stat.group == pid.as_raw_nonzero().get()
+    /// That a journal names it proves nothing: agents can write to the journal. A member of the group must carry the
+    /// marker.
+    fn group(&self, exact: Exact) -> Option<Target> {
+        let stat = Stat::of(exact.pid)?;
+        let is_meant = stat.start_time == exact.start_time
+            && stat.leads_group(exact.pid)
             && !stat.has_exited()
-            && !self.ourselves.contains(&pid);
-        if !is_it {
+            && !self.ourselves.contains(&exact.pid);
+        if !is_meant {
             return None;
         }
-        let mut claims = self.members(pid).map(|member| {
-            let marker = Marker::of_process(member);
-            self.claim(member, &marker)
-        });
-        let proven = match self.claim(pid, &Marker::of_process(pid)) {
+        let marker = Marker::of_process(exact.pid);
+        let proven = match self.claim(exact.pid, &marker) {
             Some(Claim::Foreign) => return None,
             Some(Claim::Ours) => true,
-            Some(Claim::Unproven) | None => claims.any(|claim| claim == Some(Claim::Ours)),
+            Some(Claim::Unproven) | None => self.members(exact.pid).iter().any(|member| {
+                self.claim(*member, &Marker::of_process(*member)) == Some(Claim::Ours)
+            }),
         };
-        let exact = Exact { pid, start_time: stat.start_time };
-        Some(Target { exact, item: leader.item.clone(), leads: true, proven })
+        Some(Target { exact, item: marker.item, proven })
     }
 
-    fn members(&self, group: Pid) -> impl Iterator<Item = Pid> + use<> {
-        let is_member = move |pid: &Pid| {
-            liveness::stat(*pid).is_some_and(|stat| stat.group == group.as_raw_nonzero().get())
-        };
-        liveness::all().into_iter().filter(is_member)
+    fn members(&self, group: Pid) -> &[Pid] {
+        let groups = self.groups.get_or_init(stat::groups);
+        groups.get(&group.as_raw_nonzero().get()).map_or(&[], Vec::as_slice)
     }
 }
 
-/// A small regular file in a directory.
+/// Reads a small regular file.
 fn read_file(directory: &Dir, path: &Path) -> io::Result<Vec<u8>> {
     let metadata = directory.symlink_metadata(path)?;
     if !metadata.is_file() || metadata.len() > LONGEST_WITNESS {
@@ -249,51 +254,58 @@ fn read_file(directory: &Dir, path: &Path) -> io::Result<Vec<u8>> {
     directory.read(path)
 }
 
-impl Target {
-    fn signal(&self, signal: Signal) {
-        // What has gone in the meantime needs no signal.
-        let _ = match self.leads {
-            // The number of a group is not given away while the group exists.
-            true => kill_process_group(self.exact.pid, signal),
-            false => self.exact.signal(signal),
-        };
-    }
-
-    fn into_worker(self) -> Worker {
-        Worker {
-            pid: u64::from(self.exact.pid.as_raw_nonzero().get().unsigned_abs()),
-            start_time: Some(self.exact.start_time),
-            item: self.item,
-            since: liveness::stat(self.exact.pid).and_then(|stat| stat.since()),
-            proven: self.proven,
+impl From<Target> for Leftover {
+    fn from(target: Target) -> Self {
+        let Target { exact: Exact { pid, start_time }, item, proven } = target;
+        let started_at = Stat::of(pid).and_then(|stat| stat.started_at());
+        let since_epoch = started_at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Leftover {
+            process: Identity::with_start(pid, Some(start_time)).into(),
+            item,
+            started_at: since_epoch.and_then(|since| u64::try_from(since.as_millis()).ok()),
+            proven,
         }
     }
 }
 
 impl Exact {
-    /// Reaches this process or none.
+    /// Returns the process of a token, if it is one of this boot and PID namespace.
+    fn parse(token: &str) -> Option<Self> {
+        let (identity, here) = (Identity::parse(token)?, Identity::here());
+        let is_here = identity.boot_id.is_some()
+            && identity.boot_id == here.boot_id
+            && (identity.pid_namespace.is_none() || identity.pid_namespace == here.pid_namespace);
+        let pid = i32::try_from(identity.pid).ok().and_then(Pid::from_raw)?;
+        let start_time = identity.start_time.filter(|_| is_here)?;
+        Some(Exact { pid, start_time })
+    }
+
+    /// Whether the group that this process leads or led still has members that have not exited.
+    fn group_exists(self) -> bool {
+        // A different process with this number leads a different group.
+        let is_reused = Stat::of(self.pid).is_some_and(|stat| stat.start_time != self.start_time);
+        !is_reused && test_kill_process_group(self.pid).is_ok() && !stat::group_has_exited(self.pid)
+    }
+
+    /// Signals this process, or none.
     #[cfg(target_os = "linux")]
     fn signal(self, signal: Signal) -> rustix::io::Result<()> {
         use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
         let process = pidfd_open(self.pid, PidfdFlags::empty())?;
-        match liveness::stat(self.pid) {
+        match Stat::of(self.pid) {
             Some(stat) if stat.start_time == self.start_time => pidfd_send_signal(process, signal),
             _ => Ok(()),
         }
     }
 
-    /// Without `/proc` there is none to reach.
+    /// Does nothing: without `/proc` no process is proven.
     #[cfg(not(target_os = "linux"))]
     fn signal(self, _: Signal) -> rustix::io::Result<()> {
         Ok(())
     }
 }
 
-fn is_there(group: Pid) -> bool {
-    test_kill_process_group(group).is_ok() && !liveness::group_has_exited(group)
-}
-
-/// This process and those above it.
+/// Returns this process and its ancestors.
 fn ourselves() -> HashSet<Pid> {
     let mut ours = HashSet::new();
     let mut next = Some(getpid());
@@ -301,87 +313,10 @@ fn ourselves() -> HashSet<Pid> {
         if !ours.insert(pid) {
             break;
         }
-        next = liveness::stat(pid).and_then(|stat| Pid::from_raw(stat.parent));
+        next = Stat::of(pid).and_then(|stat| Pid::from_raw(stat.parent));
     }
     ours
 }
 
 #[cfg(all(test, target_os = "linux"))]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    clippy::unwrap_used,
-    reason = "a test makes its own files and processes"
-)]
-mod tests {
-    use std::ffi::{OsStr, OsString};
-    use std::os::unix::process::CommandExt;
-    use std::process::{Child, Command};
-
-    use super::*;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef";
-
-    /// The leader of a group, with this mark in its environment.
-    fn leader(mark: Option<&OsStr>) -> Child {
-        let mut command = Command::new("sleep");
-        command.arg("1000").env_clear().process_group(0);
-        if let Some(mark) = mark {
-            command.env(crate::marker::ROOT, mark);
-        }
-        command.spawn().unwrap()
-    }
-
-    fn worker(child: &Child) -> Worker {
-        let pid = Pid::from_child(child);
-        Worker {
-            pid: u64::from(child.id()),
-            start_time: liveness::start_time(pid),
-            item: None,
-            since: None,
-            // As a hostile component would have it.
-            proven: true,
-        }
-    }
-
-    fn has_exited(child: &mut Child) -> bool {
-        child.try_wait().unwrap().is_some()
-    }
-
-    #[test]
-    fn only_what_its_marker_proves_to_be_of_this_root_is_ended() {
-        let place = tempfile::tempdir().unwrap();
-        std::fs::write(place.path().join(".repository-id"), ID).unwrap();
-        std::fs::write(place.path().join("batch.owner.1"), "a claim").unwrap();
-        let copy = tempfile::tempdir().unwrap();
-        let root = Root::new(ambient::open_dir(place.path()).unwrap());
-        let mark = RootMark::of(&root.directory).unwrap().to_value();
-        let at = |path: &Path| OsString::from(format!("{ID}:1:2:{}", path.display()));
-        let mut ours = leader(Some(&mark));
-        let mut same_place = leader(Some(&at(place.path())));
-        let mut of_copy = leader(Some(&at(copy.path())));
-        let mut nowhere = leader(Some(&at(Path::new("/nowhere/at/all"))));
-        let mut foreign = leader(Some(OsStr::new(&format!("{}:1:2:/", ID.replace('0', "1")))));
-        let mut bare = leader(None);
-        let all = [&ours, &same_place, &of_copy, &nowhere, &foreign, &bare].map(worker);
-        let reused = Worker { start_time: Some(1), ..worker(&ours) };
-
-        let witness = || Some("batch.owner.1".to_owned());
-        let leaders = root.leaders([&all[..], &[reused]].concat(), witness()).unwrap();
-        let told: Vec<(u64, bool)> = leaders.iter().map(|it| (it.pid, it.proven)).collect();
-        let expected = [(0, true), (1, true), (3, false), (5, false)];
-        assert_eq!(told, expected.map(|(index, proven)| (all[index].pid, proven)));
-        // Without a witness only id, device and inode tell.
-        let leaders = root.leaders(all.to_vec(), None).unwrap();
-        let proven = leaders.iter().filter(|it| it.proven).map(|it| it.pid);
-        assert_eq!(proven.collect::<Vec<_>>(), [all[0].pid]);
-
-        assert!(root.end(&all, witness()).unwrap().is_empty());
-        assert!(has_exited(&mut ours) && has_exited(&mut same_place));
-        for other in [&mut of_copy, &mut nowhere, &mut foreign, &mut bare] {
-            assert!(!has_exited(other));
-            other.kill().unwrap();
-            other.wait().unwrap();
-        }
-    }
-}
+mod tests;

@@ -1,85 +1,85 @@
-//! The log of one start of an item.
+//! The log of one attempt.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use cap_std::fs::{Dir, File, OpenOptions};
 
-/// How much of a log is kept in bytes: its beginning, and its end. What is between is dropped.
+/// How much of a log is kept, in bytes: its beginning and its end. The middle is dropped.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
     beginning: u64,
     end: usize,
 }
 
-/// 64 MiB. The end is held in memory until the call ends, one for each agent.
+/// 64 MiB. The end is in memory until the call ends, once per agent.
 const BOUND: Bound = Bound { beginning: 63 << 20, end: 1 << 20 };
 
-/// A file that is made at the first byte and never written over.
+/// A file that is created with the first byte and never overwritten.
 #[derive(Debug)]
-pub(super) struct LogFile {
+pub(crate) struct LogFile {
     state: Dir,
     path: String,
-    /// True if an earlier call of the same start may have made it.
-    goes_on: bool,
+    /// Whether an earlier call of the same attempt may have created it.
+    append: bool,
     bound: Bound,
     file: Option<File>,
-    /// How long the file is.
+    /// Length of the file.
     length: u64,
     /// The latest output beyond the beginning.
     end: VecDeque<u8>,
-    /// How many bytes were dropped.
+    /// Number of bytes that were dropped.
     dropped: u64,
-    /// True once writing was given up: a log has no holes. The agent goes on without one.
-    given_up: bool,
-    /// Why, until somebody was told.
+    /// Whether writing has failed: a log has no gaps. The agent continues without one.
+    has_failed: bool,
+    /// Why, until the error is taken.
     failure: Option<io::Error>,
 }
 
 impl LogFile {
-    /// The log at a path from `.wreckit`. `goes_on` if an earlier call of the same start may have
-    /// begun it.
-    pub(super) fn new(state: Dir, path: &str, goes_on: bool) -> Self {
+    /// Creates the log at this path below the root of the instance. With `append`, an earlier call of the same
+    /// attempt may have created the file.
+    pub(crate) fn new(state: Dir, path: &str, append: bool) -> Self {
         LogFile {
             state,
             path: path.to_owned(),
-            goes_on,
+            append,
             bound: BOUND,
             file: None,
             length: 0,
             end: VecDeque::new(),
             dropped: 0,
-            given_up: false,
+            has_failed: false,
             failure: None,
         }
     }
 
     /// Adds output.
     pub(super) fn write(&mut self, bytes: &[u8]) {
-        if !self.given_up
+        if !self.has_failed
             && let Err(error) = self.try_write(bytes)
         {
-            self.give_up(error);
+            self.fail(error);
         }
     }
 
-    /// Writes what was held back. More may follow.
+    /// Writes the end. More may follow.
     pub(super) fn finish(&mut self) {
-        if !self.given_up
+        if !self.has_failed
             && !self.end.is_empty()
             && let Err(error) = self.write_end()
         {
-            self.give_up(error);
+            self.fail(error);
         }
     }
 
-    /// Why it is not whole, if it is not.
+    /// Takes the error after which nothing more was written.
     pub(super) fn take_failure(&mut self) -> Option<io::Error> {
         self.failure.take()
     }
 
-    fn give_up(&mut self, error: io::Error) {
-        self.given_up = true;
+    fn fail(&mut self, error: io::Error) {
+        self.has_failed = true;
         self.failure = Some(error);
     }
 
@@ -91,7 +91,7 @@ impl LogFile {
         let (beginning, rest) = bytes.split_at(room.unwrap_or(usize::MAX).min(bytes.len()));
         self.append(beginning)?;
         if !rest.is_empty() && self.end.is_empty() {
-            // Said at once, so that a log that a crash cut short says it, too.
+            // Written at once, so that a log that a crash cuts short says it as well.
             self.append(b"\n[wreckit-host: the log is full; from here on only its end is kept]\n")?;
         }
         self.end.extend(rest);
@@ -104,14 +104,14 @@ impl LogFile {
     fn open(&mut self) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true);
-        match self.goes_on {
+        match self.append {
             true => options.create(true).append(true),
             false => options.create_new(true),
         };
         let file = self.state.open_with(&self.path, &options)?;
         self.length = file.metadata()?.len();
         if self.length > self.bound.beginning {
-            // The end of an earlier call is in the middle now.
+            // The end of an earlier call becomes part of the middle.
             self.dropped = self.length - self.bound.beginning;
             file.set_len(self.bound.beginning)?;
             self.length = self.bound.beginning;
@@ -144,9 +144,9 @@ impl LogFile {
 mod tests {
     use super::*;
 
-    fn log(state: &Dir, goes_on: bool) -> LogFile {
+    fn log(state: &Dir, append: bool) -> LogFile {
         let bound = Bound { beginning: 10, end: 4 };
-        LogFile { bound, ..LogFile::new(state.try_clone().unwrap(), "log", goes_on) }
+        LogFile { bound, ..LogFile::new(state.try_clone().unwrap(), "log", append) }
     }
 
     #[test]
@@ -181,8 +181,8 @@ mod tests {
     fn what_fits_is_kept_as_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let state = crate::ambient::open_dir(directory.path()).unwrap();
-        for goes_on in [false, true] {
-            let mut log = log(&state, goes_on);
+        for append in [false, true] {
+            let mut log = log(&state, append);
             log.write(b"01234");
             log.finish();
         }

@@ -1,5 +1,5 @@
-//! The marker that every agent of a repository carries in its environment, and so does what it starts:
-//! it finds them again when the batch that started them is gone.
+//! The marker in the environment of every agent of a root, and of the processes that the agent starts. It finds them
+//! again after the batch that started them has gone.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,52 +13,51 @@ use rustix::process::Pid;
 
 use crate::ambient;
 
-/// The variable that names the repository.
+/// The variable that names the root.
 pub(crate) const ROOT: &str = "WRECKIT_ROOT";
 /// The variable that names the item.
-pub(crate) const ITEM: &str = "WRECKIT_ITEM_ID";
-/// The variable that numbers the start of the item.
-pub(crate) const ATTEMPT: &str = "WRECKIT_ATTEMPT";
+pub(super) const ITEM: &str = "WRECKIT_ITEM_ID";
+/// The variable with the number of the attempt.
+pub(super) const ATTEMPT: &str = "WRECKIT_ATTEMPT";
 
-/// The file in a root with its id, 32 hexadecimal digits: the component makes it.
+/// The file in a root that contains its id, 32 hexadecimal digits. The component creates it.
 const ID_FILE: &str = ".repository-id";
-/// Digits of an id.
+/// Number of digits of an id.
 const ID_LENGTH: usize = 32;
 
-/// What names a root: `{id}:{device}:{inode}:{path}`.
+/// Identifies a root: `{id}:{device}:{inode}:{path}`.
 ///
-/// The id is the same through every mount of the directory, and in every copy of it; device and inode
-/// are the same wherever it is moved, and differ between mounts and copies; the path is where the agents
-/// see it.
+/// The id is the same through every mount of the directory, and in every copy of it. Device and inode are the same
+/// wherever the directory is moved, and differ between mounts and copies. The path is the one that agents see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RootMark {
-    /// `None` in the marker of earlier versions, `{device}:{inode}`, and for a root without one.
-    pub(crate) id: Option<String>,
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-    pub(crate) path: Option<PathBuf>,
+pub(super) struct RootMark {
+    /// `None` for a root without an id, and in the markers of early builds: `{device}:{inode}`.
+    pub(super) id: Option<String>,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// `None` if it is not known or not UTF-8: an environment variable of a launch is text.
+    pub(super) path: Option<PathBuf>,
 }
 
 impl RootMark {
-    /// The mark of a directory as it is now.
-    pub(crate) fn of(root: &Dir) -> io::Result<Self> {
+    /// Returns the mark of a directory as it is now.
+    pub(super) fn of(root: &Dir) -> io::Result<Self> {
         let metadata = root.try_clone()?.into_std_file().metadata()?;
-        // By the descriptor: however it was reached, and where it is by now.
+        // By the descriptor: however it was reached, and wherever it was moved.
         let path = format!("/proc/self/fd/{}", root.as_fd().as_raw_fd());
         let path = ambient::read_link(path.as_ref()).ok();
         let (device, inode) = (metadata.dev(), metadata.ino());
         Ok(RootMark { id: id_of(root), device, inode, path })
     }
 
-    /// As the value of a variable.
-    pub(crate) fn to_value(&self) -> OsString {
+    /// Returns the mark as the value of a variable.
+    pub(super) fn to_value(&self) -> String {
         let RootMark { id, device, inode, path } = self;
-        let (Some(id), Some(path)) = (id, path) else {
-            return format!("{device}:{inode}").into();
-        };
-        let mut value = OsString::from(format!("{id}:{device}:{inode}:"));
-        value.push(path);
-        value
+        let path = path.as_deref().and_then(|path| path.to_str()).unwrap_or_default();
+        match id {
+            Some(id) => format!("{id}:{device}:{inode}:{path}"),
+            None => format!("{device}:{inode}"),
+        }
     }
 
     fn parse(value: &[u8]) -> Option<Self> {
@@ -76,7 +75,7 @@ impl RootMark {
                 id: text(id),
                 device: number(device)?,
                 inode: number(inode)?,
-                path: Some(OsString::from_vec(path.to_owned()).into()),
+                path: (!path.is_empty()).then(|| OsString::from_vec(path.to_owned()).into()),
             }),
             _ => None,
         }
@@ -84,7 +83,7 @@ impl RootMark {
 }
 
 fn id_of(root: &Dir) -> Option<String> {
-    // A link or a device is none of ours; the component makes a file.
+    // The component creates a regular file. Anything else is not ours.
     let is_file = root.symlink_metadata(ID_FILE).is_ok_and(|it| it.is_file() && it.len() < 1024);
     let id = is_file.then(|| root.read_to_string(ID_FILE).ok()).flatten()?;
     let id = id.trim();
@@ -92,27 +91,27 @@ fn id_of(root: &Dir) -> Option<String> {
     is_id.then(|| id.to_owned())
 }
 
-/// What the environment of a process says.
+/// The marker of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Marker {
-    /// The repository, as the variable has it.
-    pub(crate) root: Option<OsString>,
+pub(super) struct Marker {
+    /// The root, as in the variable.
+    pub(super) root: Option<OsString>,
     /// The item.
-    pub(crate) item: Option<String>,
-    /// The start of the item.
-    pub(crate) attempt: Option<u32>,
+    pub(super) item: Option<String>,
+    /// The attempt.
+    pub(super) attempt: Option<u32>,
 }
 
 impl Marker {
-    /// The environment with which a process was started; empty where that cannot be seen: it is
-    /// another user's, or it has exited.
-    pub(crate) fn of_process(pid: Pid) -> Self {
+    /// Returns the marker in the environment with which a process was started. It is empty if the environment cannot
+    /// be read: the process is another user's, or it has exited.
+    pub(super) fn of_process(pid: Pid) -> Self {
         let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
         Marker::parse(&ambient::read(path.as_ref()).unwrap_or_default())
     }
 
-    /// The repository that it names.
-    pub(crate) fn root_mark(&self) -> Option<RootMark> {
+    /// Returns the root that it names.
+    pub(super) fn root_mark(&self) -> Option<RootMark> {
         RootMark::parse(self.root.as_ref()?.as_bytes())
     }
 
@@ -150,11 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn a_root_is_named_with_any_path_and_as_earlier_versions_did() {
+    fn a_root_is_named_with_its_path_and_as_early_builds_did() {
         let id = Some("0123456789abcdef0123456789abcdef".to_owned());
-        let path = PathBuf::from(OsString::from_vec(b"/a:b/\xff=".to_vec()));
-        let mark = RootMark { id, device: 66, inode: 7, path: Some(path) };
-        assert_eq!(RootMark::parse(mark.to_value().as_bytes()), Some(mark));
+        let mark = RootMark { id, device: 66, inode: 7, path: Some(PathBuf::from("/a:b/é=")) };
+        assert_eq!(RootMark::parse(mark.to_value().as_bytes()), Some(mark.clone()));
+        let path = OsString::from_vec(b"/a/\xff".to_vec());
+        let unnamed = RootMark { path: Some(path.into()), ..mark.clone() };
+        let parsed = RootMark::parse(unnamed.to_value().as_bytes());
+        assert_eq!(
+            parsed,
+            Some(RootMark { path: None, ..mark }),
+            "a path that is not text is omitted"
+        );
         let earlier = RootMark { id: None, device: 66, inode: 7, path: None };
         assert_eq!(RootMark::parse(b"66:7"), Some(earlier.clone()));
         assert_eq!(earlier.to_value(), "66:7");

@@ -3,68 +3,69 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
+use super::output::{Output, Tone, counted};
 use super::screen::{Live, Screen, View};
-use super::words::{from_now, length};
-use super::{Reporter, ended, print_message, to_go_on};
-use crate::engine::batch::{Counts, Json as JsonText, Opening, Origin, Summary};
-use crate::imports::Level;
-use crate::output::{Output, Tone};
+use super::words::{clock, from_now, length, whole};
+use super::{FollowUp, Reporter, ended, print_message};
+use crate::wit::log::Level;
+use crate::wit::session::{Counts, Event, EventKind, Opening, Origin, Summary};
 
-/// So many of an agent's last lines are shown when it fails; its log has all of them.
+/// Number of an agent's last lines that are shown when it fails. Its log has all of them.
 const LAST_LINES: usize = 5;
 
-/// An event of one item is shorter than this, in bytes. One of the whole batch may name every item,
-/// and there is nothing in it to be told here.
-const LONGEST_EVENT: usize = 256 << 10;
-
-/// Tells a person in lines, with progress on a screen.
+/// Reports in lines, with progress on a screen.
 pub(crate) struct Human {
     output: Output,
     screen: Screen,
-    /// The command that goes on after an interruption.
-    resume: String,
-    /// The root of the component's instance, from the repository's root.
-    place: &'static str,
+    follow_up: FollowUp,
+    /// The root of the component's instance, relative to the root of the repository.
+    root: &'static str,
     started: Instant,
     counts: Counts,
-    /// How many items had ended before.
+    /// Number of items that had ended before.
     ended_before: u32,
-    /// What is in hand.
+    /// Items whose agents are running.
     live: BTreeMap<String, Live>,
-    /// What the batch waits for.
-    waiting: Option<String>,
-    /// The logs of what failed.
+    /// Until when the session is paused.
+    paused: Option<String>,
+    /// The logs of failed items.
     logs: BTreeMap<String, String>,
+    /// Number of attempts that were interrupted.
+    interrupted: usize,
 }
 
 impl Human {
-    /// `resume` is the command that goes on after an interruption; logs are below `place`.
-    pub(crate) fn new(output: Output, screen: Screen, resume: String, place: &'static str) -> Self {
+    /// Creates a reporter. Logs are below `root`.
+    pub(crate) fn new(
+        output: Output,
+        screen: Screen,
+        follow_up: FollowUp,
+        root: &'static str,
+    ) -> Self {
         let counts =
-            Counts { queued: 0, completed: 0, failed: 0, skipped: 0, in_flight: 0, left: 0 };
+            Counts { queued: 0, completed: 0, failed: 0, skipped: 0, in_flight: 0, remaining: 0 };
         Human {
             output,
             screen,
-            resume,
-            place,
+            follow_up,
+            root,
             started: Instant::now(),
             counts,
             ended_before: 0,
             live: BTreeMap::new(),
-            waiting: None,
+            paused: None,
             logs: BTreeMap::new(),
+            interrupted: 0,
         }
     }
 
-    /// `[3/12] `: how many have ended.
+    /// Returns how many items have ended: `[3/12] `.
     fn progress(&self) -> String {
         let counts = self.counts;
         format!("[{}/{}] ", ended(counts), counts.queued)
     }
 
-    /// A line that `--quiet` and `--progress none` leave out.
+    /// Prints a line that `--quiet` and `--progress none` leave out.
     fn note(&mut self, tone: Tone, text: &str) {
         if !matches!(self.screen, Screen::None) {
             let output = self.output;
@@ -72,96 +73,85 @@ impl Human {
         }
     }
 
-    /// A line that is always shown.
+    /// Prints a line that is always shown.
     fn line(&mut self, tone: Tone, text: &str) {
         self.lines(tone, &[text]);
     }
 
-    /// The same with further lines below it.
+    /// Prints a line that is always shown, and further lines below it.
     fn lines(&mut self, tone: Tone, lines: &[impl AsRef<str>]) {
         let output = self.output;
         self.screen.print(|| output.lines(tone, lines));
     }
 
-    fn began(&mut self, event: &Event<'_>) {
-        let attempt = event.integer("attempt").unwrap_or(1);
-        let again = if attempt > 1 { format!(" (start {attempt})") } else { String::new() };
+    fn item_started(&mut self, event: &Event, item: &str) {
+        let attempt = event.attempt.unwrap_or(1);
+        let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
         if self.screen.is_plain() {
-            self.note(Tone::Plain, &format!("{}start   {}{again}", self.progress(), event.item));
+            self.note(Tone::Plain, &format!("{}start   {item}{again}", self.progress()));
         }
-        let live = Live { item: event.item.to_owned(), phase: None, since: Some(Instant::now()) };
-        self.live.insert(event.item.to_owned(), live);
+        let live = Live { item: item.to_owned(), phase: None, since: Some(Instant::now()) };
+        self.live.insert(item.to_owned(), live);
     }
 
-    fn entered(&mut self, event: &Event<'_>) {
-        let phase = event.text("phase").filter(|phase| *phase != "run");
-        let Some(phase) = phase.map(str::to_owned) else { return };
+    fn phase_started(&mut self, event: &Event, item: &str) {
+        let Some(phase) = phase(event).map(str::to_owned) else { return };
         if self.screen.is_plain() {
-            self.note(Tone::Plain, &format!("        {}: {phase}", event.item));
+            self.note(Tone::Plain, &format!("        {item}: {phase}"));
         }
-        if let Some(live) = self.live.get_mut(event.item) {
+        if let Some(live) = self.live.get_mut(item) {
             live.phase = Some(phase);
         }
     }
 
-    fn completed(&mut self, event: &Event<'_>) {
-        self.live.remove(event.item);
-        let how = match (event.duration(), event.text("reason")) {
-            (_, Some(reason)) => reason.to_owned(),
-            (Some(took), None) => length(took),
+    fn item_completed(&mut self, event: &Event, item: &str) {
+        self.live.remove(item);
+        let how = match (event.duration, &event.reason) {
+            (_, Some(reason)) => reason.clone(),
+            (Some(took), None) => length(Duration::from_millis(took)),
             (None, None) => "done".to_owned(),
         };
-        self.note(Tone::Good, &format!("{} ({how})", event.item));
+        self.note(Tone::Good, &format!("{item} ({how})"));
     }
 
-    fn failed(&mut self, event: &Event<'_>) {
-        let mut lines = self.describe_failure(event);
-        if let Some(log) = event.text("log") {
-            let log = format!("{}/{log}", self.place);
-            lines.push(format!("its output: {log}"));
-            self.logs.insert(event.item.to_owned(), log);
+    fn item_failed(&mut self, event: &Event, item: &str) {
+        let mut lines = describe_failure(event, item);
+        if let Some(log) = &event.log {
+            let log = format!("{}/{log}", self.root);
+            lines.push(format!("Log: {log}"));
+            self.logs.insert(item.to_owned(), log);
         }
-        self.live.remove(event.item);
+        self.live.remove(item);
         self.lines(Tone::Bad, &lines);
     }
 
-    fn retried(&mut self, event: &Event<'_>) {
-        let mut lines = self.describe_failure(event);
-        self.live.remove(event.item);
-        let wait = from_now(event.text("until").unwrap_or_default());
-        lines.push(format!("it is tried again in {wait}"));
+    fn item_retrying(&mut self, event: &Event, item: &str) {
+        let mut lines = describe_failure(event, item);
+        self.live.remove(item);
+        lines.push(format!("Retrying in {}", from_now(event.until.unwrap_or_default())));
         self.lines(Tone::Warning, &lines);
     }
 
-    /// `001-a (1.5 s): why`, and a line for each of the last ones that the agent wrote.
-    fn describe_failure(&self, event: &Event<'_>) -> Vec<String> {
-        let took = event.duration().map(|took| format!(" ({})", length(took)));
-        let phase = event.text("phase").map(|phase| format!(", {phase}"));
-        let error = event.text("error").unwrap_or_default();
-        let failure = format!(
-            "{}{}{}: {error}",
-            event.item,
-            phase.unwrap_or_default(),
-            took.unwrap_or_default()
-        );
-        let output: Vec<&str> = event.text("output").unwrap_or_default().lines().collect();
-        let last = &output[output.len().saturating_sub(LAST_LINES)..];
-        std::iter::once(failure).chain(last.iter().map(|line| format!("| {line}"))).collect()
+    fn item_interrupted(&mut self, item: &str) {
+        self.live.remove(item);
+        self.interrupted += 1;
+        self.note(Tone::Plain, &format!("interrupted {item}"));
     }
 
-    fn paused(&mut self, event: &Event<'_>) {
-        self.live.remove(event.item);
-        let reason = event.text("reason").unwrap_or_default();
-        let until = event.text("until").unwrap_or_default();
-        self.line(
-            Tone::Warning,
-            &format!(
-                "{}: {reason}; nothing more starts until {until}, in {}",
-                event.item,
-                from_now(until)
-            ),
-        );
-        self.waiting = Some(format!("paused until {until}"));
+    fn batch_paused(&mut self, event: &Event) {
+        let until = event.until.unwrap_or_default();
+        let (time, wait) = (clock(until), from_now(until));
+        let paused = format!("Paused until {time} ({wait})");
+        let reason = event.reason.as_deref().unwrap_or_default();
+        match &event.item {
+            Some(item) => {
+                self.live.remove(item);
+                self.lines(Tone::Warning, &[format!("{item}: {reason}"), paused]);
+            }
+            None if reason.is_empty() => self.line(Tone::Warning, &paused),
+            None => self.lines(Tone::Warning, &[reason.to_owned(), paused]),
+        }
+        self.paused = Some(format!("paused until {time}"));
     }
 
     fn view(&mut self) {
@@ -171,29 +161,25 @@ impl Human {
             counts: self.counts,
             ended: ended(self.counts).saturating_sub(self.ended_before),
             elapsed: self.started.elapsed(),
-            waiting: self.waiting.as_deref(),
+            paused: self.paused.as_deref(),
         };
         self.screen.show(view, self.output);
     }
-}
 
-/// An event of one item, as the journal has it.
-struct Event<'e> {
-    item: &'e str,
-    event: &'e Value,
-}
-
-impl Event<'_> {
-    fn text(&self, key: &str) -> Option<&str> {
-        self.event.get(key)?.as_str()
-    }
-
-    fn integer(&self, key: &str) -> Option<u64> {
-        self.event.get(key)?.as_u64()
-    }
-
-    fn duration(&self) -> Option<Duration> {
-        self.integer("duration_ms").map(Duration::from_millis)
+    /// Prints the last lines: the command to continue with comes last.
+    fn hint(&self, summary: &Summary) {
+        let hint = |text: &str| self.output.line(Tone::Hint, text);
+        let FollowUp { resume, retry, .. } = &self.follow_up;
+        if !summary.failed.is_empty() {
+            match retry {
+                Some(retry) if summary.resumable => hint(&format!("Retry failed items: {retry}")),
+                _ if summary.resumable => {}
+                _ => hint(&format!("Retry failed items: {resume}")),
+            }
+        }
+        if summary.resumable {
+            hint(&self.follow_up.continue_with(summary));
+        }
     }
 }
 
@@ -204,49 +190,50 @@ impl Reporter for Human {
         self.ended_before = ended(counts);
         let session = &opening.session;
         let text = match opening.origin {
-            Origin::Fresh => {
-                format!("session {session}: {} to do, {} done before", counts.left, counts.skipped)
-            }
-            Origin::Resumed | Origin::Rebuilt => format!(
-                "resuming session {session}: {} completed, {} failed, {} left",
-                counts.completed, counts.failed, counts.left
-            ),
+            Origin::Fresh if counts.queued == 0 => None,
+            Origin::Fresh => Some(format!(
+                "session {session}: {} to do, {} already done",
+                counts.remaining, counts.skipped
+            )),
+            Origin::Resumed | Origin::Rebuilt => Some(format!(
+                "resuming session {session}: {} completed, {} failed, {} remaining",
+                counts.completed, counts.failed, counts.remaining
+            )),
         };
-        self.note(Tone::Plain, &text);
+        if let Some(text) = text {
+            self.note(Tone::Plain, &text);
+        }
         if counts.queued == 0 && counts.skipped == 0 {
-            self.note(Tone::Hint, "there are no items: `wreckit-host add TITLE` makes one");
+            self.note(Tone::Hint, "There are no items. `wreckit-host add TITLE` creates one");
         }
         self.view();
     }
 
-    fn event(&mut self, event: &JsonText) {
-        if event.len() > LONGEST_EVENT {
-            return;
-        }
-        let Ok(event) = serde_json::from_str::<Value>(event) else { return };
-        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
-        let of_item = Event { item: text("item"), event: &event };
-        match text("event") {
-            "item-started" => self.began(&of_item),
-            "phase-started" => self.entered(&of_item),
-            "item-completed" => self.completed(&of_item),
-            "item-failed" => self.failed(&of_item),
-            "item-retrying" => self.retried(&of_item),
-            // Told with the summary.
-            "item-blocked" => drop(self.live.remove(of_item.item)),
-            "item-interrupted" => {
-                self.live.remove(of_item.item);
-                self.note(Tone::Plain, &format!("interrupted {}", of_item.item));
+    fn event(&mut self, event: &Event) {
+        let item = event.item.as_deref().unwrap_or_default();
+        match event.kind {
+            EventKind::ItemStarted => self.item_started(event, item),
+            EventKind::PhaseStarted => self.phase_started(event, item),
+            EventKind::ItemCompleted => self.item_completed(event, item),
+            EventKind::ItemFailed => self.item_failed(event, item),
+            EventKind::ItemRetrying => self.item_retrying(event, item),
+            EventKind::ItemInterrupted => self.item_interrupted(item),
+            // Reported with the summary.
+            EventKind::ItemBlocked => drop(self.live.remove(item)),
+            EventKind::ItemInvalid => {
+                let reason = event.reason.as_deref().unwrap_or_default();
+                self.line(Tone::Bad, &format!("{item}: {reason}"));
             }
-            "item-invalid" => {
-                self.line(Tone::Bad, &format!("{}: {}", of_item.item, text("error")));
+            EventKind::BatchPaused => self.batch_paused(event),
+            EventKind::BatchResumed => {
+                self.paused = None;
+                self.note(Tone::Plain, "Resuming");
             }
-            "batch-paused" => self.paused(&of_item),
-            "batch-resumed" => {
-                self.waiting = None;
-                self.note(Tone::Plain, "the batch goes on");
-            }
-            _ => {}
+            EventKind::BatchStarted
+            | EventKind::JournalRecreated
+            | EventKind::PhaseCompleted
+            | EventKind::Synced
+            | EventKind::BatchFinished => {}
         }
     }
 
@@ -261,12 +248,19 @@ impl Reporter for Human {
         self.line(Tone::Plain, &format!("[{item}] {line}"));
     }
 
-    fn stopping(&mut self, signal: i32, agents: usize) {
-        let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
-        self.line(
-            Tone::Plain,
-            &format!("{name}: stopping, {agents} running (once more: end them at once)"),
-        );
+    fn stopping(&mut self, agents: usize, grace: Duration) {
+        let text = match agents {
+            0 => "Stopping".to_owned(),
+            agents => {
+                let them = if agents == 1 { "it" } else { "them" };
+                format!(
+                    "Stopping {} (up to {}). Press Ctrl-C again to kill {them} now.",
+                    counted(agents, "agent"),
+                    whole(grace)
+                )
+            }
+        };
+        self.line(Tone::Plain, &text);
     }
 
     fn message(&mut self, level: Level, text: &str) {
@@ -279,7 +273,7 @@ impl Reporter for Human {
         for failed in &summary.failed {
             self.output.result(&format!("failed   {}: {}", failed.item, failed.error));
             if let Some(log) = self.logs.get(&failed.item) {
-                self.output.result(&format!("  its output: {log}"));
+                self.output.result(&format!("  Log: {log}"));
             }
         }
         for blocked in &summary.blocked {
@@ -288,28 +282,10 @@ impl Reporter for Human {
         for invalid in &summary.invalid {
             self.output.result(&format!("invalid  {}: {}", invalid.item, invalid.error));
         }
-        let mut parts = vec![format!("{} completed", summary.completed.len())];
-        for (count, word) in [
-            (summary.failed.len(), "failed"),
-            (summary.skipped.len(), "done before"),
-            (summary.invalid.len(), "invalid"),
-            (summary.remaining.len(), "left"),
-        ] {
-            if count > 0 {
-                parts.push(format!("{count} {word}"));
-            }
-        }
-        self.output.result(&parts.join(", "));
-        // The last line says how to go on.
-        if summary.resumable {
-            if !summary.failed.is_empty() {
-                self.output.line(Tone::Hint, "with --retry-failed, what failed runs again");
-            }
-            self.output.line(Tone::Hint, &to_go_on(summary, &self.resume));
-        } else if !summary.failed.is_empty() {
-            let text = format!("try what failed again with: {}", self.resume);
-            self.output.line(Tone::Hint, &text);
-        }
+        // Phases are what a person approves.
+        let noun = if self.follow_up.review.is_some() { "phase" } else { "item" };
+        self.output.result(&totals(summary, noun, self.interrupted));
+        self.hint(summary);
     }
 
     fn next_tick(&self) -> Option<Duration> {
@@ -324,11 +300,92 @@ impl Reporter for Human {
         self.screen.clear();
     }
 
-    fn resumed(&mut self, after: Duration) {
-        self.started += after;
+    fn resumed(&mut self, stopped_for: Duration) {
+        self.started += stopped_for;
         for live in self.live.values_mut() {
-            live.since = live.since.map(|since| since + after);
+            live.since = live.since.map(|since| since + stopped_for);
         }
-        self.screen.resumed(after);
+        self.screen.resumed(stopped_for);
+    }
+}
+
+/// Returns the phase of an event, unless its item has only one.
+fn phase(event: &Event) -> Option<&str> {
+    event.phase.as_deref().filter(|phase| *phase != "run")
+}
+
+/// Returns `001-a (1.5 s): why`, and a line for each of the last ones that the agent printed.
+fn describe_failure(event: &Event, item: &str) -> Vec<String> {
+    let took = event.duration.map(|took| format!(" ({})", length(Duration::from_millis(took))));
+    let phase = phase(event).map(|phase| format!(", {phase}"));
+    let reason = event.reason.as_deref().unwrap_or_default();
+    let failure =
+        format!("{item}{}{}: {reason}", phase.unwrap_or_default(), took.unwrap_or_default());
+    let output: Vec<&str> = event.output.as_deref().unwrap_or_default().lines().collect();
+    let last = &output[output.len().saturating_sub(LAST_LINES)..];
+    std::iter::once(failure).chain(last.iter().map(|line| format!("| {line}"))).collect()
+}
+
+/// Returns `2 completed, 1 failed, 3 remaining (1 was interrupted)`.
+fn totals(summary: &Summary, noun: &str, interrupted: usize) -> String {
+    let remaining = summary.remaining.len();
+    let ran = summary.completed.len() + summary.failed.len() + summary.invalid.len() + remaining;
+    match (ran, summary.skipped.len()) {
+        (0, 1) => return format!("Nothing to do: the {noun} is done"),
+        (0, done @ 2..) => return format!("Nothing to do: all {done} {noun}s are done"),
+        _ => {}
+    }
+    let mut parts = vec![format!("{} completed", summary.completed.len())];
+    for (count, word) in [
+        (summary.failed.len(), "failed"),
+        (summary.skipped.len(), "already done"),
+        (summary.invalid.len(), "invalid"),
+        (remaining, "remaining"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {word}"));
+        }
+    }
+    let mut totals = parts.join(", ");
+    // An item that was interrupted remains.
+    if interrupted > 0 && remaining > 0 {
+        let were = if interrupted == 1 { "was" } else { "were" };
+        totals.push_str(&format!(" ({interrupted} {were} interrupted)"));
+    }
+    totals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wit::session::FailedItem;
+
+    fn summary(completed: usize, skipped: usize, remaining: usize) -> Summary {
+        let items = |count: usize| (0..count).map(|number| format!("00{number}-a")).collect();
+        Summary {
+            session: String::new(),
+            completed: items(completed),
+            failed: Vec::new(),
+            skipped: items(skipped),
+            remaining: items(remaining),
+            blocked: Vec::new(),
+            invalid: Vec::new(),
+            resumable: false,
+            awaiting_approval: None,
+            events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_totals_leave_out_what_is_zero() {
+        assert_eq!(totals(&summary(0, 6, 0), "item", 0), "Nothing to do: all 6 items are done");
+        assert_eq!(totals(&summary(0, 1, 0), "phase", 0), "Nothing to do: the phase is done");
+        assert_eq!(totals(&summary(0, 0, 0), "item", 0), "0 completed");
+        assert_eq!(totals(&summary(6, 0, 0), "item", 0), "6 completed");
+        let failed = vec![FailedItem { item: "009-b".to_owned(), error: String::new() }];
+        let stopped = Summary { failed, ..summary(2, 1, 3) };
+        let expected = "2 completed, 1 failed, 1 already done, 3 remaining (1 was interrupted)";
+        assert_eq!(totals(&stopped, "item", 1), expected);
+        assert!(totals(&stopped, "item", 2).ends_with("3 remaining (2 were interrupted)"));
     }
 }

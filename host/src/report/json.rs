@@ -1,26 +1,25 @@
-//! The journal's events, one a line.
+//! The journal's events, one per line.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Reporter, print_message, to_go_on};
-use crate::engine::batch::{Counts, Json as JsonText, Opening, Summary};
-use crate::imports::Level;
-use crate::output::{Output, Tone};
+use super::output::{Output, Tone};
+use super::{FollowUp, Reporter, print_message};
+use crate::wit::log::Level;
+use crate::wit::session::{Counts, Event, Opening, Summary};
 
-/// Events on standard output, messages on standard error. Whoever reads the stream gets one JSON object
-/// a line, whatever component is used.
+/// Reports events on standard output and messages on standard error. Whatever component is used, each line of the stream
+/// is one JSON object.
 pub(crate) struct Json {
     output: Output,
-    /// The command that goes on after an interruption.
-    resume: String,
+    follow_up: FollowUp,
 }
 
 impl Json {
-    /// `resume` is the command that goes on after an interruption.
-    pub(crate) fn new(output: Output, resume: String) -> Self {
-        Json { output, resume }
+    /// Creates a reporter.
+    pub(crate) fn new(output: Output, follow_up: FollowUp) -> Self {
+        Json { output, follow_up }
     }
 }
 
@@ -31,12 +30,11 @@ impl Reporter for Json {
         }
     }
 
-    fn event(&mut self, event: &JsonText) {
-        match one_line(event) {
-            Some(event) => self.output.json(&event),
+    fn event(&mut self, event: &Event) {
+        match one_line(&event.line) {
+            Some(line) => self.output.json(&line),
             None => {
-                let text =
-                    "the component handed over an event that is not a JSON object: it is dropped";
+                let text = "dropped an event of the component that is not a JSON object";
                 self.output.line(Tone::Warning, text);
             }
         }
@@ -48,7 +46,7 @@ impl Reporter for Json {
         self.output.detail(&format!("[{item}] {line}"));
     }
 
-    fn stopping(&mut self, _: i32, _: usize) {}
+    fn stopping(&mut self, _: usize, _: Duration) {}
 
     fn message(&mut self, level: Level, text: &str) {
         print_message(self.output, level, text);
@@ -59,7 +57,8 @@ impl Reporter for Json {
             self.output.line(Tone::Error, &failures);
         }
         if summary.resumable {
-            self.output.line(Tone::Hint, &to_go_on(summary, &self.resume));
+            let text = self.follow_up.continue_with(summary);
+            self.output.line(Tone::Hint, &text);
         }
     }
 
@@ -74,15 +73,14 @@ impl Reporter for Json {
     fn resumed(&mut self, _: Duration) {}
 }
 
-/// A JSON object on one line, as it was written but for line breaks between its tokens; `None` if the
-/// text is anything else.
+/// Returns a JSON object on one line, unchanged except for line breaks between its tokens; `None` for any other text.
 fn one_line(event: &str) -> Option<String> {
-    // Parsed to the end, with every escape: readers may be stricter than a search for braces.
+    // Parsed completely, with every escape: a search for braces would not be enough for strict readers.
     matches!(serde_json::from_str(event), Ok(Value::Object(_)))
         .then(|| event.trim().replace(['\n', '\r'], " "))
 }
 
-/// Why the exit code is not 0, for who reads nothing but standard error.
+/// Returns why the exit code is not 0, for a reader of standard error only.
 fn failures(summary: &Summary) -> Option<String> {
     let of = |name: &str, count: usize| (count > 0).then(|| format!("{count} {name}"));
     let counts = [

@@ -1,64 +1,84 @@
-//! How a batch tells the user what happens.
+//! How a session tells the user what happens.
 
 mod human;
 mod json;
+pub(crate) mod output;
 mod screen;
+mod watch;
 mod words;
 
 pub(crate) use human::Human;
 pub(crate) use json::Json;
-pub(crate) use screen::{Progress, Screen, Watched, Watcher};
+pub(crate) use output::counted;
+pub(crate) use screen::{Progress, Screen};
+pub(crate) use watch::{Watched, Watcher};
+pub(crate) use words::storage_failure;
 
 use std::time::Duration;
 
-use crate::engine::batch::{Counts, Json as JsonText, Opening, Summary};
-use crate::imports::Level;
-use crate::output::{Output, Tone, safe};
+use self::output::{Output, Tone, safe};
+use crate::wit::log::Level;
+use crate::wit::session::{Counts, Event, Opening, Summary};
 
-/// Is told what happens in a batch.
+/// Receives what happens in a session.
 pub(crate) trait Reporter {
     /// The session was opened.
     fn opened(&mut self, opening: &Opening);
-    /// Something was recorded: an event of the journal.
-    fn event(&mut self, event: &JsonText);
+    /// An event was recorded in the journal.
+    fn event(&mut self, event: &Event);
     /// The state has changed.
     fn counts(&mut self, counts: &Counts);
-    /// An agent put out a line; told only if output is to be shown.
+    /// An agent printed a line. Called only if the output of agents is shown.
     fn output(&mut self, item: &str, line: &str);
-    /// A signal stops the batch, so many agents are being ended.
-    fn stopping(&mut self, signal: i32, agents: usize);
-    /// The component or the host has something to say.
+    /// A signal stops the session: this many agents have this long to end.
+    fn stopping(&mut self, agents: usize, grace: Duration);
+    /// The component or the host has a message.
     fn message(&mut self, level: Level, text: &str);
     /// The session was closed.
     fn closed(&mut self, summary: &Summary);
-    /// How long until [`Reporter::tick`] has something to show even if nothing happens.
+    /// Returns how long until [`Reporter::tick`] has something to show even if nothing happens.
     fn next_tick(&self) -> Option<Duration>;
     /// Time has passed.
     fn tick(&mut self);
-    /// The program is about to be stopped for a while, or to end.
+    /// This process is about to be stopped, or to end.
     fn leave_terminal(&mut self);
-    /// The program was stopped for so long, which does not count.
-    fn resumed(&mut self, after: Duration);
+    /// This process was stopped for this long, which does not count.
+    fn resumed(&mut self, stopped_for: Duration);
 }
 
-/// How many items of a session have ended. The component may report any numbers.
+/// The commands that a reporter names after a session.
+pub(crate) struct FollowUp {
+    /// Continues an interrupted session.
+    pub(crate) resume: String,
+    /// Runs failed items again, where that is a command of its own.
+    pub(crate) retry: Option<String>,
+    /// Shows what a person is to approve, where phases need approval.
+    pub(crate) review: Option<String>,
+}
+
+impl FollowUp {
+    /// Says how to continue a session.
+    fn continue_with(&self, summary: &Summary) -> String {
+        let FollowUp { resume, review, .. } = self;
+        match (&summary.awaiting_approval, review) {
+            (None, _) => format!("Continue with: {resume}"),
+            (Some(phase), None) => {
+                format!("Continue with: {resume} --approve {}", safe::word(phase))
+            }
+            (Some(phase), Some(review)) => format!(
+                "{phase} is waiting for your approval. Read `{review}`, then continue with: {resume} --approve {}",
+                safe::word(phase)
+            ),
+        }
+    }
+}
+
+/// Returns how many items of a session have ended. A component may report any numbers.
 fn ended(counts: Counts) -> u32 {
     counts.completed.saturating_add(counts.failed)
 }
 
-/// The command that goes on with a session, and what has to happen before.
-fn to_go_on(summary: &Summary, resume: &str) -> String {
-    match &summary.awaits {
-        None => format!("go on with: {resume}"),
-        Some(phase) => format!(
-            "when a person has approved what `wreckit-host feature resume {}` shows, go on with: {resume} --approve {}",
-            safe::word(&summary.session),
-            safe::word(phase)
-        ),
-    }
-}
-
-/// Passes a message of the component on.
+/// Prints a message of the component.
 pub(crate) fn print_message(output: Output, level: Level, text: &str) {
     match level {
         Level::Debug => output.detail(text),

@@ -1,60 +1,60 @@
-//! Where progress is shown: below the other lines on a terminal, else as a line now and then.
+//! Where progress is shown: below the other lines on a terminal, otherwise as a line from time to time.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::ended;
+use super::output::{Output, Stream, Terminal, Tone, safe};
 use super::words::{time_left, whole};
 use crate::ambient;
-use crate::engine::batch::Counts;
-use crate::output::{Output, Stream, Terminal, Tone, safe};
+use crate::wit::session::Counts;
 
-/// How progress is to be shown.
+/// How to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Progress {
-    /// `bar` on a terminal that is not CI's, else `plain`
+    /// `bar` on a terminal outside of CI, otherwise `plain`
     #[default]
     Auto,
     /// A line per running item and a bar (on a terminal)
     Bar,
-    /// A line when something happens, and now and then
+    /// A line when something happens, and from time to time
     Plain,
     /// Only failures, warnings and the result
     None,
 }
 
-/// The bar is drawn anew this often: elapsed times go on.
+/// How often the bar is redrawn: elapsed times change.
 const FRAME: Duration = Duration::from_millis(250);
-/// It is drawn at most so often in a second.
+/// Maximum number of redraws per second.
 const FRAMES: u8 = 20;
-/// After so long without a word a plain line says that the batch is alive.
+/// After this much time without a line, one shows that the batch is alive.
 const HEARTBEAT: Duration = Duration::from_secs(60);
-/// So many running items have a line of their own, if the terminal is high enough.
+/// Maximum number of running items with a line of their own, if the terminal is high enough.
 const MOST_LINES: usize = 12;
-/// Below so many columns there is no room for a bar.
+/// Minimum number of columns for a bar.
 const NARROW: u16 = 50;
 
-/// An item in hand.
+/// An item whose agent is running.
 #[derive(Debug, Clone)]
 pub(super) struct Live {
     pub item: String,
     pub phase: Option<String>,
-    /// `None` if that is not known here.
+    /// `None` if that is not known.
     pub since: Option<Instant>,
 }
 
-/// What there is to show.
+/// The state to show.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a> {
     pub live: &'a [Live],
     pub counts: Counts,
-    /// How many items have ended since the start.
+    /// Number of items that have ended since the start.
     pub ended: u32,
-    /// How long the batch has run.
+    /// How long the session has been running.
     pub elapsed: Duration,
-    /// What the batch waits for, if it does.
-    pub waiting: Option<&'a str>,
+    /// Until when the session is paused.
+    pub paused: Option<&'a str>,
 }
 
 /// Where progress is shown.
@@ -63,68 +63,14 @@ pub(crate) enum Screen {
     None,
     /// Between the other lines.
     Plain {
-        /// When there was last something to read.
+        /// When a line was last printed.
         last: Instant,
     },
     /// Below the other lines.
     Bar(Box<Bar>),
 }
 
-/// A batch that is followed from outside, on standard output.
-pub(crate) struct Watcher {
-    /// `None` where only lines can be shown.
-    bar: Option<Bar>,
-}
-
-/// An item that an agent works on.
-pub(crate) struct Watched {
-    pub(crate) item: String,
-    pub(crate) title: String,
-}
-
-impl Watcher {
-    /// For this program's standard output.
-    pub(crate) fn new() -> Self {
-        Watcher { bar: Stream::Out.terminal().map(|_| Bar::new(Stream::Out)) }
-    }
-
-    /// Shows how things are; without a terminal it gives back a line if it differs from `last`.
-    pub(crate) fn show(
-        &mut self,
-        watched: &[Watched],
-        counts: Counts,
-        last: &mut String,
-    ) -> Option<String> {
-        let live: Vec<Live> = watched
-            .iter()
-            .map(|watched| Live {
-                item: format!("{}  {}", watched.item, watched.title),
-                phase: None,
-                since: None,
-            })
-            .collect();
-        let view = View { live: &live, counts, ended: 0, elapsed: Duration::ZERO, waiting: None };
-        match &mut self.bar {
-            Some(bar) => {
-                bar.show(view);
-                None
-            }
-            None => {
-                let line = heartbeat(view);
-                (line != *last).then(|| last.clone_from(&line)).map(|()| line)
-            }
-        }
-    }
-
-    /// Takes the bar away.
-    pub(crate) fn clear(&mut self) {
-        if let Some(bar) = &mut self.bar {
-            bar.clear();
-        }
-    }
-}
-
-/// The lines below.
+/// The lines below the others.
 pub(crate) struct Bar {
     stream: Stream,
     all: MultiProgress,
@@ -133,7 +79,7 @@ pub(crate) struct Bar {
 }
 
 impl Screen {
-    /// The screen that is asked for, or what this standard error can do of it.
+    /// Creates the screen that was asked for, as far as standard error permits.
     pub(crate) fn new(progress: Progress, output: Output) -> Self {
         let is_set = |name: &str| ambient::variable(name).is_some();
         let can_draw = Stream::Err.terminal().is_some();
@@ -150,7 +96,7 @@ impl Screen {
         }
     }
 
-    /// True if what happens is told in lines.
+    /// Whether events are reported in lines.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self, Screen::Plain { .. })
     }
@@ -167,7 +113,7 @@ impl Screen {
         }
     }
 
-    /// How long until there is something to show.
+    /// Returns how long until there is something to show.
     pub(super) fn next_tick(&self) -> Option<Duration> {
         match self {
             Screen::None => None,
@@ -176,7 +122,7 @@ impl Screen {
         }
     }
 
-    /// Shows how things are.
+    /// Shows the state.
     pub(super) fn show(&mut self, view: View<'_>, output: Output) {
         match self {
             Screen::None => {}
@@ -190,23 +136,23 @@ impl Screen {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn clear(&mut self) {
         if let Screen::Bar(bar) = self {
             bar.clear();
         }
     }
 
-    /// A time that passed while the program was stopped is none without a word.
-    pub(super) fn resumed(&mut self, after: Duration) {
+    /// Leaves out the time that this process was stopped for.
+    pub(super) fn resumed(&mut self, stopped_for: Duration) {
         if let Screen::Plain { last } = self {
-            *last += after;
+            *last += stopped_for;
         }
     }
 }
 
 impl Bar {
-    fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         let terminal = Box::new(Terminal::new(stream));
         let target = ProgressDrawTarget::term_like_with_hz(terminal, FRAMES);
         let all = MultiProgress::with_draw_target(target);
@@ -214,12 +160,12 @@ impl Bar {
         Bar { stream, all, lines: Vec::new(), total }
     }
 
-    fn show(&mut self, view: View<'_>) {
+    pub(super) fn show(&mut self, view: View<'_>) {
         let (columns, rows) = self.stream.terminal().unwrap_or((80, 24));
         let room = usize::from(rows).saturating_sub(3).clamp(1, MOST_LINES);
         let mut texts: Vec<String> = view.live.iter().take(room).map(running).collect();
         if view.live.len() > room {
-            // The last line stands for the rest.
+            // The last line counts the rest.
             let more = view.live.len() - room + 1;
             texts.truncate(room - 1);
             texts.push(format!("… and {more} more"));
@@ -235,7 +181,7 @@ impl Bar {
             self.lines.push(self.all.insert_before(&self.total, line));
         }
         for (line, text) in self.lines.iter().zip(texts) {
-            // Names come from files: they are shown, not obeyed.
+            // Names come from files, and may contain control characters.
             line.set_message(safe::line(&text).into_owned());
         }
         let template = if columns < NARROW { "{wide_msg}" } else { "[{bar:20}] {wide_msg}" };
@@ -247,11 +193,11 @@ impl Bar {
         self.total.tick();
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         for line in self.lines.drain(..) {
             self.all.remove(&line);
         }
-        // What cannot be cleared any more is not there any more.
+        // If it cannot be cleared, the terminal is gone.
         let _ = self.all.clear();
     }
 }
@@ -262,25 +208,25 @@ fn style(template: &str) -> ProgressStyle {
         .progress_chars("=> ")
 }
 
-/// `001-a  research  12 s`.
+/// Returns `001-a  research  12 s`.
 fn running(live: &Live) -> String {
     let phase = live.phase.as_ref().map(|phase| format!("  {phase}")).unwrap_or_default();
     let since = live.since.map(|since| format!("  {}", whole(since.elapsed())));
     format!("{}{phase}{}", live.item, since.unwrap_or_default())
 }
 
-/// `3/12, 1 failed, 2 running, about 5 min left`.
+/// Returns `3/12, 1 failed, 2 running, about 5 min left`.
 fn summary(view: View<'_>) -> String {
     let counts = view.counts;
     let mut parts = vec![format!("{}/{}", ended(counts), counts.queued)];
     if counts.failed > 0 {
         parts.push(format!("{} failed", counts.failed));
     }
-    match view.waiting {
-        Some(waiting) => parts.push(waiting.to_owned()),
+    match view.paused {
+        Some(paused) => parts.push(paused.to_owned()),
         None => {
             parts.push(format!("{} running", view.live.len()));
-            if let Some(left) = time_left(view.elapsed, view.ended, counts.left) {
+            if let Some(left) = time_left(view.elapsed, view.ended, counts.remaining) {
                 parts.push(format!("about {} left", whole(left)));
             }
         }
@@ -288,8 +234,8 @@ fn summary(view: View<'_>) -> String {
     parts.join(", ")
 }
 
-/// One line for everything.
-fn heartbeat(view: View<'_>) -> String {
+/// Returns the state in one line.
+pub(super) fn heartbeat(view: View<'_>) -> String {
     let named: Vec<String> = view.live.iter().take(3).map(running).collect();
     let more = view.live.len().saturating_sub(named.len());
     let mut line = summary(view);
@@ -307,11 +253,11 @@ mod tests {
     use super::*;
 
     fn counts() -> Counts {
-        Counts { queued: 12, completed: 3, failed: 1, skipped: 0, in_flight: 4, left: 8 }
+        Counts { queued: 12, completed: 3, failed: 1, skipped: 0, in_flight: 4, remaining: 8 }
     }
 
     #[test]
-    fn a_heartbeat_says_everything_in_one_line() {
+    fn a_heartbeat_shows_everything_in_one_line() {
         let since = Some(Instant::now() - Duration::from_secs(65));
         let live = |item: &str| Live { item: item.to_owned(), phase: None, since };
         let mut live = vec![live("001-a"), live("002-b"), live("003-c"), live("004-d")];
@@ -321,15 +267,15 @@ mod tests {
             counts: counts(),
             ended: 4,
             elapsed: Duration::from_secs(60),
-            waiting: None,
+            paused: None,
         };
         assert_eq!(
             heartbeat(view),
-            "4/12, 1 failed, 4 running, about 2 min 0 s left: 001-a  plan  1 min 5 s; \
+            "4/12, 1 failed, 4 running, about 2 min left: 001-a  plan  1 min 5 s; \
              002-b  1 min 5 s; 003-c  1 min 5 s; and 1 more"
         );
-        let waiting = View { live: &[], waiting: Some("paused until 03:00"), ..view };
-        assert_eq!(heartbeat(waiting), "4/12, 1 failed, paused until 03:00");
+        let paused = View { live: &[], paused: Some("paused until 03:00"), ..view };
+        assert_eq!(heartbeat(paused), "4/12, 1 failed, paused until 03:00");
     }
 
     #[test]
@@ -340,15 +286,15 @@ mod tests {
             failed: u32::MAX,
             skipped: u32::MAX,
             in_flight: u32::MAX,
-            left: u32::MAX,
+            remaining: u32::MAX,
         };
         let elapsed = Duration::from_secs(60);
-        let view = View { live: &[], counts, ended: ended(counts), elapsed, waiting: None };
+        let view = View { live: &[], counts, ended: ended(counts), elapsed, paused: None };
         assert!(heartbeat(view).starts_with("4294967295/4294967295, 4294967295 failed"));
     }
 
     #[test]
-    fn a_plain_screen_speaks_only_after_a_silence() {
+    fn a_plain_screen_prints_only_after_a_silence() {
         let mut screen = Screen::Plain { last: Instant::now() - Duration::from_secs(59) };
         assert!(screen.next_tick().unwrap() <= Duration::from_secs(1));
         screen.print(|| {});

@@ -1,13 +1,13 @@
-//! Files and directories that a command makes for the component, on disk when it says so.
+//! Files and directories that a command creates for the component, durably.
 
 use std::io::{self, Write};
 
 use cap_std::fs::{Dir, OpenOptions};
 
-use crate::imports::temporary_name;
+use crate::engine::temporary_name;
 
-/// Makes a directory and those above it. The names of those that exist are synced, too: whoever made
-/// them may have been killed before.
+/// Creates a directory and its parents. The names of those that exist are synced as well: their creator may have been killed
+/// before.
 pub(crate) fn create_directory(root: &Dir, path: &str) -> io::Result<()> {
     root.create_dir_all(path)?;
     let ends = path.match_indices('/').map(|(end, _)| &path[..end]);
@@ -15,7 +15,7 @@ pub(crate) fn create_directory(root: &Dir, path: &str) -> io::Result<()> {
     ["."].into_iter().chain(ends).try_for_each(|directory| root.open(directory)?.sync_all())
 }
 
-/// Makes a file, whole or not at all; false if something has its name.
+/// Creates a file, as a whole or not at all. Returns false if its name is in use.
 pub(crate) fn create_file(directory: &Dir, path: &str, contents: &[u8]) -> io::Result<bool> {
     match directory.symlink_metadata(path) {
         Ok(_) => return Ok(false),

@@ -1,33 +1,31 @@
-//! Where features are.
+//! The features of a repository.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 
+use super::{Repository, RepositoryError, STATE, durable, open_inside, ownership};
 use crate::ambient;
-use crate::durable;
-use crate::ownership;
-use crate::repository::{Repository, RepositoryError, STATE, open_inside};
 
-/// The directory of the features, from the repository's root.
+/// The directory of the features, relative to the root of the repository.
 pub(crate) const FEATURES: &str = ".claude/.output/features";
 
 /// Maximum size in bytes of a file in which git keeps one path.
 const LONGEST_LINK: u64 = 8 << 10;
 
-/// What tells that a directory is the root of a repository.
+/// Entries that identify the root of a repository.
 const MARKS: [&str; 3] = [".claude", STATE, ".git"];
 
 /// The features of a repository.
 pub(crate) struct Features {
-    /// The repository's root, absolute.
+    /// The root of the repository, absolute.
     pub(crate) root: PathBuf,
     /// Their directory: the root of the component's instance.
     pub(crate) directory: Dir,
 }
 
-/// The root for features: the nearest parent of `start` with one of the marks, else `start`.
+/// Returns the root for features: the nearest parent of `start` with one of the marks, otherwise `start`.
 fn root(start: &Path) -> Result<PathBuf, RepositoryError> {
     let start = ambient::canonicalize(start)
         .map_err(|error| RepositoryError::NoDirectory { path: start.to_owned(), error })?;
@@ -36,7 +34,7 @@ fn root(start: &Path) -> Result<PathBuf, RepositoryError> {
     };
     let root = start.ancestors().find(is_root).unwrap_or(&start);
     let Some(repository) = of_worktree(root) else { return Ok(root.to_owned()) };
-    // Only the caller's own worktree may say where the repository is.
+    // Only a worktree of the user's own may say where the repository is.
     let worktree = ambient::open_dir(root).map_err(RepositoryError::opening(root))?;
     for (path, metadata) in [
         (root.to_owned(), worktree.dir_metadata()),
@@ -47,11 +45,11 @@ fn root(start: &Path) -> Result<PathBuf, RepositoryError> {
     Ok(repository)
 }
 
-/// The repository that a linked worktree of git belongs to: agents work in there, and its features are
-/// those of the repository. `None` for what is no linked worktree, or has features of its own.
+/// Returns the repository of a linked worktree of git: agents work there, and its features are those of the repository. `None`
+/// for any other directory, and for a worktree with features of its own.
 ///
-/// The files are read here, since every command of features would have to start git otherwise. Both
-/// links have to fit: a directory does not become a part of a repository by saying so itself.
+/// The files are read here: otherwise every feature command would have to start git. Both links must agree: a directory does
+/// not become part of a repository by its own claim.
 fn of_worktree(directory: &Path) -> Option<PathBuf> {
     if ambient::is_dir(&directory.join(FEATURES)) {
         return None;
@@ -71,7 +69,7 @@ fn of_worktree(directory: &Path) -> Option<PathBuf> {
 }
 
 impl Features {
-    /// The features of the repository around `start`; `None` if it has none yet.
+    /// Finds the features of the repository around `start`; `None` if it has none yet.
     pub(crate) fn find(start: &Path) -> Result<Option<Self>, RepositoryError> {
         let root = root(start)?;
         match ambient::canonicalize(&root.join(FEATURES)) {
@@ -83,8 +81,8 @@ impl Features {
         }
     }
 
-    /// The same; their directory is made if it is missing.
-    pub(crate) fn find_or_make(start: &Path) -> Result<Self, RepositoryError> {
+    /// Finds the features of the repository around `start`. Their directory is created if it does not exist.
+    pub(crate) fn find_or_create(start: &Path) -> Result<Self, RepositoryError> {
         let root = root(start)?;
         let directory = ambient::open_dir(&root).map_err(RepositoryError::opening(&root))?;
         ownership::check_metadata(&root, &root, directory.dir_metadata())?;
@@ -94,10 +92,10 @@ impl Features {
         Ok(Features { root, directory })
     }
 
-    /// `.wreckit` beside them, if there is one.
-    pub(crate) fn state(&self) -> Result<Option<Dir>, RepositoryError> {
+    /// Opens the `.wreckit` of the same repository; `None` if it does not exist.
+    pub(crate) fn repository(&self) -> Result<Option<Repository>, RepositoryError> {
         match ambient::is_dir(&self.root.join(STATE)) {
-            true => Repository::open(&self.root).map(|repository| Some(repository.state)),
+            true => Repository::open(&self.root).map(Some),
             false => Ok(None),
         }
     }

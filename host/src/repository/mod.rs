@@ -1,27 +1,33 @@
-//! The repository that a command works on.
+//! The repository that a command works on: where it is, and whether its files may be trusted.
 
-use std::ffi::OsString;
+pub(crate) mod durable;
+mod features;
+mod files;
+mod ownership;
+
+pub(crate) use features::{FEATURES, Features};
+pub(crate) use files::{check_configuration, read_configuration};
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 
+use self::ownership::OwnershipError;
 use crate::ambient;
-use crate::marker::RootMark;
-use crate::ownership::{self, OwnershipError};
 
-/// The name of the directory that makes a repository one.
+/// The directory that makes its parent a repository.
 pub(crate) const STATE: &str = ".wreckit";
 
 /// A repository with a `.wreckit`.
 pub(crate) struct Repository {
-    /// The directory that holds `.wreckit`, absolute.
+    /// The directory that contains `.wreckit`, absolute.
     pub(crate) root: PathBuf,
     /// `.wreckit`: the root of the component's instance.
     pub(crate) state: Dir,
 }
 
-/// Why there is no repository to work on.
+/// Why a repository cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RepositoryError {
     #[error("cannot go to {}: {error}", path.display())]
@@ -30,14 +36,16 @@ pub(crate) enum RepositoryError {
     NotFound(PathBuf),
     #[error("cannot open {}: {error}", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
-    #[error("{} is behind a symbolic link that is absolute or leads out of the repository", .0.display())]
+    #[error("{} is a symbolic link that is absolute or leads out of the repository", .0.display())]
     LeadsOut(PathBuf),
+    #[error("cannot read {STATE}/{name}: {error}")]
+    UnreadableFile { name: String, error: io::Error },
     #[error(transparent)]
     Ownership(#[from] OwnershipError),
 }
 
 impl RepositoryError {
-    /// Explains why a directory could not be opened or made.
+    /// Converts the error of opening or creating a directory.
     pub(crate) fn opening(path: &Path) -> impl Fn(io::Error) -> Self {
         move |error| match error.kind() {
             // How cap-std reports a link that leads out: without an error number of the system.
@@ -52,20 +60,22 @@ impl RepositoryError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             RepositoryError::NotFound(_) => Some(
-                "`wreckit-host init` makes one here; `wreckit-host run --demo` shows a batch without one".to_owned(),
+                "`wreckit-host init` creates one here; `wreckit-host run --demo` shows a batch without one".to_owned(),
             ),
             RepositoryError::LeadsOut(path) => Some(format!(
-                "files there are replaced and removed, so it must be inside: move the directory to {}, or use `--cwd` to work where it is",
+                "wreckit-host replaces and removes files there, so it must be inside: move the directory to {}, or use `--cwd` to work where it is",
                 path.display()
             )),
             RepositoryError::Ownership(error) => error.hint(),
-            RepositoryError::NoDirectory { .. } | RepositoryError::Unreadable { .. } => None,
+            RepositoryError::NoDirectory { .. }
+            | RepositoryError::Unreadable { .. }
+            | RepositoryError::UnreadableFile { .. } => None,
         }
     }
 }
 
 impl Repository {
-    /// The nearest directory with a `.wreckit`, from `start` upwards.
+    /// Finds the nearest directory with a `.wreckit`, from `start` upwards.
     pub(crate) fn find(start: &Path) -> Result<Self, RepositoryError> {
         let start = ambient::canonicalize(start)
             .map_err(|error| RepositoryError::NoDirectory { path: start.to_owned(), error })?;
@@ -76,20 +86,15 @@ impl Repository {
         }
     }
 
-    /// The repository of this directory, which has a `.wreckit`.
+    /// Opens the repository in this directory, which has a `.wreckit`.
     pub(crate) fn open(root: &Path) -> Result<Self, RepositoryError> {
         let state = open_inside(root, STATE)?;
         Ok(Repository { root: root.to_owned(), state })
     }
-
-    /// What agents of this repository carry in their environment.
-    pub(crate) fn marker(&self) -> io::Result<OsString> {
-        Ok(RootMark::of(&self.state)?.to_value())
-    }
 }
 
-/// Opens a directory of a repository by its path from the root. Everything on the way must belong to
-/// the caller and be inside of the repository; a link that stays inside is followed.
+/// Opens a directory of a repository by its path relative to the root. Every directory on the way must belong to the user and
+/// be inside of the repository; a link that stays inside is followed.
 pub(crate) fn open_inside(root: &Path, path: &str) -> Result<Dir, RepositoryError> {
     let above = ambient::open_dir(root).map_err(RepositoryError::opening(root))?;
     ownership::check_metadata(root, root, above.dir_metadata())?;
@@ -98,7 +103,7 @@ pub(crate) fn open_inside(root: &Path, path: &str) -> Result<Dir, RepositoryErro
     for part in ends.map(|end| &path[..end]) {
         let place = root.join(part);
         let directory = above.open_dir(part).map_err(RepositoryError::opening(&place))?;
-        // The name, which may be a link, and what it leads to.
+        // The name, which may be a link, and its target.
         ownership::check_metadata(root, &place, above.symlink_metadata(part))?;
         ownership::check_metadata(root, &place, directory.dir_metadata())?;
         opened = Some(directory);

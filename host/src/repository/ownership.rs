@@ -1,8 +1,7 @@
-//! Whose repositories a command works on: the caller's own, by the rule of git's `safe.directory`.
+//! Which repositories are trusted: those that the user owns, by the rule of git's `safe.directory`.
 //!
-//! A repository says which programs run, so one that someone else can plant above the working
-//! directory would run their programs as the caller. Exceptions come from the caller alone: from the
-//! environment and from their settings, never from a repository.
+//! A repository says which programs run. One that someone else plants above the working directory would run their programs as
+//! the user. Exceptions come from the user alone: from the environment and from their settings, never from a repository.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -13,20 +12,20 @@ use serde_json::Value;
 use crate::ambient;
 
 /// The variable that lists exceptions, separated like `PATH`.
-pub(crate) const VARIABLE: &str = "WRECKIT_SAFE_DIRECTORY";
+const VARIABLE: &str = "WRECKIT_SAFE_DIRECTORY";
 /// The key of the settings that lists exceptions.
 const KEY: &str = "safe_directories";
 /// The settings, from the user's directory for configuration.
 const SETTINGS: &str = "wreckit-host/config.json";
-/// Larger settings are a mistake.
+/// Maximum size of the settings in bytes. Larger ones are a mistake.
 const LIMIT: u64 = 1 << 20;
 const ROOT_USER: u32 = 0;
 
-/// Why something in a repository is not used.
+/// Why a file or directory of a repository is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OwnershipError {
     #[error(
-        "dubious ownership: {} belongs to {owner}, and wreckit-host runs as {caller}; what it says could run commands as you",
+        "dubious ownership: {} belongs to {owner}, and wreckit-host runs as {caller}; it could run commands as you",
         path.display()
     )]
     Foreign { path: PathBuf, owner: String, caller: String, root: PathBuf },
@@ -41,7 +40,7 @@ impl OwnershipError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             OwnershipError::Foreign { root, .. } => Some(format!(
-                "if you trust it: `export {VARIABLE}={}` (in a container or CI job, say), or add the path to `{KEY}` in {}",
+                "if you trust it: `export {VARIABLE}={}` (in a container or CI job, for example), or add the path to `{KEY}` in {}",
                 quoted(&root.to_string_lossy()),
                 settings_path().map_or_else(
                     || format!("~/.config/{SETTINGS}"),
@@ -69,7 +68,7 @@ pub(crate) fn check(root: &Path, path: &Path, owner: u32) -> Result<(), Ownershi
     })
 }
 
-/// The same, with the owner still to be looked up in what a system call answered.
+/// Checks a path with the metadata that a system call returned.
 pub(crate) fn check_metadata(
     root: &Path,
     path: &Path,
@@ -80,14 +79,14 @@ pub(crate) fn check_metadata(
     check(root, path, metadata.uid())
 }
 
-/// True for the caller, and, if that is root, for the user who called `sudo`.
+/// Whether a user is the caller or, if the caller is root, the one who called `sudo`.
 fn is_callers(owner: u32) -> bool {
     let caller = rustix::process::geteuid().as_raw();
     let sudo_user = || ambient::variable("SUDO_UID")?.to_str()?.parse().ok();
     owner == caller || (caller == ROOT_USER && sudo_user() == Some(owner))
 }
 
-/// True if the caller has listed the repository.
+/// Whether the caller has listed the repository.
 fn is_exempt(root: &Path) -> Result<bool, OwnershipError> {
     let listed = ambient::variable(VARIABLE).unwrap_or_default();
     if std::env::split_paths(&listed).any(|entry| covers(&entry, root)) {
@@ -107,8 +106,8 @@ fn is_exempt(root: &Path) -> Result<bool, OwnershipError> {
     Ok(entries.iter().any(|entry| covers(entry.as_ref(), root)))
 }
 
-/// Whether an exception is about a repository: `*` is about all of them, `/path/*` about those below
-/// `/path`, an absolute path about the one there.
+/// Whether an exception applies to a repository: `*` applies to all of them, `/path/*` to those below `/path`, an absolute
+/// path to the one there.
 fn covers(entry: &Path, root: &Path) -> bool {
     if entry == Path::new("*") {
         return true;
@@ -126,7 +125,7 @@ fn covers(entry: &Path, root: &Path) -> bool {
     }
 }
 
-/// The caller's settings: in `XDG_CONFIG_HOME`, else in `~/.config`.
+/// Returns the path of the caller's settings: in `XDG_CONFIG_HOME`, otherwise in `~/.config`.
 fn settings_path() -> Option<PathBuf> {
     let absolute =
         |name: &str| ambient::variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -135,8 +134,7 @@ fn settings_path() -> Option<PathBuf> {
     Some(directory.join(SETTINGS))
 }
 
-/// The text of the settings; `None` if there are none. Settings that belong to someone else say
-/// nothing: `HOME` may be another user's.
+/// Reads the settings; `None` if they do not exist. Settings of another user are ignored: `HOME` may be theirs.
 fn read_settings(path: &Path) -> io::Result<Option<Vec<u8>>> {
     // The file is often a link into a directory of dotfiles.
     let path = match ambient::canonicalize(path) {
@@ -158,7 +156,7 @@ fn read_settings(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-/// A user for a person: `alice (uid 1000)`.
+/// Returns the name of a user: `alice (uid 1000)`.
 fn user(id: u32) -> String {
     let users = ambient::read_to_string("/etc/passwd".as_ref()).unwrap_or_default();
     let name = users.lines().find_map(|line| {
@@ -172,7 +170,7 @@ fn user(id: u32) -> String {
     }
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
     match word.chars().all(is_plain) {
@@ -186,8 +184,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exception_names_a_repository_those_below_a_directory_or_all() {
-        for (entry, root, is_about_it) in [
+    fn an_exception_applies_to_a_repository_those_below_a_directory_or_all() {
+        for (entry, root, applies) in [
             ("*", "/nowhere/a", true),
             ("/nowhere/a", "/nowhere/a", true),
             ("/nowhere/a/", "/nowhere/a", true),
@@ -201,12 +199,12 @@ mod tests {
             ("", "/nowhere/a", false),
         ] {
             let covered = covers(entry.as_ref(), root.as_ref());
-            assert_eq!(covered, is_about_it, "{entry} {root}");
+            assert_eq!(covered, applies, "{entry} {root}");
         }
     }
 
     #[test]
-    fn what_belongs_to_someone_else_is_named_with_its_owner_and_the_way_out() {
+    fn a_path_of_another_user_is_named_with_its_owner_and_what_to_do() {
         let caller = rustix::process::geteuid().as_raw();
         let root = Path::new("/nowhere/it's");
         assert!(check(root, root, caller).is_ok());

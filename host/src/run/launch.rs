@@ -1,308 +1,198 @@
-//! Agents: what works on an item.
+//! Carries out what a call asks for.
 
-pub(crate) mod descriptors;
-mod directory;
-mod log_file;
-mod output;
-mod process;
-mod prompts;
-mod render;
-mod shell;
-mod strays;
-mod template;
-#[cfg(feature = "compile")]
-pub(crate) mod wasm;
-
-pub(crate) use output::{Output, Wanted};
-pub(crate) use process::{Ending, Process};
-pub(crate) use prompts::{DEFAULTS as PROMPTS, PromptError, Prompts};
-pub(crate) use strays::{Start, Strays, StraysOf};
-
-use std::ffi::{OsStr, OsString};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
-use regex::bytes::Regex;
+use rustix::io::Errno;
 
-use self::directory::Directory;
-use self::log_file::LogFile;
-use self::process::Launch;
-use self::prompts::Surroundings;
-use crate::config::{AgentConfig, Config};
-use crate::engine::batch::Attempt;
-use crate::{ambient, marker};
+use crate::ambient;
+use crate::process::{Directory, Group, LogFile, Output, OutputRules, Program};
+use crate::wit::session::{
+    Call, CommandLaunch, ComponentLaunch, NotStarted, StartFailure, Worker, WorkingDirectory,
+};
 
-/// A longer text is cut in the environment: Linux takes no string of 128 KiB.
-const LONGEST_VARIABLE: usize = 64 << 10;
+/// Maximum delay of the mock agent: clocks cannot represent every time in the future.
+const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// An agent that can be started.
-#[derive(Debug, Clone)]
-pub(crate) struct Agent {
-    kind: Kind,
-    /// What in its output says that a limit was reached.
-    limits: Vec<Regex>,
+/// Where agents work.
+pub(crate) struct Workspace<'a> {
+    /// The root of the repository, absolute.
+    pub(crate) root: &'a Path,
+    /// The root of the component's instance.
+    pub(crate) state: &'a Dir,
+    /// The path of `state`, relative to the root of the repository.
+    pub(crate) path: &'static str,
+    /// The worktree of a feature, absolute; `None` for the root of the repository.
+    pub(crate) worktree: Option<&'a Path>,
+    /// Whether the output of agents is shown.
+    pub(crate) show_output: bool,
 }
 
-#[derive(Debug, Clone)]
-enum Kind {
-    /// A program, once per item, in the repository's root.
-    Command {
-        /// The program, absolute.
-        program: PathBuf,
-        /// Its arguments, with placeholders.
-        args: Vec<String>,
-    },
-    /// A program, once per phase and story, in the item's directory.
-    Process {
-        /// The program, absolute.
-        program: PathBuf,
-        /// Its arguments.
-        args: Vec<String>,
-        prompts: Box<Prompts>,
-        surroundings: Surroundings,
-    },
-    /// A component, once per item, in a process of ours.
-    #[cfg(feature = "compile")]
-    Wasm {
-        /// This program.
-        program: PathBuf,
-        /// The component's file, absolute.
-        component: PathBuf,
-        /// The component's arguments, with placeholders.
-        args: Vec<String>,
-    },
-    /// Nothing: waits and succeeds.
+/// A call that is being carried out.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// By a process and its group.
+    Process(Box<Group>),
+    /// By waiting.
     Mock {
-        /// How long.
-        delay: Duration,
+        /// Until when.
+        until: Instant,
     },
+}
+
+/// Starts agents.
+pub(super) struct Launcher<'a> {
+    workspace: &'a Workspace<'a>,
+    /// Programs that were found before, by the name in the launch.
+    programs: HashMap<String, PathBuf>,
 }
 
 /// Why an agent cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentError {
-    #[error("the agent's command {command:?} cannot be run: {reason}")]
-    NoProgram { command: String, reason: which::Error },
-    #[error(transparent)]
-    Prompt(#[from] PromptError),
-    #[error("the agent's component {} cannot be used: {reason}", path.display())]
+    #[error("the command {0:?} was not found in PATH, or is not executable")]
+    NoProgram(String),
+    #[error("the component {} cannot be used: {reason}", path.display())]
     NoComponent { path: PathBuf, reason: String },
 }
 
-impl Agent {
-    /// The mock agent.
-    pub(crate) fn mock(delay: Duration) -> Self {
-        Agent { kind: Kind::Mock { delay }, limits: Vec::new() }
+/// Returns the absolute path of a program: a path is relative to the root of the repository, a name is looked up in
+/// `PATH`.
+pub(crate) fn find_program(program: &str, root: &Path) -> Result<PathBuf, AgentError> {
+    which::which_in(program, ambient::search_path(), root)
+        .map_err(|_| AgentError::NoProgram(program.to_owned()))
+}
+
+/// Checks that the component of an agent can be run.
+#[cfg(feature = "compile")]
+pub(crate) fn check_component(file: &str, root: &Path) -> Result<(), AgentError> {
+    let path = root.join(file);
+    let checked = ambient::current_exe()
+        .map_err(|error| error.to_string())
+        .and_then(|program| crate::process::wasm_agent::check(&program, &path));
+    checked.map_err(|reason| AgentError::NoComponent { path, reason })
+}
+
+/// Fails: this program was built without a compiler.
+#[cfg(not(feature = "compile"))]
+pub(crate) fn check_component(file: &str, root: &Path) -> Result<(), AgentError> {
+    let reason = "this build has no compiler; build it with the feature `compile`".to_owned();
+    Err(AgentError::NoComponent { path: root.join(file), reason })
+}
+
+impl<'a> Launcher<'a> {
+    pub(super) fn new(workspace: &'a Workspace<'a>) -> Self {
+        Launcher { workspace, programs: HashMap::new() }
     }
 
-    /// The agent of a configuration. What it needs is looked for now, so that a batch does not
-    /// start in vain.
-    pub(crate) fn new(
-        config: &Config,
-        root: &Path,
-        prompts: impl FnOnce() -> Result<Prompts, PromptError>,
-        mock_delay: Duration,
-    ) -> Result<Self, AgentError> {
-        let kind = match &config.agent {
-            AgentConfig::Mock => Kind::Mock { delay: mock_delay },
-            AgentConfig::Command { command, args } => {
-                Kind::Command { program: find(command, root)?, args: args.clone() }
+    /// Starts the worker of a call. `Err` says why it did not start.
+    pub(super) fn start(&mut self, call: &Call) -> Result<Work, NotStarted> {
+        let program = match &call.launch.worker {
+            Worker::Mock(delay) => {
+                let delay = Duration::from_millis(*delay).min(LONGEST_DELAY);
+                return Ok(Work::Mock { until: Instant::now() + delay });
             }
-            AgentConfig::Process { command, args, completion_signal } => Kind::Process {
-                program: find(command, root)?,
-                args: args.clone(),
-                prompts: Box::new(prompts()?),
-                surroundings: Surroundings {
-                    base_branch: config.base_branch.clone(),
-                    branch_prefix: config.branch_prefix.clone(),
-                    completion_signal: completion_signal.clone(),
-                },
-            },
-            AgentConfig::Wasm { component, args } => wasm_kind(root.join(component), args.clone())?,
+            Worker::Command(launch) => self.command(call, launch)?,
+            Worker::Component(launch) => self.component(call, launch)?,
+            Worker::Custom => return Err(failed("this host has no agent of its own".to_owned())),
         };
-        Ok(Agent { kind, limits: config.limit_patterns.clone() })
+        self.log(call)
+            .and_then(|output| program.start(output))
+            .map(|group| Work::Process(Box::new(group)))
+            .map_err(|error| self.explain(&error))
     }
 
-    /// What it is called: its program.
-    pub(crate) fn name(&self) -> String {
-        let file_name = |path: &Path| {
-            path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    fn command(&mut self, call: &Call, launch: &CommandLaunch) -> Result<Program, NotStarted> {
+        let path = match self.programs.get(&launch.program) {
+            Some(path) => path.clone(),
+            None => {
+                let path = find_program(&launch.program, self.workspace.root)
+                    .map_err(|error| failed(error.to_string()))?;
+                self.programs.insert(launch.program.clone(), path.clone());
+                path
+            }
         };
-        match &self.kind {
-            Kind::Command { program, .. } | Kind::Process { program, .. } => file_name(program),
-            #[cfg(feature = "compile")]
-            Kind::Wasm { component, .. } => file_name(component),
-            Kind::Mock { .. } => "mock".to_owned(),
-        }
-    }
-
-    /// False if its arguments tell it what it works on, and not in which phase.
-    pub(crate) fn is_told_its_phase(&self) -> bool {
-        let Kind::Command { args, .. } = &self.kind else { return true };
-        let names = |name: &str| args.iter().any(|arg| arg.contains(name));
-        names("{phase}") || !["{id}", "{title}", "{dir}"].into_iter().any(names)
-    }
-
-    /// What should be changed in its command line, although it can run.
-    pub(crate) fn warning(&self) -> Option<String> {
-        match &self.kind {
-            Kind::Command { program, args } => shell::warning(&program.to_string_lossy(), args),
-            _ => None,
-        }
-    }
-
-    /// True if nothing is done.
-    pub(crate) fn is_mock(&self) -> bool {
-        matches!(self.kind, Kind::Mock { .. })
-    }
-
-    /// True if it is called for each phase of an item.
-    pub(crate) fn has_phases(&self) -> bool {
-        matches!(self.kind, Kind::Process { .. })
-    }
-
-    /// Starts work on an item.
-    pub(crate) fn start(&self, attempt: &Attempt, place: &Place<'_>) -> io::Result<Work> {
-        if let Kind::Mock { delay } = &self.kind {
-            return Ok(Work::Mock { until: Instant::now() + *delay });
-        }
-        let directory = place.root.join(place.path).join(&attempt.directory);
-        let directory = directory.to_string_lossy().into_owned();
-        let mut environment: Vec<(&'static str, OsString)> = vec![
-            (marker::ROOT, place.marker.into()),
-            (marker::ITEM, attempt.item.clone().into()),
-            (marker::ATTEMPT, attempt.number.to_string().into()),
-            ("WRECKIT_ITEM_DIR", directory.clone().into()),
-            ("WRECKIT_SESSION_ID", place.session.into()),
-            ("WRECKIT_REPOSITORY", place.root.into()),
-            ("WRECKIT_TITLE", variable(&attempt.title)),
-            ("WRECKIT_OVERVIEW", variable(&attempt.overview)),
-            ("WRECKIT_PHASE", variable(&attempt.phase)),
-            ("WRECKIT_STORY", variable(attempt.story.as_deref().unwrap_or_default())),
-        ];
-        if let Some(feature) = place.feature {
-            environment.push(("WRECKIT_FEATURE_ID", feature.id.clone().into()));
-        }
-        let launch = Launch { environment, ..self.launch(attempt, place, directory)? };
-        let wanted = Wanted {
-            signal: match &self.kind {
-                Kind::Process { surroundings, .. } => Some(surroundings.completion_signal.clone()),
-                _ => None,
-            },
-            limits: self.limits.clone(),
-            lines: place.shows_output,
+        let directory = match launch.directory {
+            WorkingDirectory::Repository => Directory::At(self.workspace.root.to_owned()),
+            WorkingDirectory::Worktree => {
+                Directory::At(self.workspace.worktree.unwrap_or(self.workspace.root).to_owned())
+            }
+            WorkingDirectory::Item => self.item_directory(call)?,
         };
-        let log = LogFile::new(place.state.try_clone()?, &attempt.log, attempt.call > 1);
-        Ok(Work::Process(Box::new(Process::start(launch, Output::new(log, wanted))?)))
-    }
-
-    /// What is to be started; its environment is added to it.
-    fn launch(
-        &self,
-        attempt: &Attempt,
-        place: &Place<'_>,
-        directory: String,
-    ) -> io::Result<Launch> {
-        let launch = |program: &PathBuf, args, directory: Directory, input| Launch {
-            program: program.clone(),
-            args,
-            environment: Vec::new(),
+        Ok(Program {
+            path,
+            arguments: launch.arguments.iter().map(Into::into).collect(),
+            environment: environment(call),
             directory,
-            input,
-        };
-        let root = place.root.to_string_lossy();
-        let worktree = place.feature.and_then(|feature| feature.worktree.as_deref());
-        let work_in = || Directory::At(worktree.unwrap_or(place.root).to_owned());
-        let item = || Directory::open(place.state, &attempt.directory);
-        let fill = |args: &[String]| -> Vec<OsString> {
-            let values = [
-                ("id", place.feature.map_or(attempt.item.as_str(), |feature| &feature.id)),
-                ("title", &attempt.title),
-                ("phase", &attempt.phase),
-                ("dir", &directory),
-                ("root", &root),
-            ];
-            args.iter().map(|argument| template::argument(argument, &values).into()).collect()
-        };
-        Ok(match &self.kind {
-            Kind::Command { program, args } => launch(program, fill(args), work_in(), None),
-            Kind::Process { program, args, prompts, surroundings } => {
-                let prompt = prompts.fill(attempt, surroundings, place, &directory)?;
-                let args = args.iter().map(OsString::from).collect();
-                // Items are worked on in their directories, features where their code is.
-                let work_in = if place.feature.is_some() { work_in() } else { item()? };
-                launch(program, args, work_in, Some(prompt.into_bytes()))
-            }
-            #[cfg(feature = "compile")]
-            Kind::Wasm { program, component, args } => {
-                launch(program, wasm::arguments(component, fill(args)), item()?, None)
-            }
-            Kind::Mock { .. } => return Err(io::Error::other("the mock agent starts no process")),
+            input: launch.input.as_ref().map(|text| text.clone().into_bytes()),
         })
     }
+
+    #[cfg(feature = "compile")]
+    fn component(&self, call: &Call, launch: &ComponentLaunch) -> Result<Program, NotStarted> {
+        let file = self.workspace.root.join(&launch.file);
+        Ok(Program {
+            path: ambient::current_exe().map_err(|error| self.explain(&error))?,
+            arguments: crate::process::wasm_agent::arguments(&file, &launch.arguments),
+            environment: environment(call),
+            directory: self.item_directory(call)?,
+            input: None,
+        })
+    }
+
+    #[cfg(not(feature = "compile"))]
+    fn component(&self, _: &Call, launch: &ComponentLaunch) -> Result<Program, NotStarted> {
+        match check_component(&launch.file, self.workspace.root) {
+            Ok(()) => Err(failed("this build has no compiler".to_owned())),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    fn item_directory(&self, call: &Call) -> Result<Directory, NotStarted> {
+        Directory::open(self.workspace.state, &call.directory).map_err(|error| self.explain(&error))
+    }
+
+    fn log(&self, call: &Call) -> io::Result<Output> {
+        let launch = &call.launch;
+        let log = LogFile::new(self.workspace.state.try_clone()?, &launch.log, launch.append_log);
+        let rules =
+            OutputRules { watch: launch.watch_output, show_lines: self.workspace.show_output };
+        Ok(Output::new(log, rules))
+    }
+
+    /// Returns why an agent could not be started. It is not the item's fault if the system is out of resources (EMFILE,
+    /// EAGAIN, …).
+    fn explain(&self, error: &io::Error) -> NotStarted {
+        let root = self.workspace.root;
+        let is_gone = error.kind() == io::ErrorKind::NotFound && !ambient::is_dir(root);
+        let reason = match is_gone {
+            true => {
+                let root = root.display();
+                format!("the directory {root} no longer exists, was the repository moved?")
+            }
+            false => error.to_string(),
+        };
+        let advice = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE) => "raise the limit on open files (`ulimit -n`)",
+            Some(Errno::NFILE) => "the whole system has too many files open",
+            Some(Errno::AGAIN) => {
+                "raise the limit on processes (`ulimit -u`, `pids.max` of the container)"
+            }
+            Some(Errno::NOMEM) => "the system is out of memory",
+            _ => return failed(reason),
+        };
+        NotStarted { failure: StartFailure::OutOfResources, reason: format!("{reason}; {advice}") }
+    }
 }
 
-/// A text as a variable: without the NUL that would end it, and cut where it is too long.
-fn variable(text: &str) -> OsString {
-    text[..text.floor_char_boundary(LONGEST_VARIABLE)].replace('\0', "\u{fffd}").into()
+fn failed(reason: String) -> NotStarted {
+    NotStarted { failure: StartFailure::Failed, reason }
 }
 
-/// A path counts from the repository's root, a name is searched in `PATH`.
-fn find(command: &str, root: &Path) -> Result<PathBuf, AgentError> {
-    which::which_in(command, ambient::search_path(), root)
-        .map_err(|reason| AgentError::NoProgram { command: command.to_owned(), reason })
-}
-
-#[cfg(feature = "compile")]
-fn wasm_kind(component: PathBuf, args: Vec<String>) -> Result<Kind, AgentError> {
-    let unusable = |reason: String| AgentError::NoComponent { path: component.clone(), reason };
-    let program = ambient::current_exe().map_err(|error| unusable(error.to_string()))?;
-    wasm::check(&program, &component).map_err(unusable)?;
-    Ok(Kind::Wasm { program, component, args })
-}
-
-#[cfg(not(feature = "compile"))]
-fn wasm_kind(component: PathBuf, _: Vec<String>) -> Result<Kind, AgentError> {
-    let reason = "this build has no compiler; build it with the feature `compile`".to_owned();
-    Err(AgentError::NoComponent { path: component, reason })
-}
-
-/// A feature whose phases are worked on.
-#[derive(Debug, Clone)]
-pub(crate) struct Feature {
-    pub(crate) id: String,
-    /// Where it is built, if not in the repository's root; absolute.
-    pub(crate) worktree: Option<PathBuf>,
-}
-
-/// Where agents work.
-pub(crate) struct Place<'a> {
-    /// The repository's root.
-    pub(crate) root: &'a Path,
-    /// The root of the component's instance.
-    pub(crate) state: &'a Dir,
-    /// Its path from the repository's root.
-    pub(crate) path: &'static str,
-    /// The feature whose phases are worked on, if it is one.
-    pub(crate) feature: Option<&'a Feature>,
-    /// The session.
-    pub(crate) session: &'a str,
-    /// What every agent of this repository carries in its environment.
-    pub(crate) marker: &'a OsStr,
-    /// Whether what agents put out is to be shown.
-    pub(crate) shows_output: bool,
-}
-
-/// Work on an item that was started.
-#[derive(Debug)]
-pub(crate) enum Work {
-    /// By a process and its group.
-    Process(Box<Process>),
-    /// By nobody.
-    Mock {
-        /// When it will be done.
-        until: Instant,
-    },
+fn environment(call: &Call) -> Vec<(String, String)> {
+    let variables = call.launch.environment.iter();
+    variables.map(|variable| (variable.name.clone(), variable.value.clone())).collect()
 }

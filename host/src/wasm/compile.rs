@@ -1,9 +1,8 @@
-//! Compiles WebAssembly that a file contains, within bounds.
+//! Compiles WebAssembly from a file, within bounds.
 //!
-//! A compiler takes time and memory out of proportion to its input: 1.4 MB can cost 6 GiB. So it
-//! works on a thread of its own, and the one that waits for it watches what the process uses. That
-//! thread cannot be ended, so the caller ends the process: what exceeds a bound is an error of the
-//! whole command.
+//! A compiler can take time and memory out of proportion to its input: 1.4 MB can cost 6 GiB. So it runs on a thread of its own,
+//! and the thread that waits for it watches what the process consumes. The compiler's thread cannot be ended, so the caller ends
+//! the process: exceeding a bound is an error of the whole command.
 
 use std::io;
 use std::path::Path;
@@ -18,20 +17,20 @@ use wasmtime::component::Component;
 
 use crate::ambient;
 
-/// Bytes of a component's file. Interpreters as components have 10 to 40 MB.
+/// Maximum size of a component's file in bytes. Interpreters compiled to components have 10 to 40 MB.
 const LARGEST_FILE: u64 = 64 << 20;
-/// Bytes that compiling may add to the memory of the process.
+/// Maximum number of bytes that compiling may add to the memory of the process.
 const MEMORY: usize = 1 << 30;
-/// CPU time that compiling may take.
+/// Maximum CPU time of compiling.
 const TIME: Duration = Duration::from_secs(120);
 /// How often the bounds are checked.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// The stack of the thread: validation and compilation recurse.
+/// The stack size of the thread: validation and compilation are recursive.
 const STACK: usize = 8 << 20;
-/// How a component begins: the magic number, the version, and that it is not a module.
+/// The first bytes of a component: the magic number, the version, and the layer.
 const HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
-/// Why a file gives no component.
+/// Why a file cannot be used as a component.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompileError {
     #[error("{0}")]
@@ -40,8 +39,7 @@ pub(crate) enum CompileError {
     Unusable(String),
 }
 
-/// Reads a component from a file: a regular one, of bounded size, and WebAssembly. Machine code is
-/// refused, because it would be trusted.
+/// Reads a component from a regular file of bounded size. Machine code is refused, because it would be trusted.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CompileError> {
     let bytes = ambient::read_regular(path, LARGEST_FILE)?;
     match bytes.starts_with(&HEADER) {
@@ -70,18 +68,18 @@ pub(crate) fn compile(engine: &Engine, bytes: Vec<u8>) -> Result<Component, Comp
     };
     watched(move || Component::from_binary(&engine, &bytes), exceeded)
         .map_err(CompileError::Unusable)?
-        .map_err(|error| CompileError::Unusable(super::error::one_line(&error)))
+        .map_err(|error| CompileError::Unusable(super::one_line(&error)))
 }
 
-/// Does `work` on another thread. Gives up as soon as `exceeded` says why; the thread then still
-/// runs until the process ends.
+/// Runs `work` on another thread. Gives up as soon as `exceeded` returns a reason; the thread then continues until the process
+/// ends.
 pub(crate) fn watched<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
     exceeded: impl Fn() -> Option<String>,
 ) -> Result<T, String> {
     let (sender, done) = channel();
     let work = move || {
-        // Not received if it was given up.
+        // Not received if the caller has given up.
         let _ = sender.send(work());
     };
     let started = thread::Builder::new().stack_size(STACK).spawn(work);
@@ -103,7 +101,7 @@ fn cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 
-/// The memory of this process that is not swapped out; 0 where the system does not tell.
+/// Returns the resident memory of this process; 0 where it is not known.
 fn resident() -> usize {
     let statm = ambient::read_to_string("/proc/self/statm".as_ref()).unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());

@@ -1,29 +1,29 @@
-//! What the instances of one store may allocate, all together.
+//! What the instances of one store may allocate in total.
 
 use wasmtime::{Error, ResourceLimiter, Result};
 
-/// Bytes that an entry of a table is charged with: a function reference, and what belongs to it.
+/// Number of bytes that a table entry counts as: a function reference and its metadata.
 const TABLE_ENTRY: usize = 16;
 
-/// Limits the memories and tables of a store in total, and how many there may be.
+/// Limits the total size of the memories and tables of a store, and their number.
 ///
-/// What exceeds the limit traps: the allocators of most languages would abort anyway, and say less.
+/// Exceeding the limit traps: the allocators of most languages would abort anyway, and say less.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     limit: usize,
     used: usize,
-    /// What the latest growth added: it is given back if the growth fails after all.
+    /// How much the latest growth added: it is subtracted if the growth fails after all.
     growth: usize,
     exceeded: bool,
     instances: usize,
 }
 
 impl MemoryLimiter {
-    /// Core instances of a component whose module is bound to its imports by a few small others.
-    /// Every instance costs memory that no limiter sees: a few bytes for each function and global.
+    /// Maximum number of core instances, for a component whose module is bound to its imports by a few small ones. Every instance
+    /// costs memory that no limiter sees: a few bytes per function and global.
     const INSTANCES: usize = 16;
 
-    /// For `limit` bytes.
+    /// Creates a limiter for `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         MemoryLimiter {
             limit,
@@ -34,13 +34,13 @@ impl MemoryLimiter {
         }
     }
 
-    /// With another number of core instances.
+    /// Changes the maximum number of core instances.
     #[cfg(feature = "compile")]
     pub(crate) fn with_instances(self, instances: usize) -> Self {
         MemoryLimiter { instances, ..self }
     }
 
-    /// True once something was refused.
+    /// Whether an allocation was refused.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.exceeded
     }
@@ -49,14 +49,14 @@ impl MemoryLimiter {
         self.growth = 0;
         let Some(used) = self.used.checked_add(bytes).filter(|used| *used <= self.limit) else {
             self.exceeded = true;
-            let words = format!("it asked for more than {} MiB of memory", self.limit >> 20);
-            return Err(Error::msg(words));
+            let text = format!("it asked for more than {} MiB of memory", self.limit >> 20);
+            return Err(Error::msg(text));
         };
         (self.used, self.growth) = (used, bytes);
         Ok(true)
     }
 
-    fn give_back(&mut self) -> Result<()> {
+    fn undo_growth(&mut self) -> Result<()> {
         self.used -= std::mem::take(&mut self.growth);
         Ok(())
     }
@@ -73,7 +73,7 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn memory_grow_failed(&mut self, _error: Error) -> Result<()> {
-        self.give_back()
+        self.undo_growth()
     }
 
     fn table_growing(
@@ -86,15 +86,14 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn table_grow_failed(&mut self, _error: Error) -> Result<()> {
-        self.give_back()
+        self.undo_growth()
     }
 
     fn instances(&self) -> usize {
         self.instances
     }
 
-    // An instance has one memory and one or two tables, if any. Each memory reserves 4 GiB of
-    // address space.
+    // An instance has at most one memory and two tables. Each memory reserves 4 GiB of address space.
     fn memories(&self) -> usize {
         self.instances
     }

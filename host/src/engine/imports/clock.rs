@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::Imports;
-use crate::engine::wall_clock::{Datetime, Host};
+use crate::wit::wall_clock::{Datetime, Host};
 
 impl Host for Imports {
     fn now(&mut self) -> Datetime {
-        // A clock before 1970 is one that was never set.
+        // A clock before 1970 was never set.
         datetime(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
     }
 

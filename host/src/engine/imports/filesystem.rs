@@ -1,7 +1,7 @@
 //! `filesystem`: one directory tree over `cap_std::fs::Dir`, which resolves no path out of it.
 //!
 //! What cap-std does not check is checked here: only regular files are read, with a bound, and a
-//! FIFO blocks nobody. Everything durable is synced in this order: content, name, directory.
+//! FIFO does not block. Everything durable is synced in this order: content, name, directory.
 
 mod locks;
 mod moving;
@@ -18,17 +18,16 @@ use rustix::process::geteuid;
 use self::locks::Locks;
 use super::Imports;
 use super::random;
-use crate::engine::filesystem::{Entry, Error, Host, Kind, LockOutcome, Metadata, Replacement};
+use crate::wit::filesystem::{Entry, Error, Host, Kind, LockState, Metadata, Replacement};
 
-/// Longer names cannot be made on any file system that matters.
+/// Maximum length of a name in bytes, on every file system that matters.
 const LONGEST_NAME: usize = 255;
-/// Longer paths are refused before the system does (Linux: 4096 with the terminator).
+/// Maximum length of a path in bytes (Linux: 4096 with the terminator).
 const LONGEST_PATH: usize = 4095;
-/// Memory for a file is set aside before it is read only up to this: a sparse file may claim any
-/// size.
+/// Maximum number of bytes that are allocated before a file is read: a sparse file may claim any size.
 const RESERVED: u64 = 16 << 20;
-/// One call reads no more than this: the host would hold it all at once. The largest files that the
-/// component reads whole are bounded by 96 MiB.
+/// Maximum number of bytes that one call reads: the host holds them all at once. The component itself reads no
+/// file of more than 96 MiB as a whole.
 const MOST_READ: u64 = 96 << 20;
 /// The permissions of a new file, before the umask.
 const NEW_FILE: u32 = 0o666;
@@ -118,7 +117,7 @@ impl Host for Imports {
                     if !self.tree.root.metadata(directory).map_err(error)?.is_dir() {
                         return Err(Error::Exists);
                     }
-                    // Whoever made it may have been killed before its name was on disk.
+                    // Its creator may have been killed before the name was on disk.
                     if !self.tree.durable.contains(directory) {
                         pending.push(directory);
                     }
@@ -162,7 +161,7 @@ impl Host for Imports {
         })
     }
 
-    fn lock(&mut self, path: String, note: Vec<u8>) -> Result<LockOutcome, Error> {
+    fn lock(&mut self, path: String, note: Vec<u8>) -> Result<LockState, Error> {
         self.tree.locks.acquire(&self.tree.root, &path, &note)
     }
 
@@ -171,7 +170,7 @@ impl Host for Imports {
         Ok(())
     }
 
-    fn lock_holder(&mut self, path: String) -> Result<Option<Vec<u8>>, Error> {
+    fn lock_holder(&mut self, path: String) -> Result<LockState, Error> {
         self.tree.locks.holder(&self.tree.root, &path)
     }
 }
@@ -184,7 +183,7 @@ impl Tree {
         options.read(true).custom_flags(NONBLOCK);
         let file =
             self.root.open_with(path, &options).map_err(|failed| match failed.raw_os_error() {
-                // A socket, or a device that is not there.
+                // A socket, or an absent device.
                 Some(ENXIO) => Error::WrongKind(Kind::Other),
                 _ => error(failed),
             })?;
@@ -199,7 +198,7 @@ impl Tree {
         let mut written: Vec<(String, String)> = Vec::with_capacity(files.len());
         let result = self.write_and_rename(files, durable, &mut written);
         if result.is_err() {
-            // What has its name by now is no longer there under the temporary one.
+            // A file that has been renamed no longer exists under its temporary name.
             for (temporary, _) in &written {
                 let _ = self.root.remove_file(temporary);
             }
@@ -207,7 +206,7 @@ impl Tree {
         result
     }
 
-    /// Leaves in `written` what it made: temporary name and final one.
+    /// Adds the files that it creates to `written`: the temporary name and the final one.
     fn write_and_rename(
         &self,
         files: &[Replacement],
@@ -240,7 +239,7 @@ impl Tree {
         }
     }
 
-    /// Where the content of a file is that is to be written.
+    /// Returns the path that the content of a file is written to: behind the last link.
     fn target(&self, path: &str) -> Result<String, Error> {
         match self.root.symlink_metadata(checked(path)?) {
             Ok(metadata) if metadata.is_dir() => Err(Error::WrongKind(Kind::Directory)),
@@ -250,7 +249,7 @@ impl Tree {
         }
     }
 
-    /// The path that the content of `path` is at: behind the last link, if it is one.
+    /// Returns the path of the content of `path`: behind the last link, if it is one.
     fn followed(&self, path: &str) -> Result<String, Error> {
         let path = checked(path)?;
         if !self.root.symlink_metadata(path).map_err(error)?.is_symlink() {
@@ -262,9 +261,9 @@ impl Tree {
 
     /// Creates a file with the permissions of `like`, before it has any content.
     ///
-    /// Only permission bits, and only those of our own files, are taken over as they are: a setuid bit
-    /// would turn somebody else's program into one that runs as us. A copy of somebody else's file is
-    /// a new file that nobody may read who could not read the original.
+    /// Only permission bits, and only those of our own files, are copied exactly: a setuid bit would turn another
+    /// user's program into one that runs as us. A copy of another user's file is readable for no one who could
+    /// not read the original.
     fn create(&self, path: &str, like: &str) -> Result<File, Error> {
         let (mode, is_exact) = match self.root.metadata(like) {
             Ok(old) if old.uid() == geteuid().as_raw() => (old.mode() & 0o777, true),
@@ -284,7 +283,7 @@ impl Tree {
         Ok(file)
     }
 
-    /// Gives something a name that is not taken, in one step: of several who want one name, one gets it.
+    /// Renames to a name that is not in use, atomically: of several callers that want one name, one succeeds.
     fn rename_to_new(&self, source: &str, target: &str) -> Result<(), Error> {
         match self.rename_no_replace(source, target) {
             Err(unable) if is_unable(&unable) => {}
@@ -292,14 +291,14 @@ impl Tree {
         }
         match self.root.hard_link(source, &self.root, target) {
             Ok(()) => {
-                // The new name first, or a power loss may leave neither.
+                // The new name first: otherwise a power loss may leave neither.
                 self.sync_directories([parent(target)])?;
                 return self.root.remove_file(source).map_err(error);
             }
             Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::Exists);
             }
-            // Directories, and file systems without hard links: not in one step.
+            // Directories, and file systems without hard links: not atomic.
             _ => {}
         }
         match self.root.symlink_metadata(target) {
@@ -372,7 +371,7 @@ impl Tree {
         group.finish()
     }
 
-    /// Puts the names in these directories on disk.
+    /// Makes the names in these directories durable.
     fn sync_directories<'p>(
         &self,
         directories: impl IntoIterator<Item = &'p str>,
@@ -401,7 +400,7 @@ const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 /// What opening a socket or an absent device gives.
 const ENXIO: i32 = rustix::io::Errno::NXIO.raw_os_error();
 
-/// A path that keeps to the rules of the interface.
+/// Returns a path that follows the rules of the interface.
 fn checked(path: &str) -> Result<&str, Error> {
     let is_name = |name: &str| {
         !name.is_empty()
@@ -425,15 +424,15 @@ fn name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// True for a file system that cannot rename without replacing (FUSE, NFS and others).
+/// Whether a file system cannot rename without replacing (FUSE, NFS and others).
 fn is_unable(failed: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = failed.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP))
 }
 
-/// `item.json` becomes `item.json.9f68aee0695f.tmp`, as in the existing tool: `doctor` knows what a
-/// crash leaves behind.
+/// Returns a temporary name: `item.json.9f68aee0695f.tmp` for `item.json`, as in the existing tool. `doctor`
+/// recognizes such files after a crash.
 pub(crate) fn temporary_name(target: &str) -> String {
     let mut bytes = [0; 6];
     random::fill(&mut bytes);
@@ -453,10 +452,11 @@ fn kind(file_type: FileType) -> Kind {
     }
 }
 
-/// cap-std reports a path that leads out as `PermissionDenied` without the system's error number.
+/// Converts an error. cap-std reports a path that leads out as `PermissionDenied` without an error number.
 fn error(failed: io::Error) -> Error {
     match failed.kind() {
-        io::ErrorKind::NotFound => Error::NotFound,
+        // ENOTDIR: a name in the middle of the path is not a directory.
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound,
         io::ErrorKind::AlreadyExists => Error::Exists,
         io::ErrorKind::PermissionDenied if failed.raw_os_error().is_none() => Error::Outside,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -1,22 +1,20 @@
-//! `log`: messages of the component, kept for the one who called it.
+//! `log`: messages of the component, kept until they are taken.
 
 use super::Imports;
-use crate::engine::log as wit;
+use crate::wit::log::{Host, Level};
 
-pub(crate) use crate::engine::log::Level;
-
-/// Messages that are kept of one call. Their number and size are bounded, so that a component that
-/// floods the log cannot use up the host's memory.
+/// Maximum number of messages of one call. Number and size are bounded, so that a component that floods the log
+/// cannot exhaust the host's memory.
 const MOST_MESSAGES: usize = 10_000;
-/// Bytes of one message; the rest is cut off.
+/// Maximum size of one message in bytes; the rest is cut off.
 const LONGEST_MESSAGE: usize = 16 << 10;
-/// Bytes of all messages of one call.
+/// Maximum size of all messages of one call in bytes.
 const MOST_BYTES: usize = 4 << 20;
 
 /// Messages that wait to be taken.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
-    kept: Vec<(Level, String)>,
+    messages: Vec<(Level, String)>,
     bytes: usize,
     dropped: u64,
 }
@@ -28,26 +26,26 @@ impl Messages {
             message.push('…');
             message.shrink_to_fit();
         }
-        if self.kept.len() >= MOST_MESSAGES || self.bytes + message.len() > MOST_BYTES {
+        if self.messages.len() >= MOST_MESSAGES || self.bytes + message.len() > MOST_BYTES {
             self.dropped += 1;
             return;
         }
         self.bytes += message.len();
-        self.kept.push((level, message));
+        self.messages.push((level, message));
     }
 
-    /// Takes all of them; a last one says how many were dropped.
+    /// Takes all messages. The last one says how many were dropped, if any were.
     pub(crate) fn take(&mut self) -> Vec<(Level, String)> {
-        let Messages { mut kept, dropped, .. } = std::mem::take(self);
+        let Messages { mut messages, dropped, .. } = std::mem::take(self);
         if dropped > 0 {
-            let words = format!("{dropped} more messages of the component were dropped");
-            kept.push((Level::Warning, words));
+            let text = format!("{dropped} more messages of the component were dropped");
+            messages.push((Level::Warning, text));
         }
-        kept
+        messages
     }
 }
 
-impl wit::Host for Imports {
+impl Host for Imports {
     fn write(&mut self, level: Level, message: String) {
         self.messages.add(level, message);
     }

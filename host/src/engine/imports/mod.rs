@@ -3,30 +3,31 @@
 mod clock;
 mod filesystem;
 mod log;
-mod process;
+mod processes;
 mod random;
+mod terminator;
 
 pub(crate) use filesystem::temporary_name;
-pub(crate) use log::{Level, Messages};
 
 use cap_std::fs::Dir;
 
 use self::filesystem::Tree;
-use crate::leftovers::Root;
+use self::log::Messages;
+use crate::process::Leftovers;
 
 /// The host side of one instance.
-pub(crate) struct Imports {
+pub(super) struct Imports {
     tree: Tree,
-    /// Whose processes it may find and end; `None` if the root cannot be looked at.
-    root: Option<Root>,
-    /// What the component logged since it was last taken.
-    pub(crate) messages: Messages,
+    /// The processes of this root; `None` if its directory cannot be duplicated.
+    leftovers: Option<Leftovers>,
+    /// What the component logged since the messages were last taken.
+    pub(super) messages: Messages,
 }
 
 impl Imports {
-    /// For an instance whose only root is `root`.
-    pub(crate) fn new(root: Dir) -> Self {
-        let of_processes = root.try_clone().ok().map(Root::new);
-        Imports { tree: Tree::new(root), root: of_processes, messages: Messages::default() }
+    /// Creates the imports of an instance whose only root is `root`.
+    pub(super) fn new(root: Dir) -> Self {
+        let leftovers = root.try_clone().ok().map(Leftovers::new);
+        Imports { tree: Tree::new(root), leftovers, messages: Messages::default() }
     }
 }

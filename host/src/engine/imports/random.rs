@@ -3,9 +3,9 @@
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::Imports;
-use crate::engine::random::Host;
+use crate::wit::random::Host;
 
-/// One call gets no more than this; callers need a few bytes for an id.
+/// Maximum number of bytes of one call; the component needs a few for an id.
 const MOST: u64 = 64 << 10;
 
 impl Host for Imports {
@@ -22,7 +22,7 @@ impl Host for Imports {
     }
 }
 
-/// Fills a buffer. An interrupted call is made again; the source itself does not fail.
+/// Fills a buffer. An interrupted call is repeated; the source itself does not fail.
 pub(super) fn fill(mut bytes: &mut [u8]) {
     while !bytes.is_empty() {
         if let Ok(filled) = getrandom(&mut *bytes, GetRandomFlags::empty()) {

@@ -1,8 +1,8 @@
-//! Guards before `wasi:filesystem`: what `wasmtime-wasi` lets through and an agent must not do.
+//! Guards in front of `wasi:filesystem`, against what `wasmtime-wasi` permits and an agent must not do.
 //!
-//! - It opens a FIFO with a blocking `open`, which waits for ever and cannot be interrupted. Only
-//!   regular files and directories are opened.
-//! - It lets a component create any number of files, which can use up the inodes of the disk.
+//! - It opens a FIFO with a blocking `open`, which waits forever and cannot be interrupted. Only regular files and
+//!   directories are opened.
+//! - It lets a component create any number of files, which can exhaust the inodes of the disk.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -17,7 +17,7 @@ use super::State;
 
 /// The interface as `wasmtime-wasi` names it.
 const INTERFACE: &str = "wasi:filesystem/types@0.2.12";
-/// Files, directories and links that one agent may create.
+/// Maximum number of files, directories and links that one agent may create.
 const MOST_NEW_FILES: u32 = 10_000;
 
 /// Counts what an agent creates.
@@ -34,7 +34,7 @@ impl NewFiles {
     }
 }
 
-/// Puts the guards before the functions of the interface, which the linker has already.
+/// Puts the guards in front of the functions of the interface, which the linker has already.
 pub(super) fn add_guards(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     type At = Resource<Descriptor>;
     linker.allow_shadowing(true);
@@ -100,7 +100,7 @@ impl From<FsError> for Refusal {
     }
 }
 
-/// Makes a call and gives its error the form that the component gets.
+/// Makes a call and converts its error for the component.
 fn guarded<T>(
     state: &mut State,
     call: impl FnOnce(&mut State) -> Result<T, Refusal>,
@@ -115,7 +115,7 @@ fn guarded<T>(
     }
 }
 
-/// Refuses what would block, and counts what would be created.
+/// Refuses an open that would block, and counts a file that would be created.
 fn check_open(
     state: &mut State,
     at: &Resource<Descriptor>,
@@ -132,7 +132,7 @@ fn check_open(
             | DescriptorType::SymbolicLink => Ok(()),
             _ => Err(ErrorCode::NotPermitted.into()),
         },
-        // What cannot be examined cannot be opened either, unless it is created.
+        // A path that cannot be examined cannot be opened either, unless it is created.
         Err(_) if open.contains(OpenFlags::CREATE) => Ok(state.new_files.add()?),
         Err(error) => Err(error.into()),
     }

@@ -1,5 +1,4 @@
-//! What a component may use up. It has a process of its own, so much of it is the system's to
-//! enforce.
+//! What a component may consume. It has a process of its own, so that the system enforces much of it.
 
 use std::io;
 
@@ -7,18 +6,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ambient;
 
-/// Bytes of all its memories and tables together.
+/// Maximum size of all memories and tables together, in bytes.
 pub(super) const MEMORY: usize = 256 << 20;
-/// Core instances. Components that link libraries dynamically have dozens.
+/// Maximum number of core instances. Components that link libraries dynamically have dozens.
 pub(super) const INSTANCES: usize = 100;
-/// Handles of files, streams and the like at a time.
+/// Maximum number of handles (files, streams, …) at a time.
 pub(super) const RESOURCES: usize = 10_000;
-/// Bytes that it may write, into files and as output, all together.
+/// Maximum number of bytes that it may write to files and as output, in total.
 const WRITTEN: u64 = 1 << 30;
-/// Files and sockets of the process that are open at a time.
+/// Maximum number of open files and sockets of the process.
 const DESCRIPTORS: u64 = 256;
-/// Bytes that the process may allocate: compiling has a smaller bound that explains itself, and what
-/// the component gets later counts on its own. This is for what neither of them sees.
+/// Maximum number of bytes that the process may allocate. Compiling and the component's memory have smaller bounds with
+/// better messages; this one covers everything else.
 const ALLOCATED: u64 = 2 << 30;
 
 /// Limits this process. Beyond RLIMIT_FSIZE a write fails: the program catches SIGXFSZ.
@@ -26,7 +25,7 @@ pub(super) fn apply() -> io::Result<()> {
     let limits =
         [(Resource::Fsize, WRITTEN), (Resource::Nofile, DESCRIPTORS), (Resource::Data, ALLOCATED)];
     for (resource, limit) in limits {
-        // One that is stricter already stays.
+        // A stricter limit stays in effect.
         let before = getrlimit(resource);
         let lower =
             |limit: u64, before: Option<u64>| Some(before.map_or(limit, |it| it.min(limit)));
@@ -37,7 +36,7 @@ pub(super) fn apply() -> io::Result<()> {
     Ok(())
 }
 
-/// Says why the process has to end, once it has written too much.
+/// Returns a check that says why the process must end, once it has written too much.
 pub(super) fn exceeded() -> impl Fn() -> Option<String> {
     let before = written();
     move || {
@@ -46,7 +45,7 @@ pub(super) fn exceeded() -> impl Fn() -> Option<String> {
     }
 }
 
-/// Bytes that this process has written; 0 where the system does not tell.
+/// Returns the number of bytes that this process has written; 0 where that is not known.
 fn written() -> u64 {
     let io = ambient::read_to_string("/proc/self/io".as_ref()).unwrap_or_default();
     let bytes = io.lines().find_map(|line| line.strip_prefix("wchar: "));

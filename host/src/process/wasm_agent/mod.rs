@@ -1,9 +1,8 @@
 //! Agents that are WebAssembly components: `wasi:cli/command`, in a sandbox.
 //!
-//! Such an agent runs in a process of its own, this program with a hidden command, so that it is
-//! timed, ended, logged and found again like every other agent, and so that what compiling it costs
-//! is not the runner's. It sees the item's directory as `/` and nothing else of the file system, no
-//! network, and only the environment that agents get.
+//! Such an agent runs in a process of its own, this program with a hidden command, so that it is timed, ended, logged
+//! and found again like every other agent, and so that the runner does not pay for compiling it. It sees the item's
+//! directory as `/` and nothing else of the file system, no network, and only the variables that the component set.
 
 #![expect(clippy::disallowed_types, reason = "a component is checked in a process of its own")]
 
@@ -12,7 +11,7 @@ mod limits;
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command as Program, Stdio};
+use std::process::{Command as Process, Stdio};
 
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store};
@@ -21,27 +20,29 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use self::filesystem::NewFiles;
 use crate::ambient;
-use crate::engine::{MemoryLimiter, compile, read_component, watched};
+use crate::wasm::{self, MemoryLimiter};
 
 /// The hidden command of this program that runs a component.
 pub(crate) const COMMAND: &str = "run-wasm-agent";
 
-/// The variables that a component gets to see, if they are set.
-const ENVIRONMENT: [&str; 7] = [
-    crate::marker::ITEM,
-    crate::marker::ATTEMPT,
+/// The variables that a component can see, if they are set. `WRECKIT_ITEM_DIR` is always `/`.
+const ENVIRONMENT: [&str; 9] = [
+    super::marker::ITEM,
+    super::marker::ATTEMPT,
     "WRECKIT_SESSION_ID",
+    "WRECKIT_FEATURE_ID",
+    "WRECKIT_REPOSITORY",
     "WRECKIT_TITLE",
     "WRECKIT_OVERVIEW",
     "WRECKIT_PHASE",
     "WRECKIT_STORY",
 ];
 
-/// Checks that a file is a component that can run as an agent; otherwise says why not. Only size
-/// and header are looked at here: the rest is the business of a process of its own.
-pub(super) fn check(program: &Path, component: &Path) -> Result<(), String> {
-    read_component(component).map_err(|error| error.to_string())?;
-    let checked = Program::new(program)
+/// Checks that a file is a component that can run as an agent; returns why not. Only size and header are checked here:
+/// the rest happens in a process of its own.
+pub(crate) fn check(program: &Path, component: &Path) -> Result<(), String> {
+    wasm::read(component).map_err(|error| error.to_string())?;
+    let checked = Process::new(program)
         .arg(COMMAND)
         .arg("--check")
         .arg(component)
@@ -58,27 +59,25 @@ pub(super) fn check(program: &Path, component: &Path) -> Result<(), String> {
     }
 }
 
-/// The arguments with which this program runs a component over its current directory.
-pub(super) fn arguments(component: &Path, args: Vec<OsString>) -> Vec<OsString> {
-    let mut arguments = vec![COMMAND.into(), component.into(), "--".into()];
-    arguments.extend(args);
-    arguments
+/// Returns the arguments with which this program runs a component over its current directory.
+pub(crate) fn arguments(component: &Path, arguments: &[String]) -> Vec<OsString> {
+    let command = [COMMAND.into(), component.into(), "--".into()];
+    command.into_iter().chain(arguments.iter().map(OsString::from)).collect()
 }
 
-/// Compiles a component and matches its imports and exports with what agents get, without running
-/// it.
+/// Compiles a component and checks its imports and exports, without running it.
 pub(crate) fn dry_run(component: &Path) -> Result<(), String> {
     prepare(component).map(|_| ())
 }
 
-/// Runs a component to its end over the current directory, which the runner chose by a descriptor.
-/// Returns its exit code, or why it has none.
+/// Runs a component over the current directory, which the runner chose by a descriptor. Returns its exit code, or why
+/// it has none.
 pub(crate) fn run(component: &Path, args: &[String]) -> Result<i32, String> {
     let (engine, command) = prepare(component)?;
     let name = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let args = args.to_vec();
     let call = move || call(&engine, &command, &name, &args);
-    match watched(call, limits::exceeded())? {
+    match wasm::watched(call, limits::exceeded())? {
         Ok(succeeded) => Ok(i32::from(!succeeded)),
         Err(error) => match error.downcast_ref::<I32Exit>() {
             Some(exit) => Ok(exit.0),
@@ -87,13 +86,13 @@ pub(crate) fn run(component: &Path, args: &[String]) -> Result<i32, String> {
     }
 }
 
-/// A component that is compiled and linked, under the limits of the process.
+/// Compiles and links a component, under the limits of the process.
 fn prepare(component: &Path) -> Result<(Engine, CommandPre<State>), String> {
     limits::apply().map_err(|error| format!("cannot limit this process: {error}"))?;
     let engine = Engine::new(Config::new().wasm_component_model(true));
     let engine = engine.map_err(|error| error.to_string())?;
-    let bytes = read_component(component).map_err(|error| error.to_string())?;
-    let code = compile(&engine, bytes).map_err(|error| error.to_string())?;
+    let bytes = wasm::read(component).map_err(|error| error.to_string())?;
+    let code = wasm::compile(&engine, bytes).map_err(|error| error.to_string())?;
     let linked = link(&engine, &code).map_err(|error| format!("{error:#}"))?;
     Ok((engine, linked))
 }
@@ -140,7 +139,7 @@ fn call(
     Ok(command.wasi_cli_run().call_run(&mut store)?.is_ok())
 }
 
-/// What a component works with.
+/// The state of a component.
 struct State {
     wasi: WasiCtx,
     resources: ResourceTable,

@@ -1,14 +1,14 @@
 //! What the user sees: results on standard output, everything else on standard error.
 //!
-//! Text from files, agents and components never reaches a terminal or a CI log raw: every function
-//! that prints text makes it [`safe`], a line at a time, and nothing outside of this module can write
-//! to a [`Stream`]. A reader that goes away (`| head`) ends nothing.
+//! Text from files, agents and components never reaches a terminal or a CI log raw: every function that prints text makes it
+//! [`safe`], line by line, and nothing outside of this module can write to a [`Stream`]. A reader that goes away (`| head`)
+//! does not end the program.
 
 pub(crate) mod safe;
 mod stream;
 mod terminal;
 
-pub(crate) use stream::{Stream, do_not_wait, finish, settle};
+pub(crate) use stream::{Stream, finish, flush, start_writer};
 pub(crate) use terminal::Terminal;
 
 use anstyle::{AnsiColor, Style};
@@ -27,7 +27,7 @@ pub(crate) enum Color {
     Never,
 }
 
-/// The word that a line begins with.
+/// The prefix of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     /// `error:`
@@ -40,7 +40,7 @@ pub(crate) enum Tone {
     Good,
     /// `failed`
     Bad,
-    /// Nothing.
+    /// No prefix.
     Plain,
 }
 
@@ -77,47 +77,46 @@ impl Output {
         Output { quiet, verbose, color }
     }
 
-    /// A line of the result.
+    /// Prints a line of the result.
     pub(crate) fn result(&self, text: &str) {
         Stream::Out.write(format!("{}\n", safe::line(text)).as_bytes());
     }
 
-    /// A text of several lines as a part of the result.
+    /// Prints a text of several lines as part of the result.
     pub(crate) fn document(&self, text: &str) {
         text.lines().for_each(|line| self.result(line));
     }
 
-    /// Valid JSON as the result, on lines of its own.
+    /// Prints valid JSON as the result, on lines of its own.
     pub(crate) fn json(&self, json: &str) {
         Stream::Out.write(format!("{}\n", safe::json(json)).as_bytes());
     }
 
-    /// Bytes of the result, as they are: nothing that others wrote may be in them, or they are not
-    /// text.
+    /// Prints bytes of the result unchanged. They must not contain text that others wrote, unless they are not text at all.
     pub(crate) fn raw(&self, bytes: &[u8]) {
         Stream::Out.write(bytes);
     }
 
-    /// A line on the way to the result; not with `--quiet`.
+    /// Prints a line about progress; not with `--quiet`.
     pub(crate) fn note(&self, tone: Tone, text: &str) {
         if !self.quiet {
             self.line(tone, text);
         }
     }
 
-    /// A line that only `--verbose` shows.
+    /// Prints a line that only `--verbose` shows.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbose {
             self.line(Tone::Plain, text);
         }
     }
 
-    /// A line that is shown whatever was asked for.
+    /// Prints a line that is always shown.
     pub(crate) fn line(&self, tone: Tone, text: &str) {
         self.lines(tone, &[text]);
     }
 
-    /// The same with further lines below it, which are indented.
+    /// Prints a line that is always shown, and further lines below it, indented.
     pub(crate) fn lines(&self, tone: Tone, lines: &[impl AsRef<str>]) {
         let (word, style) = tone.prefix();
         let mut text = match self.color && !word.is_empty() {
@@ -134,13 +133,13 @@ impl Output {
         Stream::Err.write(text.as_bytes());
     }
 
-    /// A question, to be answered on the same line.
+    /// Prints a question, to be answered on the same line.
     pub(crate) fn prompt(&self, text: &str) {
         Stream::Err.write(format!("{} ", safe::line(text)).as_bytes());
     }
 }
 
-/// `1 error`, `2 errors`.
+/// Returns `1 error`, `2 errors`.
 pub(crate) fn counted(count: usize, name: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {name}{plural}")

@@ -48,7 +48,7 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
 pub(crate) fn json(json: &str) -> Cow<'_, str> {
     let escaped = escape(json, |c, escaped| match c {
         '\n' => escaped.push(c),
-        // Only between tokens, too: in a string it would be no JSON.
+        // Only between tokens as well: in a string it would be invalid JSON.
         '\t' | '\r' => escaped.push(' '),
         c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
             // Writing to a string cannot fail.
@@ -199,7 +199,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_is_one_line_that_nobody_obeys(text in hostile()) {
+        fn a_line_is_one_line_without_commands(text in hostile()) {
             let shown = line(&text);
             prop_assert!(!shown.chars().any(is_forbidden), "{shown:?}");
             prop_assert!(!is_command(&shown), "{shown:?}");

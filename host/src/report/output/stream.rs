@@ -1,9 +1,8 @@
 //! The two streams of the program.
 //!
-//! While a batch runs, one thread looks after everything: a reader that takes nothing (a terminal
-//! stopped with Ctrl-S, a pager, a connection that hangs) must not keep it from signals and
-//! timeouts. So from [`do_not_wait`] on another thread does the writing, of both streams in the order
-//! of what is said, and what it has not written yet is kept.
+//! While a batch runs, one thread does everything: a reader that reads nothing (a terminal stopped with Ctrl-S, a pager, a
+//! connection that hangs) must not keep it from signals and timeouts. So from [`start_writer`] on another thread writes both
+//! streams, in the order of the calls, and text that has not been written yet is queued.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -16,11 +15,11 @@ use rustix::io::Errno;
 
 use crate::ambient;
 
-/// More than this many bytes of messages are not kept: they are dropped, and that is said.
+/// Maximum size of the queued messages in bytes. More are dropped, and a line says how many.
 const MOST_MESSAGES: usize = 1 << 20;
-/// At the end, a reader of messages that takes nothing is waited for so long.
+/// How long to wait at the end for a reader of messages that reads nothing.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-/// How often it is looked whether everything is written.
+/// How often to check whether everything is written.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// One of the two streams.
@@ -32,26 +31,26 @@ pub(crate) enum Stream {
     Err,
 }
 
-/// What is to be written.
+/// Text to write.
 struct Queue {
     state: Mutex<State>,
-    /// Something was added.
+    /// Signalled when text is added.
     added: Condvar,
 }
 
 struct State {
-    /// True once a thread writes.
+    /// Whether a thread writes.
     has_writer: bool,
-    /// True once nobody waits for it any more.
+    /// Whether writing has been given up.
     is_given_up: bool,
     texts: VecDeque<(Stream, Vec<u8>)>,
-    /// What the thread is writing, if it is.
-    in_hand: Option<Stream>,
-    /// How many texts were written.
+    /// The stream that the thread is writing to.
+    writing: Option<Stream>,
+    /// Number of texts that were written.
     written: u64,
-    /// How many bytes of messages wait.
+    /// Number of queued bytes of messages.
     messages: usize,
-    /// How many messages were dropped since it was last said.
+    /// Number of messages that were dropped since the last notice.
     dropped: usize,
 }
 
@@ -60,7 +59,7 @@ static QUEUE: Queue = Queue {
         has_writer: false,
         is_given_up: false,
         texts: VecDeque::new(),
-        in_hand: None,
+        writing: None,
         written: 0,
         messages: 0,
         dropped: 0,
@@ -73,11 +72,11 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the thread does until the program ends.
-    fn write_on(&self) {
+    /// Writes until the program ends.
+    fn write_forever(&self) {
         loop {
             let mut state = self.lock();
-            state.in_hand = None;
+            state.writing = None;
             let (stream, text) = loop {
                 match state.texts.pop_front() {
                     Some(next) => break next,
@@ -86,7 +85,7 @@ impl Queue {
                     }
                 }
             };
-            state.in_hand = Some(stream);
+            state.writing = Some(stream);
             if stream == Stream::Err {
                 state.messages -= text.len();
             }
@@ -99,7 +98,7 @@ impl Queue {
 
 impl State {
     fn is_done(&self) -> bool {
-        self.texts.is_empty() && self.in_hand.is_none()
+        self.texts.is_empty() && self.writing.is_none()
     }
 
     fn add(&mut self, stream: Stream, text: Vec<u8>) {
@@ -110,24 +109,24 @@ impl State {
     }
 }
 
-/// From here on nobody waits for a reader.
-pub(crate) fn do_not_wait() {
+/// Starts the thread that writes: from now on no caller waits for a reader.
+pub(crate) fn start_writer() {
     let mut state = QUEUE.lock();
     if !state.has_writer {
-        state.has_writer = thread::Builder::new().spawn(|| QUEUE.write_on()).is_ok();
+        state.has_writer = thread::Builder::new().spawn(|| QUEUE.write_forever()).is_ok();
     }
 }
 
 /// Waits until everything is written, but not longer than this.
-pub(crate) fn settle(limit: Duration) {
+pub(crate) fn flush(limit: Duration) {
     let since = Instant::now();
     while !QUEUE.lock().is_done() && since.elapsed() < limit {
         thread::sleep(INTERVAL);
     }
 }
 
-/// Waits until everything is written: results as long as that takes, unless somebody `gives_up`, and
-/// messages only while they are read.
+/// Waits until everything is written. Results may take as long as they need, unless `gives_up` returns true; messages are
+/// awaited only while they are read.
 pub(crate) fn finish(mut gives_up: impl FnMut() -> bool) {
     let (mut since, mut written) = (Instant::now(), None);
     loop {
@@ -138,12 +137,12 @@ pub(crate) fn finish(mut gives_up: impl FnMut() -> bool) {
         if written != Some(state.written) {
             (since, written) = (Instant::now(), Some(state.written));
         }
-        let is_stuck = state.in_hand == Some(Stream::Err) && since.elapsed() >= LAST_WAIT;
+        let is_stuck = state.writing == Some(Stream::Err) && since.elapsed() >= LAST_WAIT;
         if is_stuck || gives_up() {
             state.is_given_up = true;
             let texts = std::mem::take(&mut state.texts);
             drop(state);
-            // Nobody reads the messages, but somebody may still read the results.
+            // No one reads the messages, but the results may still be read.
             for (stream, text) in texts {
                 if is_stuck && stream == Stream::Out {
                     stream.write_now(&text);
@@ -157,7 +156,7 @@ pub(crate) fn finish(mut gives_up: impl FnMut() -> bool) {
 }
 
 impl Stream {
-    /// Writes as it is, and does not mind if nobody reads any more.
+    /// Writes text unchanged. A reader that has gone is not an error.
     pub(super) fn write(self, text: &[u8]) {
         let mut state = QUEUE.lock();
         if !state.has_writer {
@@ -173,7 +172,8 @@ impl Stream {
             return;
         }
         if state.dropped > 0 {
-            let notice = format!("[{} lines were dropped: nobody read them]\n", state.dropped);
+            let notice =
+                format!("[{} lines were dropped because they were not read]\n", state.dropped);
             state.dropped = 0;
             state.add(Stream::Err, notice.into_bytes());
         }
@@ -181,29 +181,29 @@ impl Stream {
         QUEUE.added.notify_one();
     }
 
-    /// False if it is a pipe that nobody will read from any more.
+    /// Whether it may still be read. False for a pipe without readers.
     pub(crate) fn is_read(self) -> bool {
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
         !self.poll(PollFlags::empty(), Some(&none)).intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
-    /// Columns and rows of the terminal behind it; `None` if it is none, or one that understands
-    /// nothing but lines.
+    /// Returns the columns and rows of the terminal behind it; `None` if it is not a terminal, or one that supports nothing
+    /// but lines.
     pub(crate) fn terminal(self) -> Option<(u16, u16)> {
         let is_dumb = ambient::variable("TERM").is_none_or(|term| term == "dumb");
         let size = rustix::termios::tcgetwinsize(self.descriptor()).ok().filter(|_| !is_dumb)?;
-        // A terminal that does not know its size says 0.
+        // A terminal that does not know its size reports 0.
         let or = |size: u16, otherwise| if size == 0 { otherwise } else { size };
         Some((or(size.ws_col, 80), or(size.ws_row, 24)))
     }
 
-    /// Writes all of it, however long that takes.
+    /// Writes everything, however long that takes.
     fn write_now(self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match rustix::io::write(self.descriptor(), bytes) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::INTR) => {}
-                // Somebody has made it non-blocking for everybody who has it.
+                // Another process has made it non-blocking for everyone who shares it.
                 Err(Errno::AGAIN) => {
                     self.poll(PollFlags::OUT, None);
                 }

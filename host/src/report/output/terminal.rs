@@ -1,8 +1,7 @@
-//! A terminal for the bar to be drawn on.
+//! The terminal that the bar is drawn on.
 //!
-//! Not the one that the library brings: that takes a failed write for a bug and panics, and a
-//! terminal can go away at any moment (a connection that breaks) while agents have to be looked
-//! after.
+//! The library's own one takes a failed write for a bug and panics. A terminal can go away at any moment (a connection that
+//! breaks) while agents are running.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -11,9 +10,8 @@ use indicatif::TermLike;
 
 use super::Stream;
 
-/// One of the two streams, which is or was a terminal. A frame is written at once; where it cannot
-/// be, nobody looks any more. It is drawn with control sequences, so what it is given has to be safe:
-/// see [`super::safe::line`].
+/// One of the two streams, which is or was a terminal. A frame is written at once; if that fails, no one sees it. It is drawn
+/// with control sequences, so its texts must be safe: see [`super::safe::line`].
 #[derive(Debug)]
 pub(crate) struct Terminal {
     stream: Stream,
@@ -30,7 +28,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// A control sequence of ECMA-48 that moves the cursor; a count of 0 would count as 1.
+    /// Adds a control sequence of ECMA-48 that moves the cursor. A count of 0 would count as 1.
     fn move_cursor(&self, count: usize, direction: char) -> io::Result<()> {
         match count {
             0 => Ok(()),

@@ -1,5 +1,10 @@
 //! Advisory locks: flock(2) on a file or on a directory of the tree.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "cap_std has no locks: an open file is locked through std"
+)]
+
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,9 +13,9 @@ use std::os::unix::fs::MetadataExt;
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt};
 
 use super::{NONBLOCK, checked, error, kind};
-use crate::engine::filesystem::{Error, Kind, LockOutcome};
+use crate::wit::filesystem::{Error, Kind, LockState};
 
-/// A note in a lock file is a line; more than this is not read.
+/// Maximum size of a note in bytes: it is one line.
 const LONGEST_NOTE: u64 = 64 << 10;
 
 /// The locks that an instance holds. A lock is an open file, and ends with it.
@@ -20,14 +25,14 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// Takes a lock, or says who has it. A lock file that was removed is made again: the lock on the
-    /// removed one is kept until the new one is held.
+    /// Takes a lock. A lock file that was removed is created again: the lock on the removed one is held until the
+    /// new one is.
     pub(super) fn acquire(
         &mut self,
         root: &Dir,
         path: &str,
         note: &[u8],
-    ) -> Result<LockOutcome, Error> {
+    ) -> Result<LockState, Error> {
         let path = checked(path)?;
         let is_held = self.held.get(path).is_some_and(|file| is_at(root, path, file));
         if !is_held {
@@ -35,47 +40,49 @@ impl Locks {
             match file.try_lock() {
                 Ok(()) => drop(self.held.insert(path.to_owned(), file)),
                 Err(TryLockError::WouldBlock) => {
-                    return Ok(LockOutcome::Held(read_note(&file)?));
+                    return Ok(LockState { held: true, note: read_note(&file)? });
                 }
                 Err(TryLockError::Error(failed)) => return Err(error(failed)),
             }
         }
-        match self.held.get(path) {
-            Some(file) => write_note(file, note).map(|()| LockOutcome::Acquired),
-            None => Ok(LockOutcome::Acquired),
+        if let Some(file) = self.held.get(path) {
+            write_note(file, note)?;
         }
+        Ok(LockState { held: false, note: Vec::new() })
     }
 
-    /// Gives a lock up: closing the file is what unlocks it.
+    /// Releases a lock by closing the file.
     pub(super) fn release(&mut self, path: &str) {
         self.held.remove(path);
     }
 
-    /// The note of whoever holds a lock, `None` if it is free.
-    pub(super) fn holder(&self, root: &Dir, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    /// Returns whether a lock is held, and the note of its holder.
+    pub(super) fn holder(&self, root: &Dir, path: &str) -> Result<LockState, Error> {
+        let held = |note| LockState { held: true, note };
+        let free = LockState { held: false, note: Vec::new() };
         if let Some(ours) = self.held.get(path) {
-            return read_note(ours).map(Some);
+            return read_note(ours).map(held);
         }
         let file = match open(root, path, false) {
             Ok(file) => file,
-            Err(Error::NotFound) => return Ok(None),
+            Err(Error::NotFound) => return Ok(free),
             Err(other) => return Err(other),
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => read_note(&file).map(Some),
+            Ok(()) => Ok(free),
+            Err(TryLockError::WouldBlock) => read_note(&file).map(held),
             Err(TryLockError::Error(failed)) => Err(error(failed)),
         }
     }
 }
 
-/// Opens what is to be locked. A directory is opened as it is; a file is made with `create`.
+/// Opens the file or directory to lock. With `create`, a missing file is created.
 fn open(root: &Dir, path: &str, create: bool) -> Result<File, Error> {
     let path = checked(path)?;
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(NONBLOCK);
     match root.symlink_metadata(path) {
-        // The note would be written into whatever a link leads to.
+        // The note would be written into the target of the link.
         Ok(metadata) if metadata.is_symlink() => return Err(Error::WrongKind(Kind::Link)),
         Ok(metadata) if metadata.is_dir() => {}
         _ => {
@@ -90,14 +97,14 @@ fn open(root: &Dir, path: &str, create: bool) -> Result<File, Error> {
     }
 }
 
-/// True if a path still names this open file.
+/// Whether a path still names this open file.
 fn is_at(root: &Dir, path: &str, file: &File) -> bool {
     let named = root.symlink_metadata(path).map(|named| (named.dev(), named.ino()));
     let open = file.metadata().map(|open| (open.dev(), open.ino()));
     matches!((named, open), (Ok(named), Ok(open)) if named == open)
 }
 
-/// A directory has no note.
+/// Reads the note of a lock; a directory has none.
 fn read_note(file: &File) -> Result<Vec<u8>, Error> {
     let mut file = file;
     let mut note = Vec::new();

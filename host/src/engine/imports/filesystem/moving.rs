@@ -1,18 +1,18 @@
-//! Moves what `rename(2)` cannot move: to another file system, or between layers of one.
+//! Moves that `rename(2)` cannot make: to another file system, or between layers of one.
 
 use std::io;
 
 use cap_std::fs::{MetadataExt, OpenOptions, OpenOptionsExt};
 
 use super::{NONBLOCK, Tree, error, parent, sync, temporary_name};
-use crate::engine::filesystem::Error;
+use crate::wit::filesystem::Error;
 
 impl Tree {
-    /// Copies a file or a link durably, then removes the original. A crash leaves the original, or
-    /// both. A directory is left to the caller, who knows what may be half moved.
+    /// Copies a file or a link durably, then removes the original. A crash leaves the original, or both. A directory is left to
+    /// the caller, who knows whether it may be moved in parts.
     pub(super) fn move_by_copy(&self, source: &str, target: &str) -> Result<(), Error> {
         let metadata = self.root.symlink_metadata(source).map_err(error)?;
-        // The system says that the devices differ before it says that the name is taken.
+        // The system reports that the devices differ before it reports that the name is in use.
         if self.root.symlink_metadata(target).is_ok() {
             return Err(Error::Exists);
         }
@@ -29,7 +29,7 @@ impl Tree {
         self.sync_directories([parent(source)])
     }
 
-    /// Copies a file of any size, with its permissions and its time of modification.
+    /// Copies a file of any size, with its permissions and its modification time.
     fn copy(&self, source: &str, target: &str) -> Result<(), Error> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(NONBLOCK);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use cap_std::fs::{File, MetadataExt};
 
 use super::error;
-use crate::engine::filesystem::Error;
+use crate::wit::filesystem::Error;
 
 /// From this many files on, one sync of a whole file system is cheaper than one sync for each file.
 const WHOLE_FROM: usize = 8;

@@ -193,17 +193,19 @@ fn many_files_are_replaced_together() {
 fn a_lock_is_held_by_one_instance_and_names_it() {
     let directory = tempfile::tempdir().unwrap();
     let (mut one, mut two) = (imports(directory.path()), imports(directory.path()));
-    assert!(matches!(two.lock_holder(text("l")), Ok(None)));
+    assert!(matches!(two.lock_holder(text("l")), Ok(LockState { held: false, .. })));
     assert!(!directory.path().join("l").exists(), "looking makes nothing");
-    assert!(matches!(one.lock(text("l"), b"one".to_vec()), Ok(LockOutcome::Acquired)));
-    assert!(matches!(one.lock(text("l"), b"ONE".to_vec()), Ok(LockOutcome::Acquired)));
+    assert!(matches!(one.lock(text("l"), b"one".to_vec()), Ok(LockState { held: false, .. })));
+    assert!(matches!(one.lock(text("l"), b"ONE".to_vec()), Ok(LockState { held: false, .. })));
     assert!(
-        matches!(two.lock(text("l"), b"two".to_vec()), Ok(LockOutcome::Held(note)) if note == b"ONE")
+        matches!(two.lock(text("l"), b"two".to_vec()), Ok(LockState { held: true, note }) if note == b"ONE")
     );
-    assert!(matches!(two.lock_holder(text("l")), Ok(Some(note)) if note == b"ONE"));
+    assert!(
+        matches!(two.lock_holder(text("l")), Ok(LockState { held: true, note }) if note == b"ONE")
+    );
     drop(one);
-    assert!(matches!(two.lock_holder(text("l")), Ok(None)));
-    assert!(matches!(two.lock(text("l"), b"two".to_vec()), Ok(LockOutcome::Acquired)));
+    assert!(matches!(two.lock_holder(text("l")), Ok(LockState { held: false, .. })));
+    assert!(matches!(two.lock(text("l"), b"two".to_vec()), Ok(LockState { held: false, .. })));
     two.unlock(text("l")).unwrap();
     assert!(directory.path().join("l").exists(), "a lock file is never removed");
 }
@@ -287,4 +289,18 @@ fn no_call_reads_more_than_the_host_should_hold() {
     let read = imports.read_at(text("sparse"), 1 << 30, u64::MAX);
     assert!(matches!(read, Err(Error::TooLarge(_))));
     assert_eq!(imports.read_at(text("sparse"), size - 3, 10).unwrap(), [0, 0, 0]);
+}
+
+#[test]
+fn a_path_below_a_file_does_not_exist() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let mut imports = imports(directory.path());
+    let path = "file/name";
+    assert!(matches!(imports.read(text(path), 1), Err(Error::NotFound)));
+    assert!(matches!(imports.stat(text(path)), Err(Error::NotFound)));
+    assert!(matches!(imports.list(text(path)), Err(Error::NotFound)));
+    assert!(matches!(imports.remove(text(path)), Err(Error::NotFound)));
+    assert!(matches!(imports.replace(vec![replacement(path, "")], true), Err(Error::NotFound)));
+    assert!(matches!(imports.list(text("file")), Err(Error::WrongKind(Kind::File))));
 }
