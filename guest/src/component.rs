@@ -1,21 +1,6 @@
-//! Binds the logic to the WIT package: conversions and nothing else.
+//! Binds the logic to the WIT package.
 
 mod exports;
 mod imports;
 
-#[expect(
-    clippy::all,
-    unsafe_code,
-    reason = "generated from the WIT package, whose items are documented there"
-)]
-mod bindings {
-    use super::exports::Component;
-
-    wit_bindgen::generate!({
-        path: "../wit",
-        world: "component",
-        generate_all,
-    });
-
-    export!(Component);
-}
+crate::bindings::export!(exports::Component with_types_in crate::bindings);

@@ -5,6 +5,7 @@
 //! this crate is the component (`component.rs` binds it to the WIT package in `wit/`); compiled
 //! natively it is tested against an in-memory implementation of the same trait.
 
+pub mod agents;
 pub mod backup;
 pub mod bindings;
 pub mod doctor;

@@ -150,7 +150,7 @@ fn a_broken_prompt_is_named_before_anything_starts() {
     repository.write(".wreckit/prompts/plan.md", "{{#if title}} without an end");
     let ran = repository.run(&["run"]);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-    assert!(ran.stderr.contains(".wreckit/prompts/plan.md is no template"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(".wreckit/prompts/plan.md has a template error"), "{}", ran.stderr);
     assert!(!repository.exists(".wreckit/runs"));
 }
 

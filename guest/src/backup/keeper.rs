@@ -6,12 +6,8 @@ use std::collections::{HashMap, HashSet};
 use super::manifest::{self, Backup, File, Operation};
 use super::pending::{self, Pending};
 use super::{FILE_LIMIT, FIX, Unusable, directory, left, prune};
-use crate::io::capabilities::{
-    Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
-    Replacement, Worker,
-};
-use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
+use crate::io::capabilities::{Entry, FileSystem, FsError, Kind, LockState, Metadata, Replacement};
+use crate::io::host::{Failure, Host};
 
 /// So many files are copied with one sync.
 const GROUP: usize = 64;
@@ -38,7 +34,7 @@ impl Cause {
 /// backup, or named in it as one that was not there; a file that is removed is moved there. The
 /// backup is made with the first change.
 pub struct Keeper<'c> {
-    inner: Tree<'c>,
+    inner: Host<'c>,
     reason: &'static str,
     cause: RefCell<Cause>,
     backup: RefCell<Backup>,
@@ -53,8 +49,8 @@ pub struct Keeper<'c> {
 }
 
 impl<'c> Keeper<'c> {
-    /// Keeps what is changed through [`Keeper::tree`].
-    pub fn new(inner: Tree<'c>, reason: &'static str) -> Self {
+    /// Keeps what is changed through [`Keeper::host`].
+    pub fn new(inner: Host<'c>, reason: &'static str) -> Self {
         Keeper {
             inner,
             reason,
@@ -68,7 +64,7 @@ impl<'c> Keeper<'c> {
     }
 
     /// Goes on with a backup that a crash cut off: what it has is not copied again.
-    pub fn reopen(inner: Tree<'c>, reason: &'static str, id: &str) -> Result<Self, Unusable> {
+    pub fn reopen(inner: Host<'c>, reason: &'static str, id: &str) -> Result<Self, Unusable> {
         let backup = manifest::read(inner, id)?;
         let mut stored = HashSet::new();
         for file in &backup.files {
@@ -84,9 +80,9 @@ impl<'c> Keeper<'c> {
         Ok(Keeper { backup, known, stored, ..Keeper::new(inner, reason) })
     }
 
-    /// The tree to change things in.
-    pub fn tree(&self) -> Tree<'_> {
-        Tree::of(self, self.inner.place())
+    /// The host to change things in.
+    pub fn host(&self) -> Host<'_> {
+        self.inner.with_files(self)
     }
 
     /// Why the next files are changed.
@@ -240,7 +236,7 @@ impl<'c> Keeper<'c> {
     fn will_leave(&self, files: &[(&str, u32)]) -> Result<(), FsError> {
         let lines: String = files.iter().map(|(path, sum)| left::line(path, *sum)).collect();
         let path = left::file(self.inner, &self.backup.borrow().id);
-        Capabilities::append(&*self.inner, &path, lines.as_bytes(), true)
+        self.inner.files().append(&path, lines.as_bytes(), true)
     }
 
     /// Moves a directory into the backup that cannot be moved as a whole: each part has an entry of
@@ -250,16 +246,19 @@ impl<'c> Keeper<'c> {
         self.known.borrow_mut().remove(path);
         self.is_written.set(false);
         let cause = self.cause.borrow().clone();
-        let parts: Vec<_> = Capabilities::list(&*self.inner, path)?
+        let parts: Vec<_> = self
+            .inner
+            .files()
+            .list(path)?
             .into_iter()
             .map(|entry| (format!("{path}/{}", entry.name), cause.clone()))
             .collect();
         self.announce_removals(&parts).map_err(unkept)?;
         for (part, _) in &parts {
-            Capabilities::remove(self, part)?;
+            FileSystem::remove(self, part)?;
         }
         // Empty by now; it is made again for the parts that come back.
-        Capabilities::remove(&*self.inner, path)
+        self.inner.files().remove(path)
     }
 
     /// Keeps what a change is about to touch.
@@ -281,38 +280,38 @@ fn unkept(failure: Failure) -> FsError {
 /// Gives something another name; a directory that has to move to another file system moves part by
 /// part.
 fn move_whole_or_by_parts(
-    capabilities: &dyn Capabilities,
+    files: &dyn FileSystem,
     source: &str,
     target: &str,
 ) -> Result<(), FsError> {
-    match capabilities.rename(source, target) {
-        Err(FsError::CrossesDevices) if capabilities.stat(source)?.kind == Kind::Directory => {
-            capabilities.create_directory(target)?;
-            for entry in capabilities.list(source)? {
+    match files.rename(source, target) {
+        Err(FsError::CrossesDevices) if files.stat(source)?.kind == Kind::Directory => {
+            files.create_directory(target)?;
+            for entry in files.list(source)? {
                 let part = |directory: &str| format!("{directory}/{}", entry.name);
-                move_whole_or_by_parts(capabilities, &part(source), &part(target))?;
+                move_whole_or_by_parts(files, &part(source), &part(target))?;
             }
-            capabilities.remove(source)
+            files.remove(source)
         }
         other => other,
     }
 }
 
 /// Makes the directory of a new backup, named after the time (`2026-11-20T21-02-22-735Z`).
-fn new_directory(tree: Tree<'_>) -> Result<(String, String), Failure> {
-    let mut time = tree.now();
+fn new_directory(host: Host<'_>) -> Result<(String, String), Failure> {
+    let mut time = host.now();
     loop {
         let id = time.to_string().replace([':', '.'], "-");
-        let place = directory(tree, &id);
-        if tree.stat(&place)?.is_none() {
-            tree.create_directory(&place)?;
+        let place = directory(host, &id);
+        if host.stat(&place)?.is_none() {
+            host.create_directory(&place)?;
             return Ok((id, time.to_string()));
         }
         time = time.after(1);
     }
 }
 
-impl Capabilities for Keeper<'_> {
+impl FileSystem for Keeper<'_> {
     fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
         self.before(&files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>())?;
         let mut left = Vec::new();
@@ -323,7 +322,7 @@ impl Capabilities for Keeper<'_> {
             self.sums.borrow_mut().insert(file.path.clone(), sum);
         }
         self.will_leave(&left)?;
-        Capabilities::replace(&*self.inner, files, durable)
+        self.inner.files().replace(files, durable)
     }
 
     fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError> {
@@ -349,27 +348,27 @@ impl Capabilities for Keeper<'_> {
         }
         self.will_leave(&left)?;
         self.sums.borrow_mut().insert(path.to_owned(), sum);
-        Capabilities::append(&*self.inner, path, contents, durable)
+        self.inner.files().append(path, contents, durable)
     }
 
     fn sync(&self, paths: &[String]) -> Result<(), FsError> {
-        Capabilities::sync(&*self.inner, paths)
+        self.inner.files().sync(paths)
     }
 
     /// An empty directory is removed; anything else is moved into the backup, in one step.
     fn remove(&self, path: &str) -> Result<(), FsError> {
-        let is_directory = Capabilities::stat(&*self.inner, path)?.kind == Kind::Directory;
+        let is_directory = self.inner.files().stat(path)?.kind == Kind::Directory;
         if self.has(path) || self.has_made(path) {
-            return Capabilities::remove(&*self.inner, path);
+            return self.inner.files().remove(path);
         }
         let cause = self.cause.borrow().clone();
         self.announce_removals(&[(path.to_owned(), cause)]).map_err(unkept)?;
         let place = self.place(path).map_err(unkept)?;
         if is_directory && self.inner.list(path).is_ok_and(|entries| entries.is_empty()) {
-            Capabilities::create_directory(&*self.inner, &place)?;
-            Capabilities::remove(&*self.inner, path)?;
+            self.inner.files().create_directory(&place)?;
+            self.inner.files().remove(path)?;
         } else {
-            match Capabilities::rename(&*self.inner, path, &place) {
+            match self.inner.files().rename(path, &place) {
                 Err(FsError::CrossesDevices) if is_directory => return self.remove_by_parts(path),
                 other => other?,
             }
@@ -379,10 +378,10 @@ impl Capabilities for Keeper<'_> {
     }
 
     fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
-        let from_a_backup = source.starts_with(&format!("{}/", self.inner.place().backups));
+        let from_a_backup = source.starts_with(&format!("{}/", self.inner.layout().backups));
         let touched: &[&str] = if from_a_backup { &[target] } else { &[source, target] };
         self.before(touched)?;
-        move_whole_or_by_parts(&*self.inner, source, target)
+        move_whole_or_by_parts(self.inner.files(), source, target)
     }
 
     fn create_directory(&self, path: &str) -> Result<(), FsError> {
@@ -392,7 +391,7 @@ impl Capabilities for Keeper<'_> {
             .filter(|directory| self.inner.stat(directory).is_ok_and(|found| found.is_none()))
             .collect();
         self.before(&missing)?;
-        Capabilities::create_directory(&*self.inner, path)
+        self.inner.files().create_directory(path)
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FsError> {
@@ -400,18 +399,18 @@ impl Capabilities for Keeper<'_> {
     }
 
     fn read_at(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FsError> {
-        Capabilities::read_at(&*self.inner, path, offset, length)
+        self.inner.files().read_at(path, offset, length)
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>, FsError> {
-        Capabilities::list(&*self.inner, path)
+        self.inner.files().list(path)
     }
 
     fn stat(&self, path: &str) -> Result<Metadata, FsError> {
-        Capabilities::stat(&*self.inner, path)
+        self.inner.files().stat(path)
     }
 
-    fn lock(&self, path: &str, note: &[u8]) -> Result<LockOutcome, FsError> {
+    fn lock(&self, path: &str, note: &[u8]) -> Result<LockState, FsError> {
         self.inner.lock(path, note)
     }
 
@@ -419,39 +418,7 @@ impl Capabilities for Keeper<'_> {
         self.inner.unlock(path)
     }
 
-    fn lock_holder(&self, path: &str) -> Result<Option<Vec<u8>>, FsError> {
+    fn lock_holder(&self, path: &str) -> Result<LockState, FsError> {
         self.inner.lock_holder(path)
-    }
-
-    fn current_process(&self) -> Identity {
-        self.inner.current_process()
-    }
-
-    fn liveness(&self, process: &Recorded) -> Liveness {
-        self.inner.liveness(process)
-    }
-
-    fn marked(&self, witness: Option<&str>) -> Vec<Worker> {
-        self.inner.marked(witness)
-    }
-
-    fn leaders(&self, recorded: &[Worker], witness: Option<&str>) -> Vec<Worker> {
-        self.inner.leaders(recorded, witness)
-    }
-
-    fn end(&self, leaders: &[Worker], witness: Option<&str>) -> Vec<Worker> {
-        self.inner.end(leaders, witness)
-    }
-
-    fn log(&self, level: Level, message: &str) {
-        self.inner.log(level, message);
-    }
-
-    fn now(&self) -> Timestamp {
-        self.inner.now()
-    }
-
-    fn random_bytes(&self, length: usize) -> Vec<u8> {
-        self.inner.random_bytes(length)
     }
 }

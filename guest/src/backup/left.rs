@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::directory;
 use crate::io::capabilities::FsError;
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// The name of the file.
 pub(super) const NAME: &str = "left.jsonl";
@@ -19,8 +19,8 @@ const LIMIT: u64 = 96 << 20;
 pub(super) type Left = HashMap<String, HashSet<String>>;
 
 /// The file of a backup.
-pub(super) fn file(tree: Tree<'_>, id: &str) -> String {
-    format!("{}/{NAME}", directory(tree, id))
+pub(super) fn file(host: Host<'_>, id: &str) -> String {
+    format!("{}/{NAME}", directory(host, id))
 }
 
 /// A line of it.
@@ -38,12 +38,12 @@ fn hex(sum: u32) -> String {
 }
 
 /// Reads it; `None` if there is none: the backup is older than this file, or another tool's.
-pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Option<Left>, Failure> {
-    let path = file(tree, id);
-    let bytes = match tree.read(&path, LIMIT) {
+pub(super) fn read(host: Host<'_>, id: &str) -> Result<Option<Left>, Failure> {
+    let path = file(host, id);
+    let bytes = match host.read(&path, LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) => return Ok(None),
-        Err(error) => return Err(tree.failed("read", &path)(error)),
+        Err(error) => return Err(host.failed("read", &path)(error)),
     };
     let mut left = Left::new();
     for line in bytes.split(|b| *b == b'\n') {

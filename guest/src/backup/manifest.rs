@@ -6,7 +6,7 @@ use super::{Unusable, directory, is_ours};
 use crate::formats::json::{self, Fields};
 use crate::formats::layout;
 use crate::io::capabilities::FsError;
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// The name of the file.
 pub(super) const NAME: &str = "manifest.json";
@@ -54,8 +54,8 @@ pub struct Backup {
 }
 
 /// Writes a manifest, durably.
-pub(super) fn write(tree: Tree<'_>, backup: &Backup) -> Result<(), Failure> {
-    let prefix = tree.place().prefix;
+pub(super) fn write(host: Host<'_>, backup: &Backup) -> Result<(), Failure> {
+    let prefix = host.layout().prefix;
     let files = backup.files.iter().map(|file| {
         json!({
             "original_path": format!("{prefix}{}", file.path),
@@ -79,18 +79,18 @@ pub(super) fn write(tree: Tree<'_>, backup: &Backup) -> Result<(), Failure> {
     if !backup.created.is_empty() {
         manifest["created"] = created.collect::<Value>();
     }
-    tree.write(&format!("{}/manifest.json", directory(tree, &backup.id)), json::pretty(&manifest))
+    host.write(&format!("{}/manifest.json", directory(host, &backup.id)), json::pretty(&manifest))
 }
 
 /// Reads a manifest.
-pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
+pub(super) fn read(host: Host<'_>, id: &str) -> Result<Backup, Unusable> {
     if !layout::is_safe_name(id) {
         return Err(Unusable::Unknown);
     }
-    let directory = directory(tree, id);
-    let bytes = match tree.read(&format!("{directory}/manifest.json"), LIMIT) {
+    let directory = directory(host, id);
+    let bytes = match host.read(&format!("{directory}/manifest.json"), LIMIT) {
         Ok(bytes) => bytes,
-        Err(FsError::NotFound) if tree.stat(&directory)?.is_none() => {
+        Err(FsError::NotFound) if host.stat(&directory)?.is_none() => {
             return Err(Unusable::Unknown);
         }
         Err(error) => {
@@ -106,11 +106,11 @@ pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
     let created_at = fields.string("created_at").unwrap_or_default().to_owned();
     let reason = fields.string("reason").unwrap_or_default().to_owned();
     let files = fields.required("files", "a list of files of this directory", |files| {
-        files.as_array()?.iter().map(|it| file(tree, it)).collect::<Option<Vec<File>>>()
+        files.as_array()?.iter().map(|it| file(host, it)).collect::<Option<Vec<File>>>()
     });
     let created = fields.optional("created", "a list of paths in this directory", |paths| {
         let paths = json::strings(paths)?;
-        paths.iter().map(|path| own_path(tree, path)).collect::<Option<Vec<String>>>()
+        paths.iter().map(|path| own_path(host, path)).collect::<Option<Vec<String>>>()
     });
     match (fields.problems(), files) {
         (None, Some(files)) => Ok(Backup {
@@ -127,10 +127,10 @@ pub(super) fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
     }
 }
 
-fn file(tree: Tree<'_>, value: &Value) -> Option<File> {
+fn file(host: Host<'_>, value: &Value) -> Option<File> {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     Some(File {
-        path: own_path(tree, text("original_path")?)?,
+        path: own_path(host, text("original_path")?)?,
         stored: text("backup_path")
             .filter(|path| ![NAME, super::left::NAME].contains(path))?
             .to_owned(),
@@ -146,7 +146,7 @@ fn file(tree: Tree<'_>, value: &Value) -> Option<File> {
 
 /// A path of a manifest, from `.wreckit`. Whatever else it may be is the file system's to refuse: it
 /// reaches nothing outside.
-fn own_path(tree: Tree<'_>, path: &str) -> Option<String> {
-    let path = path.strip_prefix(tree.place().prefix)?;
-    (!is_ours(tree, path)).then(|| path.to_owned())
+fn own_path(host: Host<'_>, path: &str) -> Option<String> {
+    let path = path.strip_prefix(host.layout().prefix)?;
+    (!is_ours(host, path)).then(|| path.to_owned())
 }

@@ -20,7 +20,7 @@ use std::collections::HashSet;
 
 use crate::formats::layout;
 use crate::io::capabilities::Kind;
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// So many backups are kept.
 const KEPT: usize = 10;
@@ -34,7 +34,7 @@ pub const FIX: &str = "doctor-fix";
 const FILE_LIMIT: u64 = 96 << 20;
 
 /// Why a backup cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Unusable {
     /// There is none of that name.
     Unknown,
@@ -56,37 +56,37 @@ impl From<Failure> for Unusable {
 /// too: a FIFO, a link, a file without permission. Returns the backup's id; `None` if there was nothing
 /// to move.
 pub fn set_aside(
-    tree: Tree<'_>,
+    host: Host<'_>,
     reason: &'static str,
     path: &str,
     code: &str,
 ) -> Result<Option<String>, Failure> {
-    let keeper = Keeper::new(tree, reason);
+    let keeper = Keeper::new(host, reason);
     keeper.because(Cause::new(code, None));
-    keeper.tree().remove(path)?;
+    keeper.host().remove(path)?;
     keeper.finish()
 }
 
 /// Copies a file into a new backup, before it is changed. Returns the backup's id; `None` if there was
 /// nothing to copy.
 pub fn copy(
-    tree: Tree<'_>,
+    host: Host<'_>,
     reason: &'static str,
     path: &str,
     code: &str,
 ) -> Result<Option<String>, Failure> {
-    let keeper = Keeper::new(tree, reason);
-    if tree.stat(path)?.is_some() {
+    let keeper = Keeper::new(host, reason);
+    if host.stat(path)?.is_some() {
         keeper.keep(&[(path.to_owned(), Cause::new(code, None))])?;
     }
     keeper.finish()
 }
 
 /// Every backup that can be used, the newest first.
-pub fn all(tree: Tree<'_>) -> Result<Vec<Backup>, Failure> {
+pub fn all(host: Host<'_>) -> Result<Vec<Backup>, Failure> {
     let mut backups = Vec::new();
-    for id in names(tree)? {
-        if let Ok(backup) = manifest::read(tree, &id) {
+    for id in names(host)? {
+        if let Ok(backup) = manifest::read(host, &id) {
             backups.push(backup);
         }
     }
@@ -94,34 +94,34 @@ pub fn all(tree: Tree<'_>) -> Result<Vec<Backup>, Failure> {
 }
 
 /// A backup.
-pub fn read(tree: Tree<'_>, id: &str) -> Result<Backup, Unusable> {
-    manifest::read(tree, id)
+pub fn read(host: Host<'_>, id: &str) -> Result<Backup, Unusable> {
+    manifest::read(host, id)
 }
 
 /// Whether there is a backup of this name that can be used.
-pub fn check(tree: Tree<'_>, id: &str) -> Result<(), Unusable> {
-    manifest::read(tree, id).map(drop)
+pub fn check(host: Host<'_>, id: &str) -> Result<(), Unusable> {
+    manifest::read(host, id).map(drop)
 }
 
 /// Where a backup has a file.
-pub fn place_of(tree: Tree<'_>, backup: &Backup, file: &File) -> String {
-    format!("{}/{}", directory(tree, &backup.id), file.stored)
+pub fn place_of(host: Host<'_>, backup: &Backup, file: &File) -> String {
+    format!("{}/{}", directory(host, &backup.id), file.stored)
 }
 
 /// What no backup is of and nothing is restored over: the locks and the backups.
-fn is_ours(tree: Tree<'_>, path: &str) -> bool {
+fn is_ours(host: Host<'_>, path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    tree.place().kept_out.contains(&first)
+    host.layout().kept_out.contains(&first)
 }
 
 /// The directory of a backup.
-fn directory(tree: Tree<'_>, id: &str) -> String {
-    format!("{}/{id}", tree.place().backups)
+fn directory(host: Host<'_>, id: &str) -> String {
+    format!("{}/{id}", host.layout().backups)
 }
 
 /// The names of the backups, the newest first: they are times, so their order is that of time.
-fn names(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
-    let entries = tree.list(tree.place().backups)?;
+fn names(host: Host<'_>) -> Result<Vec<String>, Failure> {
+    let entries = host.list(host.layout().backups)?;
     let directories = entries.into_iter().filter(|entry| entry.kind == Kind::Directory);
     Ok(directories
         .map(|entry| entry.name)
@@ -131,7 +131,7 @@ fn names(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
 }
 
 /// Backups that are counted together.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Group {
     Feature,
     Restored,
@@ -144,10 +144,10 @@ enum Group {
 ///
 /// What is kept of a feature before each of its changes is counted for each feature by itself, and so
 /// is what restorations keep: who goes back through the backups does not lose those that come next.
-fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
-    let mut backups = all(tree)?;
+fn prune(host: Host<'_>, in_use: &[&str]) -> Result<(), Failure> {
+    let mut backups = all(host)?;
     backups.retain(|backup| is_time(&backup.id));
-    let unfinished = unfinished(tree, &backups)?;
+    let unfinished = unfinished(host, &backups)?;
     let group = |backup: &Backup| {
         let path = || backup.files.first().map(|file| file.path.clone());
         match backup.reason.as_str() {
@@ -162,10 +162,10 @@ fn prune(tree: Tree<'_>, in_use: &[&str]) -> Result<(), Failure> {
         .filter(|backup| !in_use.contains(&backup.id.as_str()))
         .skip(KEPT.saturating_sub(in_use.len()));
     for backup in old {
-        remove(tree, backup)?;
+        remove(host, backup)?;
     }
     for id in unfinished {
-        remove_all(tree, &directory(tree, &id))?;
+        remove_all(host, &directory(host, &id))?;
     }
     Ok(())
 }
@@ -177,15 +177,15 @@ fn is_time(name: &str) -> bool {
 }
 
 /// Directories of backups that were cut off before they had a manifest: nothing was changed then.
-fn unfinished(tree: Tree<'_>, backups: &[Backup]) -> Result<Vec<String>, Failure> {
+fn unfinished(host: Host<'_>, backups: &[Backup]) -> Result<Vec<String>, Failure> {
     let is_beginning = |name: &str| {
         name == left::NAME || (name.starts_with("manifest.json.") && name.ends_with(".tmp"))
     };
     let mut unfinished = Vec::new();
-    for id in names(tree)? {
+    for id in names(host)? {
         if is_time(&id)
             && !backups.iter().any(|backup| backup.id == id)
-            && tree.list(&directory(tree, &id))?.iter().all(|entry| is_beginning(&entry.name))
+            && host.list(&directory(host, &id))?.iter().all(|entry| is_beginning(&entry.name))
         {
             unfinished.push(id);
         }
@@ -195,19 +195,19 @@ fn unfinished(tree: Tree<'_>, backups: &[Backup]) -> Result<Vec<String>, Failure
 
 /// Removes a backup: what its manifest names, then the manifest. Its directory goes if nothing else is
 /// in it.
-fn remove(tree: Tree<'_>, backup: &Backup) -> Result<(), Failure> {
-    let directory = directory(tree, &backup.id);
+fn remove(host: Host<'_>, backup: &Backup) -> Result<(), Failure> {
+    let directory = directory(host, &backup.id);
     let stored: HashSet<&str> = backup.files.iter().map(|file| file.stored.as_str()).collect();
     let above: HashSet<&str> = stored
         .iter()
         .flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]))
         .collect();
     let known = Known { stored, above };
-    let is_empty = known.remove_in(tree, &directory, "")?;
+    let is_empty = known.remove_in(host, &directory, "")?;
     for name in [left::NAME, manifest::NAME] {
-        tree.remove(&format!("{directory}/{name}"))?;
+        host.remove(&format!("{directory}/{name}"))?;
     }
-    if is_empty { tree.remove(&directory) } else { Ok(()) }
+    if is_empty { host.remove(&directory) } else { Ok(()) }
 }
 
 /// What a backup is known to hold, from its directory.
@@ -220,25 +220,25 @@ struct Known<'b> {
 impl Known<'_> {
     /// Removes what is stored below a directory of the backup, all but the files about the backup
     /// itself; false if anything else is there.
-    fn remove_in(&self, tree: Tree<'_>, directory: &str, prefix: &str) -> Result<bool, Failure> {
+    fn remove_in(&self, host: Host<'_>, directory: &str, prefix: &str) -> Result<bool, Failure> {
         let mut is_empty = true;
-        for entry in tree.list(directory)? {
+        for entry in host.list(directory)? {
             let path = format!("{directory}/{}", entry.name);
             let own = format!("{prefix}{}", entry.name);
             let is_copy_cut_off = layout::temporary_target(&own)
                 .is_some_and(|target| self.stored.contains(target) || target == manifest::NAME);
             match entry.kind {
-                Kind::Directory if self.stored.contains(own.as_str()) => remove_all(tree, &path)?,
+                Kind::Directory if self.stored.contains(own.as_str()) => remove_all(host, &path)?,
                 Kind::Directory if self.above.contains(own.as_str()) => {
-                    match self.remove_in(tree, &path, &format!("{own}/"))? {
-                        true => tree.remove(&path)?,
+                    match self.remove_in(host, &path, &format!("{own}/"))? {
+                        true => host.remove(&path)?,
                         false => is_empty = false,
                     }
                 }
                 Kind::File if own == manifest::NAME || own == left::NAME => {}
-                Kind::File if is_copy_cut_off => tree.remove(&path)?,
+                Kind::File if is_copy_cut_off => host.remove(&path)?,
                 Kind::File | Kind::Link | Kind::Other if self.stored.contains(own.as_str()) => {
-                    tree.remove(&path)?;
+                    host.remove(&path)?;
                 }
                 _ => is_empty = false,
             }
@@ -247,13 +247,13 @@ impl Known<'_> {
     }
 }
 
-fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
-    for entry in tree.list(directory)? {
+fn remove_all(host: Host<'_>, directory: &str) -> Result<(), Failure> {
+    for entry in host.list(directory)? {
         let path = format!("{directory}/{}", entry.name);
         match entry.kind {
-            Kind::Directory => remove_all(tree, &path)?,
-            Kind::File | Kind::Link | Kind::Other => tree.remove(&path)?,
+            Kind::Directory => remove_all(host, &path)?,
+            Kind::File | Kind::Link | Kind::Other => host.remove(&path)?,
         }
     }
-    tree.remove(directory)
+    host.remove(directory)
 }

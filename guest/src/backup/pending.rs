@@ -8,7 +8,7 @@ use super::restore::{self, Plan, Restored};
 use super::{Unusable, manifest};
 use crate::formats::json;
 use crate::io::capabilities::{FsError, Level};
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// The paths of a hundred thousand files have about 10 MiB.
 const LIMIT: u64 = 96 << 20;
@@ -32,12 +32,12 @@ pub enum Pending {
     },
 }
 
-fn file(tree: Tree<'_>) -> String {
-    format!("{}/pending.json", tree.place().backups)
+fn file(host: Host<'_>) -> String {
+    format!("{}/pending.json", host.layout().backups)
 }
 
 /// Records what is about to be done, durably.
-pub(super) fn write(tree: Tree<'_>, pending: &Pending) -> Result<(), Failure> {
+pub(super) fn write(host: Host<'_>, pending: &Pending) -> Result<(), Failure> {
     let document = match pending {
         Pending::Fix { backup } => {
             json!({"schema_version": 1, "operation": "fix", "backup": backup})
@@ -47,29 +47,29 @@ pub(super) fn write(tree: Tree<'_>, pending: &Pending) -> Result<(), Failure> {
             "put_back": plan.put_back, "remove": plan.remove,
         }),
     };
-    tree.write(&file(tree), json::pretty(&document))
+    host.write(&file(host), json::pretty(&document))
 }
 
 /// Records that it was done.
-pub(super) fn clear(tree: Tree<'_>) -> Result<(), Failure> {
-    tree.remove(&file(tree))
+pub(super) fn clear(host: Host<'_>) -> Result<(), Failure> {
+    host.remove(&file(host))
 }
 
 /// What was begun and not ended. Everything in the file is checked when it is used, by what the backup
 /// says; a file that makes no sense is none of ours.
-pub fn read(tree: Tree<'_>) -> Result<Option<Pending>, Failure> {
-    let path = file(tree);
-    let bytes = match tree.read(&path, LIMIT) {
+pub fn read(host: Host<'_>) -> Result<Option<Pending>, Failure> {
+    let path = file(host);
+    let bytes = match host.read(&path, LIMIT) {
         Ok(bytes) => bytes,
         // Nothing of ours can be where no backup can be.
         Err(FsError::NotFound | FsError::Outside | FsError::WrongKind(_)) => return Ok(None),
-        Err(error) => return Err(tree.failed("read", &path)(error)),
+        Err(error) => return Err(host.failed("read", &path)(error)),
     };
     let document = json::parse_up_to(&bytes, json::MANY_VALUES).unwrap_or_default();
     let pending = from_json(&document);
     if pending.is_none() {
-        let place = format!("{}{path}", tree.place().prefix);
-        tree.log(Level::Warning, &format!("{place} is invalid and is ignored"));
+        let place = format!("{}{path}", host.layout().prefix);
+        host.log(Level::Warning, &format!("{place} is invalid and is ignored"));
     }
     Ok(pending)
 }
@@ -90,12 +90,12 @@ fn from_json(document: &Value) -> Option<Pending> {
 
 /// Ends what a crash cut off, before anything else is changed: a restoration is completed, a fix is
 /// rolled back. Returns whether there was anything to end. The lock is held.
-pub fn finish(tree: Tree<'_>) -> Result<bool, Failure> {
-    match read(tree)? {
+pub fn finish(host: Host<'_>) -> Result<bool, Failure> {
+    match read(host)? {
         None => return Ok(false),
-        Some(Pending::Fix { backup }) => roll_back(tree, &backup)?,
+        Some(Pending::Fix { backup }) => roll_back(host, &backup)?,
         Some(Pending::Restore { backup, saved_in, plan }) => {
-            complete(tree, &backup, &saved_in, &plan)?;
+            complete(host, &backup, &saved_in, &plan)?;
         }
     }
     Ok(true)
@@ -103,25 +103,25 @@ pub fn finish(tree: Tree<'_>) -> Result<bool, Failure> {
 
 /// Completes a restoration that a crash cut off; its backup and what was done. A fix is left to the
 /// next `--fix`.
-pub fn finish_restoration(tree: Tree<'_>) -> Result<Option<(String, Restored)>, Failure> {
-    let Some(Pending::Restore { backup, saved_in, plan }) = read(tree)? else { return Ok(None) };
-    let restored = complete(tree, &backup, &saved_in, &plan)?;
+pub fn finish_restoration(host: Host<'_>) -> Result<Option<(String, Restored)>, Failure> {
+    let Some(Pending::Restore { backup, saved_in, plan }) = read(host)? else { return Ok(None) };
+    let restored = complete(host, &backup, &saved_in, &plan)?;
     Ok(restored.map(|restored| (backup, restored)))
 }
 
 fn complete(
-    tree: Tree<'_>,
+    host: Host<'_>,
     id: &str,
     saved_in: &str,
     plan: &Plan,
 ) -> Result<Option<Restored>, Failure> {
-    let backups = manifest::read(tree, id)
-        .and_then(|backup| Ok((backup, Keeper::reopen(tree, restore::REASON, saved_in)?)));
+    let backups = manifest::read(host, id)
+        .and_then(|backup| Ok((backup, Keeper::reopen(host, restore::REASON, saved_in)?)));
     match backups {
         Ok((backup, keeper)) => {
-            let restored = restore::carry_out(tree, &keeper, &backup, plan)?;
+            let restored = restore::carry_out(host, &keeper, &backup, plan)?;
             let words = format!("Completed the interrupted restore of backup {id}");
-            tree.log(Level::Warning, &words);
+            host.log(Level::Warning, &words);
             Ok(Some(restored))
         }
         Err(Unusable::Storage(failure)) => Err(failure),
@@ -129,15 +129,15 @@ fn complete(
             let words = format!(
                 "The restore of backup {id} was interrupted and cannot be completed: its files are gone or damaged"
             );
-            tree.log(Level::Warning, &words);
-            clear(tree)?;
+            host.log(Level::Warning, &words);
+            clear(host)?;
             Ok(None)
         }
     }
 }
 
-fn roll_back(tree: Tree<'_>, id: &str) -> Result<(), Failure> {
-    let words = match restore::restore(tree, id) {
+fn roll_back(host: Host<'_>, id: &str) -> Result<(), Failure> {
+    let words = match restore::restore(host, id) {
         Ok(_) => format!(
             "Rolled back an interrupted `doctor --fix` (backup {id}).\n\
              To repair again: wreckit-host doctor --fix"
@@ -147,12 +147,12 @@ fn roll_back(tree: Tree<'_>, id: &str) -> Result<(), Failure> {
             "An interrupted `doctor --fix` was not rolled back, because files changed since: {}.\n\
              What it replaced is in {}{}/{id}",
             paths.join(", "),
-            tree.place().prefix,
-            tree.place().backups,
+            host.layout().prefix,
+            host.layout().backups,
         ),
         // Nothing is changed before it has a backup.
-        Err(Unusable::Unknown | Unusable::Invalid(_)) => return clear(tree),
+        Err(Unusable::Unknown | Unusable::Invalid(_)) => return clear(host),
     };
-    tree.log(Level::Warning, &words);
-    clear(tree)
+    host.log(Level::Warning, &words);
+    clear(host)
 }

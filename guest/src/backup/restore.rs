@@ -10,7 +10,7 @@ use super::{FEATURE, FILE_LIMIT, RUN, Unusable, place_of};
 use crate::formats::journal;
 use crate::formats::layout;
 use crate::io::capabilities::{Kind, Level, Replacement};
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// The reason of a backup of what a restoration replaced.
 pub(super) const REASON: &str = "restore";
@@ -32,26 +32,26 @@ pub struct Restored {
 /// Nothing is touched if somebody has changed one of the files since a repair: a batch that went on,
 /// for instance, whose results would be undone. What a run set aside and what a feature was before a
 /// change is there to be gone back to, whatever came after it.
-pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, Unusable> {
-    let backup = manifest::read(tree, id)?;
-    let plan = Plan::new(tree, &backup)?;
-    let keeper = Keeper::new(tree, REASON);
+pub fn restore(host: Host<'_>, id: &str) -> Result<Restored, Unusable> {
+    let backup = manifest::read(host, id)?;
+    let plan = Plan::new(host, &backup)?;
+    let keeper = Keeper::new(host, REASON);
     save_what_changes(&keeper, &backup, &plan)?;
     if let Some(saved_in) = keeper.id() {
         let (backup, plan) = (id.to_owned(), plan.clone());
-        pending::write(tree, &Pending::Restore { backup, saved_in, plan })?;
+        pending::write(host, &Pending::Restore { backup, saved_in, plan })?;
     }
-    Ok(carry_out(tree, &keeper, &backup, &plan)?)
+    Ok(carry_out(host, &keeper, &backup, &plan)?)
 }
 
 /// Copies everything that is to be replaced, and names everything that is to be removed, before anything
 /// changes.
 fn save_what_changes(keeper: &Keeper<'_>, backup: &Backup, plan: &Plan) -> Result<(), Failure> {
-    let tree = keeper.tree();
+    let host = keeper.host();
     let mut copied = Vec::new();
     let mut moved = Vec::new();
     for file in plan.files(backup) {
-        match tree.stat(&file.path)?.map(|metadata| metadata.kind) {
+        match host.stat(&file.path)?.map(|metadata| metadata.kind) {
             None | Some(Kind::File) => copied.push((file.path.clone(), cause(file))),
             // Written through: what it leads to changes.
             Some(Kind::Link) if file.operation == Operation::Modified => {
@@ -68,7 +68,7 @@ fn save_what_changes(keeper: &Keeper<'_>, backup: &Backup, plan: &Plan) -> Resul
 
 /// Does what a plan says. Can be repeated after it was cut off anywhere.
 pub(super) fn carry_out(
-    tree: Tree<'_>,
+    host: Host<'_>,
     keeper: &Keeper<'_>,
     backup: &Backup,
     plan: &Plan,
@@ -83,28 +83,28 @@ pub(super) fn carry_out(
         }
     }
     for file in plan.files(backup) {
-        let stored = place_of(tree, backup, file);
-        if is_to_do(tree, keeper, &stored, file)? {
+        let stored = place_of(host, backup, file);
+        if is_to_do(host, keeper, &stored, file)? {
             put_back(keeper, &stored, file)?;
         }
     }
-    pending::clear(tree)?;
+    pending::clear(host)?;
     let before = keeper.finish_beside(&[&backup.id])?;
     Ok(Restored { files: plan.put_back.clone(), removed, backup: before })
 }
 
 /// False for a file that was put back before a crash, and for one that was changed after it.
 fn is_to_do(
-    tree: Tree<'_>,
+    host: Host<'_>,
     keeper: &Keeper<'_>,
     stored: &str,
     file: &File,
 ) -> Result<bool, Failure> {
-    if tree.stat(stored)?.is_none() {
+    if host.stat(stored)?.is_none() {
         // It cannot be read, so it was moved.
         return Ok(false);
     }
-    let contents = |path: &str| tree.read(path, FILE_LIMIT).ok();
+    let contents = |path: &str| host.read(path, FILE_LIMIT).ok();
     let Some(now) = contents(&file.path) else { return Ok(true) };
     if contents(stored).as_ref() == Some(&now) {
         return Ok(false);
@@ -115,7 +115,7 @@ fn is_to_do(
     };
     if is_changed {
         let words = "was changed while the restore was interrupted, and is left as it is";
-        tree.log(Level::Warning, &format!("{}{} {words}", tree.place().prefix, file.path));
+        host.log(Level::Warning, &format!("{}{} {words}", host.layout().prefix, file.path));
     }
     Ok(!is_changed)
 }
@@ -144,20 +144,20 @@ impl Plan {
         backup.files.iter().filter(move |file| paths.contains(file.path.as_str()))
     }
 
-    fn new(tree: Tree<'_>, backup: &Backup) -> Result<Self, Unusable> {
+    fn new(host: Host<'_>, backup: &Backup) -> Result<Self, Unusable> {
         let is_of_repair = ![RUN, FEATURE].contains(&backup.reason.as_str());
-        let left = if is_of_repair { left::read(tree, &backup.id)? } else { None };
+        let left = if is_of_repair { left::read(host, &backup.id)? } else { None };
         let mut plan = Plan::default();
         let mut changed = Vec::new();
         for file in &backup.files {
-            match look_at_kept(tree, backup, file, left.as_ref())? {
+            match look_at_kept(host, backup, file, left.as_ref())? {
                 Standing::AsLeft => plan.put_back.push(file.path.clone()),
                 Standing::Nothing => {}
                 Standing::Changed => changed.push(file.path.clone()),
             }
         }
         for path in &backup.created {
-            match look_at_made(tree, backup, path, left.as_ref())? {
+            match look_at_made(host, backup, path, left.as_ref())? {
                 Standing::AsLeft => plan.remove.push(path.clone()),
                 Standing::Nothing => {}
                 Standing::Changed => changed.push(path.clone()),
@@ -183,29 +183,29 @@ enum Standing {
 }
 
 fn look_at_kept(
-    tree: Tree<'_>,
+    host: Host<'_>,
     backup: &Backup,
     file: &File,
     left: Option<&Left>,
 ) -> Result<Standing, Failure> {
-    let stored = place_of(tree, backup, file);
-    let now = tree.stat(&file.path)?.map(|metadata| metadata.kind);
-    let Some(kept) = tree.stat(&stored)?.map(|metadata| metadata.kind) else {
+    let stored = place_of(host, backup, file);
+    let now = host.stat(&file.path)?.map(|metadata| metadata.kind);
+    let Some(kept) = host.stat(&stored)?.map(|metadata| metadata.kind) else {
         // The backup was cut off before this file came into it, and was changed.
         return Ok(Standing::Nothing);
     };
     let is_empty_directory = |kind: Option<Kind>, path: &str| {
-        Ok(kind == Some(Kind::Directory) && tree.list(path)?.is_empty())
+        Ok(kind == Some(Kind::Directory) && host.list(path)?.is_empty())
     };
     if is_empty_directory(now, &file.path)? && is_empty_directory(Some(kept), &stored)? {
         // The backup was cut off before the directory was removed.
         return Ok(Standing::Nothing);
     }
     let there = match now {
-        Some(_) => tree.read(&file.path, FILE_LIMIT).ok(),
+        Some(_) => host.read(&file.path, FILE_LIMIT).ok(),
         None => None,
     };
-    if there.is_some() && there == tree.read(&stored, FILE_LIMIT).ok() {
+    if there.is_some() && there == host.read(&stored, FILE_LIMIT).ok() {
         // It was not changed after all, or was brought back before.
         return Ok(Standing::Nothing);
     }
@@ -225,16 +225,16 @@ fn look_at_kept(
 }
 
 fn look_at_made(
-    tree: Tree<'_>,
+    host: Host<'_>,
     backup: &Backup,
     path: &str,
     left: Option<&Left>,
 ) -> Result<Standing, Failure> {
-    Ok(match tree.stat(path)?.map(|metadata| metadata.kind) {
+    Ok(match host.stat(path)?.map(|metadata| metadata.kind) {
         None => Standing::Nothing,
         Some(Kind::File) => {
             let sums = left.and_then(|left| left.get(path));
-            let is_as_left = match (sums, tree.read(path, FILE_LIMIT)) {
+            let is_as_left = match (sums, host.read(path, FILE_LIMIT)) {
                 // A torn last line is what a crash leaves of an append.
                 (Some(sums), Ok(contents)) if is_segment(path) => {
                     let lines = whole_lines(contents);
@@ -249,7 +249,7 @@ fn look_at_made(
             };
             // A journal that went on is part of what a session says. What else somebody has changed is
             // theirs by now.
-            match (is_as_left && !is_followed(tree, backup, path)?, path.starts_with(RUNS)) {
+            match (is_as_left && !is_followed(host, backup, path)?, path.starts_with(RUNS)) {
                 (true, _) => Standing::AsLeft,
                 (false, true) => Standing::Changed,
                 (false, false) => Standing::Nothing,
@@ -279,10 +279,10 @@ fn is_one_of(sums: &HashSet<String>, contents: Option<Vec<u8>>) -> bool {
 }
 
 /// True for a segment of a journal that a later one follows, unless that is removed as well.
-fn is_followed(tree: Tree<'_>, backup: &Backup, path: &str) -> Result<bool, Failure> {
+fn is_followed(host: Host<'_>, backup: &Backup, path: &str) -> Result<bool, Failure> {
     let Some((directory, name)) = path.rsplit_once('/') else { return Ok(false) };
     match layout::segment_number(name).filter(|_| directory.starts_with(RUNS)) {
-        Some(number) => Ok(journal::segments(tree, directory)?.into_iter().any(|other| {
+        Some(number) => Ok(journal::segments(host, directory)?.into_iter().any(|other| {
             other > number && !backup.created.contains(&layout::segment(directory, other))
         })),
         None => Ok(false),
@@ -291,38 +291,38 @@ fn is_followed(tree: Tree<'_>, backup: &Backup, path: &str) -> Result<bool, Fail
 
 /// Removes what was made; false for a directory in which there is something else by now.
 fn remove_made(keeper: &Keeper<'_>, path: &str) -> Result<bool, Failure> {
-    let tree = keeper.tree();
-    let is_directory = tree.stat(path)?.is_some_and(|found| found.kind == Kind::Directory);
-    if is_directory && !tree.list(path)?.is_empty() {
+    let host = keeper.host();
+    let is_directory = host.stat(path)?.is_some_and(|found| found.kind == Kind::Directory);
+    if is_directory && !host.list(path)?.is_empty() {
         return Ok(false);
     }
-    tree.remove(path)?;
+    host.remove(path)?;
     Ok(true)
 }
 
 /// Copies a file from a backup to where it was; what cannot be read is moved, as it came.
 fn put_back(keeper: &Keeper<'_>, stored: &str, file: &File) -> Result<(), Failure> {
-    let tree = keeper.tree();
+    let host = keeper.host();
     let path = file.path.as_str();
     if let Some((parent, _)) = path.rsplit_once('/') {
-        tree.create_directory(parent)?;
+        host.create_directory(parent)?;
     }
-    let in_the_way = tree.stat(path)?.map(|found| found.kind).filter(|kind| *kind != Kind::File);
-    let metadata = tree.stat(stored)?;
+    let in_the_way = host.stat(path)?.map(|found| found.kind).filter(|kind| *kind != Kind::File);
+    let metadata = host.stat(stored)?;
     let kind = metadata.map(|metadata| metadata.kind);
     // Made again for what is in it.
     if (kind, in_the_way) == (Some(Kind::Directory), Some(Kind::Directory)) {
         return Ok(());
     }
-    match tree.read(stored, FILE_LIMIT).map_err(tree.failed("read", stored)) {
+    match host.read(stored, FILE_LIMIT).map_err(host.failed("read", stored)) {
         Ok(contents) if kind == Some(Kind::File) => {
             let is_through =
                 in_the_way == Some(Kind::Link) && file.operation == Operation::Modified;
             if in_the_way.is_some() && !is_through {
-                tree.remove(path)?;
+                host.remove(path)?;
             }
             let modified = metadata.map(|metadata| metadata.modified);
-            tree.replace(
+            host.replace(
                 vec![Replacement {
                     path: path.to_owned(),
                     contents,
@@ -333,10 +333,10 @@ fn put_back(keeper: &Keeper<'_>, stored: &str, file: &File) -> Result<(), Failur
             )
         }
         _ => {
-            if tree.stat(path)?.is_some() {
-                tree.remove(path)?;
+            if host.stat(path)?.is_some() {
+                host.remove(path)?;
             }
-            tree.rename(stored, path)
+            host.rename(stored, path)
         }
     }
 }

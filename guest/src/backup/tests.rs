@@ -2,10 +2,11 @@ use serde_json::json;
 
 use super::*;
 use crate::io::capabilities::Capabilities;
+use crate::io::capabilities::FileSystem;
 use crate::io::memory::{Machine, Node, Process};
 
-fn tree(process: &Process) -> Tree<'_> {
-    Tree::new(process)
+fn host(process: &Process) -> Host<'_> {
+    Host::new(process)
 }
 
 #[test]
@@ -14,18 +15,18 @@ fn the_last_ten_are_kept_and_the_new_one_whatever_the_clock_says() {
     let process = machine.process(1);
     for number in 0..12 {
         machine.put("batch-progress.json", format!("{number}"));
-        set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap();
+        set_aside(host(&process), RUN, "batch-progress.json", "CODE").unwrap();
     }
-    assert_eq!(all(tree(&process)).unwrap().len(), 10);
+    assert_eq!(all(host(&process)).unwrap().len(), 10);
     machine.put("backups/9000-not-a-backup/notes.txt", "mine");
     // Cut off before it had a manifest.
     machine.put("backups/2026-11-20T21-02-22-735Z/left.jsonl", "");
     machine.clock.set(1_000_000);
     machine.put("batch-progress.json", "precious");
-    let id = set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap().unwrap();
-    assert_eq!(restore(tree(&process), &id).unwrap().files, ["batch-progress.json"]);
+    let id = set_aside(host(&process), RUN, "batch-progress.json", "CODE").unwrap().unwrap();
+    assert_eq!(restore(host(&process), &id).unwrap().files, ["batch-progress.json"]);
     assert_eq!(machine.text("batch-progress.json").as_deref(), Some("precious"));
-    assert_eq!(all(tree(&process)).unwrap().len(), 11, "what a restoration keeps counts by itself");
+    assert_eq!(all(host(&process)).unwrap().len(), 11, "what a restoration keeps counts by itself");
     assert!(machine.text("backups/9000-not-a-backup/notes.txt").is_some());
     assert_eq!(machine.text("backups/2026-11-20T21-02-22-735Z/left.jsonl"), None);
 }
@@ -36,7 +37,7 @@ fn what_someone_else_keeps_among_backups_stays() {
     let process = machine.process(1);
     let set_aside = |number: usize| {
         machine.put("batch-progress.json", format!("{number}"));
-        set_aside(tree(&process), RUN, "batch-progress.json", "CODE").unwrap().unwrap()
+        set_aside(host(&process), RUN, "batch-progress.json", "CODE").unwrap().unwrap()
     };
     let first = set_aside(0);
     // Their own file in a backup, and a copy of a backup under another name.
@@ -76,27 +77,27 @@ fn every_change_is_undone_and_done_again() {
     };
     let before = state();
 
-    let keeper = Keeper::new(tree(&process), "doctor-fix");
+    let keeper = Keeper::new(host(&process), "doctor-fix");
     keeper.because(Cause::new("CODE", Some("001-a")));
-    keeper.tree().write("items/changed", b"new".to_vec()).unwrap();
-    keeper.tree().write("items/changed", b"newer".to_vec()).unwrap();
-    keeper.tree().append("items/appended", b" and more", true).unwrap();
-    keeper.tree().remove("items/removed").unwrap();
-    keeper.tree().remove("items/fifo").unwrap();
-    keeper.tree().create_directory("made/deep").unwrap();
-    keeper.tree().write("made/deep/file", b"made".to_vec()).unwrap();
+    keeper.host().write("items/changed", b"new".to_vec()).unwrap();
+    keeper.host().write("items/changed", b"newer".to_vec()).unwrap();
+    keeper.host().append("items/appended", b" and more", true).unwrap();
+    keeper.host().remove("items/removed").unwrap();
+    keeper.host().remove("items/fifo").unwrap();
+    keeper.host().create_directory("made/deep").unwrap();
+    keeper.host().write("made/deep/file", b"made".to_vec()).unwrap();
     let id = keeper.finish().unwrap().unwrap();
     let after = state();
     assert_ne!(after, before);
 
-    let restored = restore(tree(&process), &id).unwrap();
+    let restored = restore(host(&process), &id).unwrap();
     assert_eq!(state(), before);
     assert_eq!(restored.files, ["items/changed", "items/appended", "items/removed", "items/fifo"]);
     assert_eq!(restored.removed, ["made/deep/file", "made/deep", "made"]);
     let modified = process.stat("items/changed").unwrap().modified;
-    assert_eq!(modified.as_millis(), 1_234_567, "results are settled by this time");
+    assert_eq!(modified, 1_234_567, "results are settled by this time");
 
-    restore(tree(&process), &restored.backup.unwrap()).unwrap();
+    restore(host(&process), &restored.backup.unwrap()).unwrap();
     let without_directories = |state: Vec<(Option<String>, String)>| {
         state.into_iter().filter(|(text, _)| text.is_some()).collect::<Vec<_>>()
     };
@@ -120,16 +121,16 @@ fn a_directory_on_another_file_system_is_removed_and_restored() {
         let before = contents();
 
         machine.power_until.set(power);
-        let keeper = Keeper::new(tree(&process), "doctor-fix");
-        let removed = keeper.tree().remove("items/001-a");
+        let keeper = Keeper::new(host(&process), "doctor-fix");
+        let removed = keeper.host().remove("items/001-a");
         machine.power_until.set(usize::MAX);
         if removed.is_ok() {
             assert!(!machine.paths().iter().any(|path| path.starts_with("items/001-a")));
         }
         if let Some(id) = keeper.id()
-            && manifest::read(tree(&process), &id).is_ok()
+            && manifest::read(host(&process), &id).is_ok()
         {
-            restore(tree(&process), &id).unwrap();
+            restore(host(&process), &id).unwrap();
         }
         assert_eq!(contents(), before, "cut off after {power} operations");
         if removed.is_ok() {
@@ -148,30 +149,30 @@ fn what_was_changed_since_is_only_restored_over_where_that_is_the_purpose() {
     let process = machine.process(1);
     let text = || machine.text("file").unwrap();
     machine.put("file", "damaged");
-    let id = copy(tree(&process), RUN, "file", "CODE").unwrap().unwrap();
+    let id = copy(host(&process), RUN, "file", "CODE").unwrap().unwrap();
     machine.put("file", "rebuilt");
-    let restored = restore(tree(&process), &id).unwrap();
+    let restored = restore(host(&process), &id).unwrap();
     assert_eq!(
         (text(), restored.files.as_slice()),
         ("damaged".to_owned(), &["file".to_owned()][..])
     );
     let back = restored.backup.unwrap();
-    assert_eq!(restore(tree(&process), &back).unwrap().files, ["file"]);
+    assert_eq!(restore(host(&process), &back).unwrap().files, ["file"]);
     assert_eq!(text(), "rebuilt");
 
-    let keeper = Keeper::new(tree(&process), "doctor-fix");
-    keeper.tree().write("file", b"mended".to_vec()).unwrap();
+    let keeper = Keeper::new(host(&process), "doctor-fix");
+    keeper.host().write("file", b"mended".to_vec()).unwrap();
     let id = keeper.finish().unwrap().unwrap();
     let left = format!("backups/{id}/left.jsonl");
     let lines = machine.text(&left).unwrap();
     machine.put(&left, "");
     let refused = Err(Unusable::Changed(vec!["file".to_owned()]));
-    assert_eq!(restore(tree(&process), &id), refused, "nobody can tell");
+    assert_eq!(restore(host(&process), &id), refused, "nobody can tell");
     machine.put(&left, lines);
     machine.put("file", "changed");
-    assert_eq!(restore(tree(&process), &id), refused);
+    assert_eq!(restore(host(&process), &id), refused);
     machine.put("file", "mended");
-    assert_eq!(restore(tree(&process), &id).unwrap().files, ["file"]);
+    assert_eq!(restore(host(&process), &id).unwrap().files, ["file"]);
     assert_eq!(text(), "rebuilt");
 }
 
@@ -181,17 +182,17 @@ fn nothing_is_changed_without_a_backup() {
     let process = machine.process(1);
     machine.put("items/a", "old");
     machine.put("backups", "a file where the directory should be");
-    let keeper = Keeper::new(tree(&process), "doctor-fix");
+    let keeper = Keeper::new(host(&process), "doctor-fix");
     for _ in 0..2 {
-        keeper.tree().write("items/a", b"new".to_vec()).unwrap_err();
-        keeper.tree().remove("items/a").unwrap_err();
-        keeper.tree().append("items/a", b"new", true).unwrap_err();
+        keeper.host().write("items/a", b"new".to_vec()).unwrap_err();
+        keeper.host().remove("items/a").unwrap_err();
+        keeper.host().append("items/a", b"new", true).unwrap_err();
     }
     assert_eq!(machine.text("items/a").as_deref(), Some("old"));
     machine.delete("backups");
-    keeper.tree().write("items/a", b"new".to_vec()).unwrap();
+    keeper.host().write("items/a", b"new".to_vec()).unwrap();
     let id = keeper.finish().unwrap().unwrap();
-    restore(tree(&process), &id).unwrap();
+    restore(host(&process), &id).unwrap();
     assert_eq!(machine.text("items/a").as_deref(), Some("old"));
 }
 
@@ -200,12 +201,12 @@ fn nothing_is_changed_without_a_backup() {
 #[test]
 fn a_change_that_is_cut_off_anywhere_can_be_undone() {
     let changes = |process: &Process| -> Result<(), Failure> {
-        let keeper = Keeper::new(tree(process), "doctor-fix");
+        let keeper = Keeper::new(host(process), "doctor-fix");
         let cause = || Cause::new("CODE", None);
         keeper.keep(&[("items/a".to_owned(), cause()), ("items/b".to_owned(), cause())])?;
-        keeper.tree().write("items/a", b"new".to_vec())?;
-        keeper.tree().write("items/b", b"new".to_vec())?;
-        keeper.tree().remove("items/c")?;
+        keeper.host().write("items/a", b"new".to_vec())?;
+        keeper.host().write("items/b", b"new".to_vec())?;
+        keeper.host().remove("items/c")?;
         keeper.finish().map(drop)
     };
     let machine = || {
@@ -224,8 +225,8 @@ fn a_change_that_is_cut_off_anywhere_can_be_undone() {
         let _ = changes(&cut.process(1));
         let machine = cut.power_loss(|| until);
         let process = machine.process(2);
-        for backup in all(tree(&process)).unwrap() {
-            restore(tree(&process), &backup.id).unwrap();
+        for backup in all(host(&process)).unwrap() {
+            restore(host(&process), &backup.id).unwrap();
         }
         for name in ["a", "b", "c"] {
             let text = machine.text(&format!("items/{name}"));
@@ -252,10 +253,10 @@ fn manifests_that_would_reach_further_are_refused() {
         machine.put("backups/b/x", "x");
         for manifest in [manifest(file, json!([])), manifest(json!([]), json!([path]))] {
             machine.put("backups/b/manifest.json", manifest.to_string());
-            assert!(matches!(restore(tree(&process), "b"), Err(Unusable::Invalid(_))), "{path}");
+            assert!(matches!(restore(host(&process), "b"), Err(Unusable::Invalid(_))), "{path}");
         }
     }
     for id in ["", "..", "../runs", "missing", ".hidden"] {
-        assert_eq!(restore(tree(&process), id), Err(Unusable::Unknown), "{id}");
+        assert_eq!(restore(host(&process), id), Err(Unusable::Unknown), "{id}");
     }
 }

@@ -9,16 +9,16 @@ use super::items::Survey;
 use crate::backup::Keeper;
 use crate::formats::layout;
 use crate::formats::progress::{self, Found, Progress};
-use crate::io::capabilities::Liveness;
+use crate::io::capabilities::ProcessStatus;
+use crate::io::host::{Failure, Host};
 use crate::io::time::{Timestamp, describe_span};
-use crate::io::tree::{Failure, Tree};
 use crate::session::resume;
 use crate::session::runs;
 use crate::session::saved::{self, Saved};
 
 /// What is wrong with the progress file. `is_quiet`: nobody may be working on it.
 pub(super) fn examine(
-    tree: Tree<'_>,
+    host: Host<'_>,
     progress: Found,
     survey: Option<&Survey>,
     is_quiet: bool,
@@ -27,15 +27,15 @@ pub(super) fn examine(
     match progress {
         Found::Missing => {}
         Found::Valid(progress) => {
-            contradictions(tree.now(), &progress, survey, found);
+            contradictions(host.now(), &progress, survey, found);
             if is_quiet {
-                found.extend(left_behind(tree, *progress));
+                found.extend(left_behind(host, *progress));
             }
         }
         Found::Damaged { problem, session_id } => {
             let diagnostic =
                 Diagnostic::new(Code::BatchProgressCorrupt, problem).at(layout::PROGRESS);
-            found.push(match journal_behind(tree, session_id.as_deref()) {
+            found.push(match journal_behind(host, session_id.as_deref()) {
                 Ok(Some(_)) => diagnostic.mended_by("rebuilds it from its journal, after a backup"),
                 Ok(None) => diagnostic.mended_by(
                     "removes it, after a backup: there is no journal to rebuild it from",
@@ -51,23 +51,23 @@ pub(super) fn examine(
 }
 
 /// What is wrong with a sound file that no process works on.
-fn left_behind(tree: Tree<'_>, progress: Progress) -> Option<Diagnostic> {
-    let saved = saved::load(tree, progress.clone());
+fn left_behind(host: Host<'_>, progress: Progress) -> Option<Diagnostic> {
+    let saved = saved::load(host, progress.clone());
     if let Ok(Saved { doubt: Some(doubt), .. }) = &saved {
         let diagnostic = Diagnostic::new(Code::BatchProgressCorrupt, doubt.clone());
         let remedy = "rewrites it from its journal, after a backup";
         return Some(diagnostic.at(layout::PROGRESS).mended_by(remedy));
     }
-    stale(tree, &progress, saved)
+    stale(host, &progress, saved)
 }
 
-fn stale(tree: Tree<'_>, progress: &Progress, saved: Result<Saved, Failure>) -> Option<Diagnostic> {
-    let age = tree.now().since(progress.updated_at);
+fn stale(host: Host<'_>, progress: &Progress, saved: Result<Saved, Failure>) -> Option<Diagnostic> {
+    let age = host.now().since(progress.updated_at);
     let is_rebuilt = progress.journal.as_ref().is_some_and(|mark| mark.rebuilt_at.is_some());
-    let is_old = resume::is_stale(progress.updated_at, tree.now());
+    let is_old = resume::is_stale(progress.updated_at, host.now());
     let why = if is_old {
         "older than 24 hours"
-    } else if progress.liveness(tree) == Liveness::Exited && !is_rebuilt {
+    } else if progress.owner_status(host) == ProcessStatus::Exited && !is_rebuilt {
         "owning process not running"
     } else {
         return None;
@@ -178,32 +178,34 @@ fn by_id<'p>(
 }
 
 /// The session that a damaged file was of, if a run would go on with it.
-fn journal_behind(tree: Tree<'_>, session_id: Option<&str>) -> Result<Option<Saved>, Failure> {
-    let saved = runs::behind_damage(tree, session_id)?;
-    Ok(saved.filter(|saved| !resume::is_stale(saved.progress.updated_at, tree.now())))
+fn journal_behind(host: Host<'_>, session_id: Option<&str>) -> Result<Option<Saved>, Failure> {
+    let saved = runs::find_session_for_corrupt_snapshot(host, session_id)?;
+    Ok(saved.filter(|saved| !resume::is_stale(saved.progress.updated_at, host.now())))
 }
 
 /// Mends a finding that this file is stale or damaged, and says what was done. The lock is held.
 pub(super) fn mend(keeper: &Keeper<'_>) -> Result<String, Failure> {
-    let tree = keeper.tree();
-    let session_id = match progress::find(tree) {
+    let host = keeper.host();
+    let session_id = match progress::find(host) {
         Found::Valid(progress) => {
-            let saved = saved::load(tree, *progress)?;
+            let saved = saved::load(host, *progress)?;
             if saved.doubt.is_some() {
                 return rebuild(keeper, saved);
             }
-            runs::leave(tree, saved)?;
+            runs::abandon(host, saved)?;
             return remove(keeper);
         }
         Found::Damaged { session_id, .. } => session_id,
         Found::Missing | Found::Unreadable(_) => None,
     };
-    match journal_behind(tree, session_id.as_deref())? {
+    match journal_behind(host, session_id.as_deref())? {
         Some(saved) => rebuild(keeper, saved),
         None => {
             // One that is too old to go on with has results all the same.
-            if let Some(saved) = runs::behind_damage(tree, session_id.as_deref())? {
-                runs::leave(tree, saved)?;
+            if let Some(saved) =
+                runs::find_session_for_corrupt_snapshot(host, session_id.as_deref())?
+            {
+                runs::abandon(host, saved)?;
             }
             remove(keeper)
         }
@@ -212,17 +214,17 @@ pub(super) fn mend(keeper: &Keeper<'_>) -> Result<String, Failure> {
 
 /// The journal says what the damaged file said: it takes its place.
 fn rebuild(keeper: &Keeper<'_>, mut saved: Saved) -> Result<String, Failure> {
-    let tree = keeper.tree();
+    let host = keeper.host();
     // A snapshot claims only what is in the items' files.
-    runs::sync(tree, &mut saved)?;
+    runs::flush_results(host, &mut saved)?;
     let mut journal = saved.progress.journal.take().unwrap_or_default();
-    journal.rebuilt_at = Some(tree.now());
+    journal.rebuilt_at = Some(host.now());
     saved.progress.journal = Some(journal);
     // What cannot be read cannot be copied either: it is moved.
-    if let Found::Unreadable(_) = progress::find(tree) {
-        tree.remove(layout::PROGRESS)?;
+    if let Found::Unreadable(_) = progress::find(host) {
+        host.remove(layout::PROGRESS)?;
     }
-    progress::write(tree, &saved.document(), true)?;
+    progress::write(host, &saved.document(), true)?;
     let undo = undone_by(keeper, "undoes this");
     Ok(format!(
         "Rebuilt {} from its journal ({}): the next run goes on with it{undo}",
@@ -232,7 +234,7 @@ fn rebuild(keeper: &Keeper<'_>, mut saved: Saved) -> Result<String, Failure> {
 }
 
 fn remove(keeper: &Keeper<'_>) -> Result<String, Failure> {
-    keeper.tree().remove(layout::PROGRESS)?;
+    keeper.host().remove(layout::PROGRESS)?;
     let undo = undone_by(keeper, "brings it back");
     Ok(format!("Removed stale/corrupt {}{undo}", layout::PROGRESS))
 }

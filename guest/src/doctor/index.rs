@@ -8,20 +8,20 @@ use super::finding::{Code, Diagnostic};
 use super::items::{Known, Survey};
 use crate::formats::json::{self, Fields};
 use crate::io::capabilities::FsError;
+use crate::io::host::Host;
 use crate::io::time::Timestamp;
-use crate::io::tree::Tree;
 
 const FILE: &str = "index.json";
 /// A larger index is damage: that of a hundred thousand items has about 20 MiB.
 const LIMIT: u64 = 64 << 20;
 
-pub(super) fn examine(tree: Tree<'_>, survey: &Survey, found: &mut Vec<Diagnostic>) {
+pub(super) fn examine(host: Host<'_>, survey: &Survey, found: &mut Vec<Diagnostic>) {
     let mut report = |message: String| {
         found.push(Diagnostic::new(Code::IndexStale, message).at(FILE));
     };
-    let bytes = match tree.read(FILE, LIMIT) {
+    let bytes = match host.read(FILE, LIMIT) {
         Ok(bytes) => bytes,
-        Err(FsError::NotFound) if tree.stat(FILE).is_ok_and(|found| found.is_none()) => return,
+        Err(FsError::NotFound) if host.stat(FILE).is_ok_and(|found| found.is_none()) => return,
         Err(error) => {
             let error = match error {
                 FsError::NotFound => "it is a link that leads nowhere".to_owned(),
@@ -109,8 +109,8 @@ fn differences(entries: &[Entry<'_>], items: &[Known]) -> Vec<String> {
 }
 
 /// The index that the items make. What nobody here knows in the present one stays.
-pub(super) fn rebuild(tree: Tree<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
-    let old = tree
+pub(super) fn rebuild(host: Host<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
+    let old = host
         .read(FILE, LIMIT)
         .ok()
         .and_then(|bytes| json::parse_up_to(&bytes, json::MANY_VALUES).ok());

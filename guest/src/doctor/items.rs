@@ -10,8 +10,8 @@ use crate::formats::item::{self, Change, Item};
 use crate::formats::json;
 use crate::formats::layout;
 use crate::io::capabilities::{Entry, FsError, Kind};
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 
 const RESEARCH: &str = "research.md";
 const PLAN: &str = "plan.md";
@@ -44,11 +44,11 @@ pub(super) struct Known {
 
 /// Looks at every item; `None` if their directory cannot be read. `is_quiet`: nobody may be writing.
 pub(super) fn examine(
-    tree: Tree<'_>,
+    host: Host<'_>,
     is_quiet: bool,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Survey> {
-    let entries = match Tree::list(&tree, layout::ITEMS) {
+    let entries = match host.list(layout::ITEMS) {
         Ok(entries) => entries,
         Err(failure) => {
             let message = format!("Cannot read items directory: {}", failure.error);
@@ -57,25 +57,25 @@ pub(super) fn examine(
         }
     };
     if is_quiet {
-        temporary_files::unfinished_items(tree, &entries, found);
+        temporary_files::unfinished_items(host, &entries, found);
     }
-    misnamed(tree, &entries, found);
+    misnamed(host, &entries, found);
     let mut survey = Survey { ids: item::ids_of(entries), items: Vec::new() };
     for id in &survey.ids {
-        survey.items.extend(examine_item(tree, id, is_quiet, found));
+        survey.items.extend(examine_item(host, id, is_quiet, found));
     }
     Some(survey)
 }
 
 /// Directories with an `item.json` that no command sees.
-fn misnamed(tree: Tree<'_>, entries: &[Entry], found: &mut Vec<Diagnostic>) {
+fn misnamed(host: Host<'_>, entries: &[Entry], found: &mut Vec<Diagnostic>) {
     let directories = entries.iter().filter(|entry| {
         matches!(entry.kind, Kind::Directory | Kind::Link)
             && item::number(&entry.name).is_none()
             && !entry.name.starts_with('.')
     });
     for Entry { name, .. } in directories {
-        if matches!(tree.stat(&layout::item_file(name)), Ok(Some(_))) {
+        if matches!(host.stat(&layout::item_file(name)), Ok(Some(_))) {
             let message = format!(
                 "{}{} has an item.json, but is not named like an item: three digits or more, a dash and a name",
                 layout::PREFIX,
@@ -100,14 +100,14 @@ enum Artifact {
 }
 
 fn examine_item(
-    tree: Tree<'_>,
+    host: Host<'_>,
     id: &str,
     is_quiet: bool,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Known> {
     let directory = layout::item_directory(id);
     // None if it cannot be listed: then nothing in it can be said to be missing.
-    let names = match Tree::list(&tree, &directory) {
+    let names = match host.list(&directory) {
         Ok(entries) => Some(entries),
         Err(failure) => {
             found.push(Diagnostic::new(Code::ArtifactUnreadable, sentence(&failure)).of(id));
@@ -133,7 +133,7 @@ fn examine_item(
         found.push(Diagnostic::new(Code::MissingItemJson, message).of(id));
         return None;
     }
-    let item = match item::read(tree, id) {
+    let item = match item::read(host, id) {
         Ok(item) => item,
         Err(problem) => {
             let message = format!("{problem} (in {}{directory})", layout::PREFIX);
@@ -145,12 +145,12 @@ fn examine_item(
         let message = format!("{}: {}{directory}", item::LEGAL, layout::PREFIX);
         found.push(Diagnostic::new(Code::InvalidItemId, message).of(id));
     }
-    future_times(tree.now(), id, &item, found);
+    future_times(host.now(), id, &item, found);
 
     let mut look = |name: &str| match has(name) {
         Some(false) => Artifact::Missing,
         // One byte is enough to find out.
-        Some(true) | None => match Tree::read_at(&tree, &format!("{directory}/{name}"), 0, 1) {
+        Some(true) | None => match host.read_at(&format!("{directory}/{name}"), 0, 1) {
             Ok(_) => Artifact::Readable,
             Err(Failure { error: FsError::NotFound, .. }) => Artifact::Missing,
             Err(failure) => {
@@ -164,7 +164,7 @@ fn examine_item(
     let plan = look(PLAN);
     let stories = match has(PRD) {
         Some(false) => Stories::Missing,
-        Some(true) | None => stories::examine(tree, id, found),
+        Some(true) | None => stories::examine(host, id, found),
     };
     mismatches(id, &item, research, plan, stories, found);
     Some(Known {
@@ -222,12 +222,12 @@ fn mismatches(
 
 /// The `item.json` with the state that its files speak for, and what was done; `None` if that is the
 /// one it has.
-pub(super) fn mend(tree: Tree<'_>, id: &str) -> Result<Option<(Vec<u8>, String)>, String> {
-    let item = item::read(tree, id)?;
+pub(super) fn mend(host: Host<'_>, id: &str) -> Result<Option<(Vec<u8>, String)>, String> {
+    let item = item::read(host, id)?;
     // As they are looked at: a link that leads nowhere is no document.
     let stands = |name: &str| {
         let path = format!("{}/{name}", layout::item_directory(id));
-        match Tree::read_at(&tree, &path, 0, 1) {
+        match host.read_at(&path, 0, 1) {
             Ok(_) => Ok(true),
             Err(Failure { error: FsError::NotFound, .. }) => Ok(false),
             Err(failure) => Err(failure.to_string()),
@@ -243,7 +243,7 @@ pub(super) fn mend(tree: Tree<'_>, id: &str) -> Result<Option<(Vec<u8>, String)>
     };
     let change = Change::Advance { from: item.state.clone(), to: to.to_owned() };
     let done = format!("Reset state from '{}' to '{to}'", item.state);
-    Ok(item.changed(&[&change], tree.now()).map(|document| (json::pretty(&document), done)))
+    Ok(item.changed(&[&change], host.now()).map(|document| (json::pretty(&document), done)))
 }
 
 fn future_times(now: Timestamp, id: &str, item: &Item, found: &mut Vec<Diagnostic>) {

@@ -4,7 +4,7 @@ use super::finding::{Code, Diagnostic};
 use crate::formats::journal;
 use crate::formats::layout;
 use crate::io::capabilities::Kind;
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 const BY_HAND: &str = "what it says cannot be counted: make it readable";
 
@@ -15,18 +15,18 @@ const CUT_OFF: &str =
     "its sound lines before that count all the same: shorten it to where they end";
 
 /// Looks at every line of every journal.
-pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
+pub(super) fn examine(host: Host<'_>, found: &mut Vec<Diagnostic>) {
     let mut unreadable = |problem: String| {
         found.push(Diagnostic::new(Code::JournalDamaged, problem).by_hand(BY_HAND));
     };
-    let runs = match Tree::list(&tree, layout::RUNS) {
+    let runs = match host.list(host.layout().runs) {
         Ok(runs) => runs,
         Err(failure) => return unreadable(failure.to_string()),
     };
     let mut segments = Vec::new();
     for run in runs.into_iter().filter(|run| run.kind == Kind::Directory) {
-        let directory = format!("{}/{}", layout::RUNS, run.name);
-        match Tree::list(&tree, &directory) {
+        let directory = format!("{}/{}", host.layout().runs, run.name);
+        match host.list(&directory) {
             Ok(entries) => segments.extend(
                 entries
                     .into_iter()
@@ -37,7 +37,7 @@ pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
         }
     }
     for path in segments {
-        if let Ok(Some(metadata)) = tree.stat(&path)
+        if let Ok(Some(metadata)) = host.stat(&path)
             && metadata.size > journal::LARGEST_SEGMENT
         {
             // Nothing of it is read: it may claim any size.
@@ -50,11 +50,11 @@ pub(super) fn examine(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
             found.push(Diagnostic::new(Code::JournalDamaged, message).by_hand(CUT_OFF));
             continue;
         }
-        match journal::inspect(tree, &path) {
+        match journal::inspect(host, &path) {
             Ok(soundness) => {
                 let Some(message) = problem(&path, soundness) else { continue };
                 let diagnostic = Diagnostic::new(Code::JournalDamaged, message);
-                found.push(match tree.stat(&path) {
+                found.push(match host.stat(&path) {
                     Ok(Some(metadata)) if metadata.size > LARGEST => diagnostic.by_hand(TOO_LARGE),
                     _ => diagnostic.at(path),
                 });

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::finding::{Code, Diagnostic};
-use crate::formats::layout;
-use crate::io::capabilities::{Level, Worker};
-use crate::io::time::describe_span;
-use crate::io::tree::Tree;
-use crate::session::leftovers;
+use super::{Mended, RepairError};
+use crate::io::capabilities::{Leftover, Level};
+use crate::io::host::Host;
+use crate::io::time::{Timestamp, describe_span};
+use crate::session::leftovers::{self, Outcome, Terminated, Termination};
 use crate::session::runs;
 use crate::session::saved::Saved;
 
@@ -15,30 +15,44 @@ use crate::session::saved::Saved;
 const UNPROVEN: &str = "nothing starts beside it: if it is an agent, end it (`kill PID`); if it is not, `wreckit-host run --take-over`";
 
 /// One finding for each item whose processes a batch left. Nobody else may hold the lock.
-pub(super) fn examine(tree: Tree<'_>) -> Vec<Diagnostic> {
-    let sessions = sessions(tree);
-    let left = leftovers::find(tree, layout::LOCK, &sessions.iter().collect::<Vec<_>>());
-    diagnostics(tree, left)
+pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
+    let sessions = sessions(host);
+    diagnostics(host, leftovers::find(host, &sessions.iter().collect::<Vec<_>>()))
 }
 
-/// Ends them all. Returns the findings that remain.
-pub(super) fn mend(tree: Tree<'_>) -> Vec<Diagnostic> {
-    let sessions = sessions(tree);
-    let orphans = leftovers::end(tree, layout::LOCK, &sessions.iter().collect::<Vec<_>>());
-    diagnostics(tree, orphans.left.into_iter().chain(orphans.unproven).collect())
+/// Ends the leftover processes of every session that was not closed. Does not block: while some of them are still
+/// running, it returns how long to wait before the next call.
+pub(crate) fn terminate(
+    host: Host<'_>,
+    termination: &mut Termination,
+) -> Result<Outcome, RepairError> {
+    let sessions = sessions(host);
+    match termination.poll(host, &sessions.iter().collect::<Vec<_>>()) {
+        Terminated::Pending(milliseconds) => Err(RepairError::Terminating(milliseconds)),
+        Terminated::Finished(outcome) => Ok(outcome),
+    }
+}
+
+/// The findings about processes that a fix has ended or could not end, and the result for each.
+pub(crate) fn fixes(host: Host<'_>, outcome: &Outcome) -> Vec<Mended> {
+    let ended = diagnostics(host, outcome.ended.clone()).into_iter();
+    let ended = ended.map(|it| Mended::new(it, Ok("Ended the process".to_owned())));
+    let remaining = diagnostics(host, outcome.remaining.clone()).into_iter();
+    let failed = "The process could not be ended (SIGKILL had no effect)".to_owned();
+    ended.chain(remaining.map(|it| Mended::new(it, Err(failed.clone())))).collect()
 }
 
 /// One finding for each item of these.
-pub(crate) fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnostic> {
+pub(crate) fn diagnostics(host: Host<'_>, leftovers: Vec<Leftover>) -> Vec<Diagnostic> {
     let mut by_item: BTreeMap<(Option<String>, bool), Vec<String>> = BTreeMap::new();
     // A process may be found twice: by its marker and as the leader of a group.
     let mut seen = HashSet::new();
-    for worker in workers.into_iter().filter(|worker| seen.insert(worker.pid)) {
-        let since = worker.since.map(|since| {
-            format!(" (since {since}, for {})", describe_span(tree.now().since(since)))
+    for leftover in leftovers.into_iter().filter(|it| seen.insert(it.process.pid)) {
+        let since = leftover.started_at.map(Timestamp::from_millis).map(|since| {
+            format!(" (since {since}, for {})", describe_span(host.now().since(since)))
         });
-        let words = format!("{}{}", worker.pid, since.unwrap_or_default());
-        by_item.entry((worker.item, worker.proven)).or_default().push(words);
+        let words = format!("{}{}", leftover.process.pid, since.unwrap_or_default());
+        by_item.entry((leftover.item, leftover.proven)).or_default().push(words);
     }
     let diagnostic = |((item, proven), processes): ((Option<String>, bool), Vec<String>)| {
         let pids = processes.join(", ");
@@ -63,9 +77,9 @@ pub(crate) fn diagnostics(tree: Tree<'_>, workers: Vec<Worker>) -> Vec<Diagnosti
 }
 
 /// The sessions whose agents may be left. If they cannot be read, the marked processes are left.
-fn sessions(tree: Tree<'_>) -> Vec<Saved> {
-    runs::open_sessions(tree).unwrap_or_else(|failure| {
-        tree.log(Level::Debug, &failure.to_string());
+fn sessions(host: Host<'_>) -> Vec<Saved> {
+    runs::open_sessions(host).unwrap_or_else(|failure| {
+        host.log(Level::Debug, &failure.to_string());
         Vec::new()
     })
 }

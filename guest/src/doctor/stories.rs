@@ -7,7 +7,7 @@ use super::finding::{Code, Diagnostic};
 use crate::formats::json;
 use crate::formats::layout;
 use crate::formats::prd;
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 /// A `prd.json` with more stories than this is too large for one item.
 const MOST_STORIES: usize = 15;
@@ -30,11 +30,11 @@ pub(super) enum Stories {
 }
 
 /// Looks at the stories of an item.
-pub(super) fn examine(tree: Tree<'_>, id: &str, found: &mut Vec<Diagnostic>) -> Stories {
+pub(super) fn examine(host: Host<'_>, id: &str, found: &mut Vec<Diagnostic>) -> Stories {
     let mut report = |diagnostic: Diagnostic| {
         found.push(diagnostic.of(id).at(layout::prd_file(id)));
     };
-    let document = match prd::document(tree, id) {
+    let document = match prd::document(host, id) {
         Ok(Value::Object(document)) => document,
         Ok(_) => {
             let message = "prd.json is invalid: the document must be an object";
@@ -92,8 +92,8 @@ pub(super) fn examine(tree: Tree<'_>, id: &str, found: &mut Vec<Diagnostic>) -> 
 }
 
 /// The file without what these findings are about.
-pub(super) fn mend(tree: Tree<'_>, id: &str, codes: &[Code]) -> Result<Vec<u8>, String> {
-    let document = prd::document(tree, id).map_err(|problem| problem.to_string())?;
+pub(super) fn mend(host: Host<'_>, id: &str, codes: &[Code]) -> Result<Vec<u8>, String> {
+    let document = prd::document(host, id).map_err(|problem| problem.to_string())?;
     let Value::Object(mut document) = document else {
         return Err("prd.json is no object any more".to_owned());
     };

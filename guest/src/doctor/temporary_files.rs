@@ -4,7 +4,8 @@
 use super::finding::{Code, Diagnostic};
 use crate::formats::layout;
 use crate::io::capabilities::{Entry, Kind};
-use crate::io::tree::Tree;
+use crate::io::host::Host;
+use crate::io::time::Timestamp;
 
 /// An item that is being added takes no lock; this old, nobody is at it any more.
 const UNFINISHED_AFTER: u64 = 60 * 1000;
@@ -13,15 +14,15 @@ const UNFINISHED_AFTER: u64 = 60 * 1000;
 const DIRECTORIES: [&str; 2] = [".", "prompts"];
 
 /// Temporary files outside of the items. Nobody may be writing.
-pub(super) fn examine_rest(tree: Tree<'_>, found: &mut Vec<Diagnostic>) {
-    let runs = Tree::list(&tree, layout::RUNS).unwrap_or_default();
+pub(super) fn examine_rest(host: Host<'_>, found: &mut Vec<Diagnostic>) {
+    let runs = host.list(host.layout().runs).unwrap_or_default();
     let runs = runs
         .into_iter()
         .filter(|run| run.kind == Kind::Directory)
-        .map(|run| format!("{}/{}", layout::RUNS, run.name));
+        .map(|run| format!("{}/{}", host.layout().runs, run.name));
     for directory in DIRECTORIES.into_iter().map(str::to_owned).chain(runs) {
         // What cannot be read is somebody else's finding.
-        let entries = Tree::list(&tree, &directory).unwrap_or_default();
+        let entries = host.list(&directory).unwrap_or_default();
         examine(layout::PREFIX, &directory, None, entries.iter(), found);
     }
 }
@@ -59,14 +60,14 @@ pub(crate) fn examine<'e>(
 }
 
 /// Directories of items that were never finished.
-pub(super) fn unfinished_items(tree: Tree<'_>, entries: &[Entry], found: &mut Vec<Diagnostic>) {
+pub(super) fn unfinished_items(host: Host<'_>, entries: &[Entry], found: &mut Vec<Diagnostic>) {
     let unfinished = entries.iter().filter(|entry| {
         entry.kind == Kind::Directory && entry.name.starts_with(layout::UNFINISHED_ITEM)
     });
     for entry in unfinished {
         let path = layout::item_directory(&entry.name);
-        let Ok(Some(metadata)) = tree.stat(&path) else { continue };
-        if tree.now().since(metadata.modified) > UNFINISHED_AFTER {
+        let Ok(Some(metadata)) = host.stat(&path) else { continue };
+        if host.now().since(Timestamp::from_millis(metadata.modified)) > UNFINISHED_AFTER {
             let message = format!(
                 "{}{path} is left of an item that was being added, and was cut off",
                 layout::PREFIX

@@ -6,9 +6,11 @@ use super::finding::{Code, Diagnostic};
 use super::{Examination, batch_progress, index, items, orphaned_agents, prompts, stories};
 use crate::backup::{self, Cause, Keeper, Pending};
 use crate::formats::journal;
+use crate::formats::layout;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::{Level, Replacement};
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
+use crate::session::leftovers::Outcome;
 use crate::session::runs;
 
 /// Mending one thing brings up another: a state that is set back makes the index stale. What is not
@@ -32,6 +34,19 @@ pub struct Mended {
     pub backup: Option<(String, String)>,
 }
 
+impl Mended {
+    /// A finding that concerns no file.
+    pub(crate) fn new(diagnostic: Diagnostic, result: Result<String, String>) -> Self {
+        let fixed = result.is_ok();
+        Mended {
+            diagnostic,
+            fixed,
+            message: result.unwrap_or_else(|problem| problem),
+            backup: None,
+        }
+    }
+}
+
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Treatment {
@@ -46,50 +61,53 @@ pub struct Treatment {
 }
 
 /// Mends everything that can be mended. The lock is held.
-pub(super) fn treat(tree: Tree<'_>) -> Treatment {
-    let keeper = keeper(tree);
-    let mut examination = Examination::of(tree, true);
-    let found = examination.found.clone();
-    let mut fixes: Vec<Mended> = finish_prompts(&keeper).into_iter().collect();
+pub(super) fn treat(host: Host<'_>, leftovers: &Outcome) -> Treatment {
+    let keeper = keeper(host);
+    let mut examination = Examination::of(host, true);
+    let mut fixes = orphaned_agents::fixes(host, leftovers);
+    let ended = fixes.iter().filter(|fix| fix.fixed).map(|fix| fix.diagnostic.clone());
+    let found = ended.chain(examination.found.clone()).collect();
+    fixes.extend(finish_prompts(&keeper));
     for _ in 0..MOST_ROUNDS {
         let tried: HashSet<(Code, &Option<String>, &Option<String>)> =
             fixes.iter().filter(|fix| !fix.fixed).map(|fix| key(&fix.diagnostic)).collect();
         let todo: Vec<&Diagnostic> = examination
             .found
             .iter()
+            .filter(|diagnostic| diagnostic.code != Code::OrphanedAgent)
             .filter(|diagnostic| diagnostic.fixable && !tried.contains(&key(diagnostic)))
             .collect();
         if todo.is_empty() {
             break;
         }
-        let done = Round { tree, keeper: &keeper, examination: &examination }.mend(&todo);
+        let done = Round { host, keeper: &keeper, examination: &examination }.mend(&todo);
         fixes.extend(done);
-        examination = Examination::of(tree, true);
+        examination = Examination::of(host, true);
     }
     let backup = keeper.finish().unwrap_or_else(|failure| {
         // What was to be removed is older backups: those stay.
-        tree.log(Level::Warning, &failure.to_string());
+        host.log(Level::Warning, &failure.to_string());
         keeper.id()
     });
     Treatment { found, fixes, left: examination.found, backup }
 }
 
 /// The backup to change files with: that of a fix which a crash cut off, if there was one.
-fn keeper(tree: Tree<'_>) -> Keeper<'_> {
-    let resumed = match backup::pending(tree) {
-        Ok(Some(Pending::Fix { backup })) => Keeper::reopen(tree, backup::FIX, &backup).ok(),
+fn keeper(host: Host<'_>) -> Keeper<'_> {
+    let resumed = match backup::pending(host) {
+        Ok(Some(Pending::Fix { backup })) => Keeper::reopen(host, backup::FIX, &backup).ok(),
         _ => None,
     };
-    resumed.unwrap_or_else(|| Keeper::new(tree, backup::FIX))
+    resumed.unwrap_or_else(|| Keeper::new(host, backup::FIX))
 }
 
 /// Writes the prompts that an interrupted fix had not written yet: their directory exists by now, so
 /// nothing finds them missing.
 fn finish_prompts(keeper: &Keeper<'_>) -> Option<Mended> {
-    let is_unfinished = keeper.has_made(prompts::DIRECTORY) && prompts::any_missing(keeper.tree());
+    let is_unfinished = keeper.has_made(layout::PROMPTS) && prompts::any_missing(keeper.host());
     is_unfinished.then(|| {
         keeper.because(Cause::new(Code::MissingPrompts.name(), None));
-        let result = prompts::mend(keeper.tree());
+        let result = prompts::write_defaults(keeper.host());
         let fixed = result.is_ok();
         let message = result.unwrap_or_else(|failure| failure.to_string());
         let problem = "some prompts were not written by an interrupted fix";
@@ -104,7 +122,7 @@ fn key(diagnostic: &Diagnostic) -> (Code, &Option<String>, &Option<String>) {
 
 /// One pass over what was found.
 struct Round<'r, 'c> {
-    tree: Tree<'c>,
+    host: Host<'c>,
     keeper: &'r Keeper<'c>,
     examination: &'r Examination,
 }
@@ -133,16 +151,16 @@ impl<'r, 'c> Round<'r, 'c> {
         let of = |codes: &[Code]| -> Vec<&Diagnostic> {
             todo.iter().copied().filter(|diagnostic| codes.contains(&diagnostic.code)).collect()
         };
-        // Agents first: they may still change what is mended next.
-        let mut fixes = self.agents(&of(&[Code::OrphanedAgent]));
-        let rest = todo.iter().copied().filter(|diagnostic| diagnostic.code != Code::OrphanedAgent);
+        let mut fixes = Vec::new();
         if let Some(owner) = &self.examination.owner {
             let message = format!(
                 "Left alone: pid {} of session {} may still work on this repository",
                 owner.pid.unwrap_or_default(),
                 owner.session.as_deref().unwrap_or_default()
             );
-            fixes.extend(rest.map(|diagnostic| self.mended(diagnostic, Err(message.clone()))));
+            fixes.extend(
+                todo.iter().map(|diagnostic| self.mended(diagnostic, Err(message.clone()))),
+            );
             return fixes;
         }
         // What a journal says is part of what becomes of the progress file, and that of items.
@@ -158,7 +176,8 @@ impl<'r, 'c> Round<'r, 'c> {
         let settled = self.settle();
         for diagnostic in of(&[Code::MissingPrompts]) {
             self.keeper.because(cause(diagnostic));
-            let result = prompts::mend(self.keeper.tree()).map_err(|failure| failure.to_string());
+            let result =
+                prompts::write_defaults(self.keeper.host()).map_err(|failure| failure.to_string());
             fixes.push(self.mended(diagnostic, result));
         }
         fixes.extend(self.files(&of(&[
@@ -189,36 +208,15 @@ impl<'r, 'c> Round<'r, 'c> {
             return Err(MAY_STILL_RUN.to_owned());
         }
         self.keeper.because(Cause::new("SETTLED", None));
-        let tree = self.keeper.tree();
-        let settled = runs::settle_others(tree).map_err(|failure| failure.to_string());
-        settled.and_then(|()| match progress::find(tree) {
+        let host = self.keeper.host();
+        let settled = runs::abandon_others(host).map_err(|failure| failure.to_string());
+        settled.and_then(|()| match progress::find(host) {
             Found::Missing | Found::Valid(_) => Ok(()),
             Found::Damaged { problem, .. } | Found::Unreadable(problem) => Err(problem),
         })
         .map_err(|problem| {
             format!("Left alone: results of an interrupted session are not in the items yet ({problem})")
         })
-    }
-
-    fn agents(&self, findings: &[&Diagnostic]) -> Vec<Mended> {
-        if findings.is_empty() {
-            return Vec::new();
-        }
-        let left = orphaned_agents::mend(self.tree);
-        let left: Vec<&Diagnostic> = left.iter().filter(|left| left.fixable).collect();
-        let is_left = |finding: &Diagnostic| left.iter().any(|left| left.item == finding.item);
-        findings
-            .iter()
-            .map(|finding| {
-                let result = match is_left(finding) {
-                    true => {
-                        Err("The process could not be ended (SIGKILL had no effect)".to_owned())
-                    }
-                    false => Ok("Ended the process".to_owned()),
-                };
-                self.mended(finding, result)
-            })
-            .collect()
     }
 
     /// Mends what is mended by changing one file, many files at a time.
@@ -256,8 +254,8 @@ impl<'r, 'c> Round<'r, 'c> {
             })
             .collect();
         // Together; if that fails, one by one, to find out which cannot be.
-        let together = replacements.len() > 1
-            && Tree::replace(&self.keeper.tree(), replacements, true).is_ok();
+        let together =
+            replacements.len() > 1 && self.keeper.host().replace(replacements, true).is_ok();
         let mut fixes = Vec::new();
         for (patient, cure) in patients.iter().zip(cures) {
             let result = match cure {
@@ -279,10 +277,10 @@ impl<'r, 'c> Round<'r, 'c> {
         if let Some(finding) = patient.findings.first() {
             self.keeper.because(cause(finding));
         }
-        let tree = self.keeper.tree();
+        let host = self.keeper.host();
         match cure {
-            Cure::Replace(contents) => tree.write(patient.path, contents),
-            Cure::Remove => Tree::remove(&tree, patient.path),
+            Cure::Replace(contents) => host.write(patient.path, contents),
+            Cure::Remove => host.remove(patient.path),
             Cure::Nothing => Ok(()),
         }
     }
@@ -294,21 +292,21 @@ impl<'r, 'c> Round<'r, 'c> {
         let contents = match first.code {
             Code::OrphanedTempFile => return Ok((Cure::Remove, None)),
             Code::StateFileMismatch => {
-                return Ok(match items::mend(self.tree, item)? {
+                return Ok(match items::mend(self.host, item)? {
                     Some((contents, did)) => (Cure::Replace(contents), Some(did)),
                     None => (Cure::Nothing, None),
                 });
             }
-            Code::JournalDamaged => journal::sound_lines(self.tree, patient.path)
+            Code::JournalDamaged => journal::sound_lines(self.host, patient.path)
                 .map_err(|failure| failure.to_string())?,
             Code::IndexStale => {
                 let survey = self.examination.survey.as_ref().ok_or("the items cannot be read")?;
-                index::rebuild(self.tree, survey, self.tree.now())
+                index::rebuild(self.host, survey, self.host.now())
             }
             _ => {
                 let codes: Vec<Code> =
                     patient.findings.iter().map(|finding| finding.code).collect();
-                stories::mend(self.tree, item, &codes)?
+                stories::mend(self.host, item, &codes)?
             }
         };
         Ok((Cure::Replace(contents), None))
@@ -316,9 +314,8 @@ impl<'r, 'c> Round<'r, 'c> {
 
     fn mended(&self, diagnostic: &Diagnostic, result: Result<String, String>) -> Mended {
         let path = diagnostic.path.as_deref().filter(|path| self.keeper.has(path));
-        let backup = path
-            .zip(self.keeper.id())
-            .map(|(path, id)| (id, format!("{}{path}", crate::formats::layout::PREFIX)));
+        let backup =
+            path.zip(self.keeper.id()).map(|(path, id)| (id, format!("{}{path}", layout::PREFIX)));
         let fixed = result.is_ok();
         let message = result.unwrap_or_else(|problem| problem);
         Mended { diagnostic: diagnostic.clone(), fixed, message, backup }

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::document::{Document, PhaseStatus};
-use super::store::{change, lock_run, locked, read, text, unlock_run};
+use super::store::{change, lock_run, locked, read, text};
 use super::{Changed, FeatureError, legal};
 use crate::io::capabilities::Kind;
+use crate::io::host::{Failure, Host};
+use crate::io::lock;
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 
 /// Why a feature is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,35 +76,35 @@ pub(super) fn nothing() -> Value {
 /// Gives a feature up. `commit` is where its worktree stands now. The caller then cleans up as was
 /// chosen, and says so by [`cleaned`]; an abort whose cleanup did not succeed may be repeated.
 pub fn abort(
-    tree: Tree<'_>,
+    host: Host<'_>,
     feature: &str,
     reason: Reason,
     cleanup: Cleanup,
     commit: Option<&str>,
 ) -> Result<Changed, FeatureError> {
-    let now = tree.now();
+    let now = host.now();
     // What is removed is removed under no agent: the lock is given back by `cleaned`, or with the
     // instance.
     let is_exclusive = cleanup != Cleanup::KeepEverything;
     if is_exclusive {
-        lock_run(tree, false)?;
+        lock_run(host, false)?;
     }
-    let changed = record(tree, feature, reason, cleanup, commit, now);
+    let changed = record(host, feature, reason, cleanup, commit, now);
     if is_exclusive && changed.is_err() {
-        unlock_run(tree)?;
+        lock::release(host)?;
     }
     changed
 }
 
 fn record(
-    tree: Tree<'_>,
+    host: Host<'_>,
     feature: &str,
     reason: Reason,
     cleanup: Cleanup,
     commit: Option<&str>,
     now: Timestamp,
 ) -> Result<Changed, FeatureError> {
-    change(tree, feature, |document| {
+    change(host, feature, |document| {
         check(document, cleanup)?;
         let is_repeated = document.is_aborted();
         let phase = document
@@ -164,21 +165,21 @@ fn check(document: &Document, cleanup: Cleanup) -> Result<(), FeatureError> {
 
 /// Records that the cleanup of an abort was carried out. With `full_cleanup` the feature's directory
 /// is removed: there is nothing left to record it in.
-pub fn cleaned(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
-    let cleaned = clean(tree, feature);
-    unlock_run(tree)?;
+pub fn cleaned(host: Host<'_>, feature: &str) -> Result<Changed, FeatureError> {
+    let cleaned = clean(host, feature);
+    lock::release(host)?;
     cleaned
 }
 
-fn clean(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
-    let (id, document) = read(tree, feature)?;
+fn clean(host: Host<'_>, feature: &str) -> Result<Changed, FeatureError> {
+    let (id, document) = read(host, feature)?;
     if !document.is_aborted() {
         let message = "the feature was not aborted: there is nothing to clean up";
         return Err(legal::illegal(&document, message));
     }
     if is_to_be_removed(&document) {
-        return locked(tree, || {
-            remove_all(tree, &id)?;
+        return locked(host, || {
+            remove_all(host, &id)?;
             Ok(Changed {
                 message: "removed, with every document".to_owned(),
                 document: text(&document),
@@ -186,7 +187,7 @@ fn clean(tree: Tree<'_>, feature: &str) -> Result<Changed, FeatureError> {
             })
         });
     }
-    change(tree, &id, |document| {
+    change(host, &id, |document| {
         document.part_mut("abort_info")?.insert("cleanup_performed".to_owned(), json!(true));
         Ok("cleaned up".to_owned())
     })
@@ -201,20 +202,20 @@ pub(super) fn is_to_be_removed(document: &Document) -> bool {
 
 /// Removes a directory. What is a link is removed, never what it leads to. The document goes last, when
 /// the removal of everything else is on disk.
-fn remove_all(tree: Tree<'_>, directory: &str) -> Result<(), Failure> {
-    if tree.stat(directory)?.is_some_and(|found| found.kind == Kind::Link) {
-        return tree.remove(directory);
+fn remove_all(host: Host<'_>, directory: &str) -> Result<(), Failure> {
+    if host.stat(directory)?.is_some_and(|found| found.kind == Kind::Link) {
+        return host.remove(directory);
     }
-    let mut entries = tree.list(directory)?;
+    let mut entries = host.list(directory)?;
     entries.sort_by_key(|entry| entry.name == "progress.json");
     for entry in entries {
         let path = format!("{directory}/{}", entry.name);
         match entry.kind {
-            Kind::Directory => remove_all(tree, &path)?,
-            Kind::File | Kind::Link | Kind::Other => tree.remove(&path)?,
+            Kind::Directory => remove_all(host, &path)?,
+            Kind::File | Kind::Link | Kind::Other => host.remove(&path)?,
         }
     }
-    tree.remove(directory)
+    host.remove(directory)
 }
 
 /// An aborted feature goes on. What is known of the abort stays, as history. True if it was aborted.

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::document::Document;
 use super::store::{locked, progress_file, text};
 use super::{Changed, FeatureError, approval};
+use crate::io::host::Host;
 use crate::io::time::Timestamp;
-use crate::io::tree::Tree;
 
 /// The phases of a feature that names none.
 const PHASES: [&str; 5] =
@@ -39,29 +39,29 @@ pub struct Worktree {
 }
 
 /// Makes a feature. Its id is that of its name and the time.
-pub fn create(tree: Tree<'_>, new: &New) -> Result<Changed, FeatureError> {
+pub fn create(host: Host<'_>, new: &New) -> Result<Changed, FeatureError> {
     let name = new.name.trim();
     if name.is_empty() {
         return Err(FeatureError::Invalid("a feature needs a name".to_owned()));
     }
     check_phases(&new.phases)?;
-    locked(tree, || {
-        let now = tree.now();
+    locked(host, || {
+        let now = host.now();
         let mut time = now;
         // Two in one second: the later one is named after the next second.
         let id = loop {
             let id = format!("{}_{}", slug(name), stamp(time));
-            if tree.stat(&id)?.is_none() {
+            if host.stat(&id)?.is_none() {
                 break id;
             }
             time = time.after(1000);
         };
-        let document = document(tree, &id, name, new, now);
+        let document = document(host, &id, name, new, now);
         // The directory gets its name when it is complete: a crash leaves no half feature.
         let unfinished = format!(".new-{id}");
-        tree.create_directory(&unfinished)?;
-        tree.write(&format!("{unfinished}/progress.json"), document.to_bytes())?;
-        tree.rename(&unfinished, &id)?;
+        host.create_directory(&unfinished)?;
+        host.write(&format!("{unfinished}/progress.json"), document.to_bytes())?;
+        host.rename(&unfinished, &id)?;
         Ok(Changed { message: format!("made {id}"), document: text(&document), id })
     })
 }
@@ -89,7 +89,7 @@ fn check_phases(phases: &[String]) -> Result<(), FeatureError> {
     Ok(())
 }
 
-fn document(tree: Tree<'_>, id: &str, name: &str, new: &New, now: Timestamp) -> Document {
+fn document(host: Host<'_>, id: &str, name: &str, new: &New, now: Timestamp) -> Document {
     let names: Vec<&str> = match new.phases.is_empty() {
         true => PHASES.to_vec(),
         false => new.phases.iter().map(String::as_str).collect(),
@@ -110,7 +110,7 @@ fn document(tree: Tree<'_>, id: &str, name: &str, new: &New, now: Timestamp) -> 
         "current_phase": names.first(),
         "status": "pending",
         "phases": names.iter().map(phase).collect::<Map<String, Value>>(),
-        "artifacts": {"progress": format!("{}{}", tree.place().prefix, progress_file(id))},
+        "artifacts": {"progress": format!("{}{}", host.layout().prefix, progress_file(id))},
     });
     if let Some(worktree) = &new.worktree {
         document["worktree"] = json!({

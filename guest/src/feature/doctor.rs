@@ -7,23 +7,25 @@ use super::resume::own_path;
 use super::store::{self, LIMIT, load, locked, newest_good, progress_file};
 use super::{FeatureError, abort};
 use crate::backup::{self, Cause, Keeper, Restored};
+use crate::bindings::exports::wreckit::batch::session::Holder;
 use crate::doctor::{
     Code, Diagnostic, Mended, RepairError, Treatment, orphaned_agents, temporary_files,
 };
 use crate::formats::layout;
-use crate::io::capabilities::{FsError, Worker};
-use crate::io::tree::{Failure, Tree};
-use crate::session::leftovers;
+use crate::io::capabilities::FsError;
+use crate::io::host::{Failure, Host};
+use crate::io::lock;
+use crate::session::leftovers::{self, Termination};
 
 /// Looks at every feature, and changes nothing.
-pub fn diagnose(tree: Tree<'_>) -> Vec<Diagnostic> {
-    let is_free = |lock: &str| matches!(tree.lock_holder(lock), Ok(None));
-    look(tree, is_free(layout::FEATURE_LOCK), is_free(layout::RUN_LOCK))
+pub fn diagnose(host: Host<'_>) -> Vec<Diagnostic> {
+    let is_free = |lock: &str| host.lock_holder(lock).is_ok_and(|state| !state.held);
+    look(host, is_free(layout::FEATURE_LOCK), is_free(layout::RUN_LOCK))
 }
 
 /// `is_quiet`: nobody is writing. `is_idle`: nothing is run.
-fn look(tree: Tree<'_>, is_quiet: bool, is_idle: bool) -> Vec<Diagnostic> {
-    let ids = match store::ids(tree) {
+fn look(host: Host<'_>, is_quiet: bool, is_idle: bool) -> Vec<Diagnostic> {
+    let ids = match store::ids(host) {
         Ok(ids) => ids,
         Err(failure) => {
             let diagnostic = Diagnostic::new(Code::FeatureProgressCorrupt, failure.to_string());
@@ -31,39 +33,39 @@ fn look(tree: Tree<'_>, is_quiet: bool, is_idle: bool) -> Vec<Diagnostic> {
         }
     };
     let mut found: Vec<Diagnostic> = match is_idle {
-        true => orphaned_agents::diagnostics(tree, leftovers::find(tree, layout::RUN_LOCK, &[])),
+        true => orphaned_agents::diagnostics(host, leftovers::find(host, &[])),
         false => Vec::new(),
     };
     for id in &ids {
-        found.extend(examine(tree, id));
+        found.extend(examine(host, id));
         if is_quiet {
             // What cannot be listed has been told of above.
-            let entries = tree.list(id).unwrap_or_default();
-            let prefix = tree.place().prefix;
+            let entries = host.list(id).unwrap_or_default();
+            let prefix = host.layout().prefix;
             temporary_files::examine(prefix, id, Some(id), entries.iter(), &mut found);
         }
     }
     found
 }
 
-fn examine(tree: Tree<'_>, id: &str) -> Vec<Diagnostic> {
-    match load(tree, id) {
+fn examine(host: Host<'_>, id: &str) -> Vec<Diagnostic> {
+    match load(host, id) {
         Ok(document) => {
             let mut found = contradictions(id, &document);
             if !abort::is_to_be_removed(&document) {
-                found.extend(missing_artifacts(tree, id, &document));
+                found.extend(missing_artifacts(host, id, &document));
             }
             found
         }
-        Err(FeatureError::Corrupt(problem)) => vec![corrupt(tree, id, problem)],
-        Err(FeatureError::Storage(failure)) => vec![corrupt(tree, id, failure.to_string())],
+        Err(FeatureError::Corrupt(problem)) => vec![corrupt(host, id, problem)],
+        Err(FeatureError::Storage(failure)) => vec![corrupt(host, id, failure.to_string())],
         Err(_) => Vec::new(),
     }
 }
 
-fn corrupt(tree: Tree<'_>, id: &str, problem: String) -> Diagnostic {
+fn corrupt(host: Host<'_>, id: &str, problem: String) -> Diagnostic {
     let diagnostic = Diagnostic::new(Code::FeatureProgressCorrupt, problem).of(id);
-    match newest_good(tree, id) {
+    match newest_good(host, id) {
         Ok(Some(_)) => diagnostic.at(progress_file(id)),
         Ok(None) | Err(_) => diagnostic
             .by_hand("there is no good backup of it: correct the file, or remove the directory"),
@@ -71,12 +73,12 @@ fn corrupt(tree: Tree<'_>, id: &str, problem: String) -> Diagnostic {
 }
 
 /// What is outside of the features' directory cannot be seen from here.
-fn missing_artifacts(tree: Tree<'_>, id: &str, document: &Document) -> Vec<Diagnostic> {
+fn missing_artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Diagnostic> {
     let artifacts = document.part("artifacts").into_iter().flatten();
     artifacts
         .filter_map(|(name, path)| {
             let path = path.as_str()?;
-            let is_missing = matches!(tree.stat(own_path(tree, path)?), Ok(None));
+            let is_missing = matches!(host.stat(own_path(host, path)?), Ok(None));
             is_missing.then(|| {
                 let message = format!("artifact {name:?} is missing: there is no {path}");
                 Diagnostic::new(Code::FeatureArtifactMissing, message).of(id)
@@ -166,16 +168,16 @@ fn contradictions(id: &str, document: &Document) -> Vec<Diagnostic> {
 }
 
 /// Looks, and mends what it can.
-pub fn fix(tree: Tree<'_>) -> Result<Treatment, RepairError> {
-    alone(tree, || {
-        let found = look(tree, true, true);
-        let keeper = Keeper::new(tree, backup::FIX);
-        let fixes: Vec<Mended> = found
-            .iter()
-            .filter(|diagnostic| diagnostic.fixable)
-            .map(|diagnostic| mend(&keeper, diagnostic))
-            .collect();
-        let left = if fixes.is_empty() { found.clone() } else { look(tree, true, true) };
+pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<Treatment, RepairError> {
+    alone(host, || {
+        let leftovers = orphaned_agents::terminate(host, termination)?;
+        let mut fixes = orphaned_agents::fixes(host, &leftovers);
+        let ended = fixes.iter().filter(|fix| fix.fixed).map(|fix| fix.diagnostic.clone());
+        let found: Vec<Diagnostic> = ended.chain(look(host, true, true)).collect();
+        let keeper = Keeper::new(host, backup::FIX);
+        let todo = found.iter().filter(|it| it.fixable && it.code != Code::OrphanedAgent);
+        fixes.extend(todo.map(|diagnostic| mend(&keeper, diagnostic)));
+        let left = if fixes.is_empty() { found.clone() } else { look(host, true, true) };
         let backup = keeper.finish()?;
         Ok(Treatment { found, fixes, left, backup })
     })
@@ -186,9 +188,8 @@ fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
     let id = diagnostic.item.as_deref().unwrap_or_default();
     keeper.because(Cause::new(diagnostic.code.name(), Some(id)));
     let result = match diagnostic.code {
-        Code::OrphanedAgent => end(keeper.tree(), diagnostic),
         Code::OrphanedTempFile => {
-            keeper.tree().remove(&path).map(|()| "Moved into the backup".to_owned())
+            keeper.host().remove(&path).map(|()| "Moved into the backup".to_owned())
         }
         _ => bring_back(keeper, id, &path)
             .map(|from| format!("Brought back progress.json from backup {from}")),
@@ -197,49 +198,40 @@ fn mend(keeper: &Keeper<'_>, diagnostic: &Diagnostic) -> Mended {
         Ok(message) => (true, message),
         Err(failure) => (false, failure.to_string()),
     };
-    let prefix = keeper.tree().place().prefix;
+    let prefix = keeper.host().layout().prefix;
     let backup = keeper.id().filter(|_| keeper.has(&path));
     let backup = backup.map(|backup| (backup, format!("{prefix}{path}")));
     Mended { diagnostic: diagnostic.clone(), fixed, message, backup }
 }
 
-fn end(tree: Tree<'_>, diagnostic: &Diagnostic) -> Result<String, Failure> {
-    let left = leftovers::end(tree, layout::RUN_LOCK, &[]).left;
-    let is_left = |worker: &Worker| worker.item == diagnostic.item;
-    match left.iter().any(is_left) {
-        false => Ok("Ended the process".to_owned()),
-        true => Err(tree.failed("end", &leftovers::describe(&left))(FsError::Failed(
-            "SIGKILL had no effect".to_owned(),
-        ))),
-    }
-}
-
 fn bring_back(keeper: &Keeper<'_>, id: &str, path: &str) -> Result<String, Failure> {
-    let tree = keeper.tree();
-    let missing = || tree.failed("bring back", path)(FsError::NotFound);
-    let (from, contents) = newest_good(tree, id)?.ok_or_else(missing)?;
+    let host = keeper.host();
+    let missing = || host.failed("bring back", path)(FsError::NotFound);
+    let (from, contents) = newest_good(host, id)?.ok_or_else(missing)?;
     // What cannot be read cannot be copied: it is moved into the backup.
-    if tree.stat(path)?.is_some() && tree.read(path, LIMIT).is_err() {
-        tree.remove(path)?;
+    if host.stat(path)?.is_some() && host.read(path, LIMIT).is_err() {
+        host.remove(path)?;
     }
-    tree.write(path, contents)?;
+    host.write(path, contents)?;
     Ok(from)
 }
 
 /// Puts every file of a backup back.
-pub fn restore(tree: Tree<'_>, id: &str) -> Result<Restored, RepairError> {
-    backup::check(tree, id).map_err(RepairError::Backup)?;
-    alone(tree, || backup::restore(tree, id).map_err(RepairError::Backup))
+pub fn restore(host: Host<'_>, id: &str) -> Result<Restored, RepairError> {
+    backup::check(host, id).map_err(RepairError::Backup)?;
+    alone(host, || backup::restore(host, id).map_err(RepairError::Backup))
 }
 
 /// Does something beside which no feature is changed and none is run.
 fn alone<T>(
-    tree: Tree<'_>,
+    host: Host<'_>,
     work: impl FnOnce() -> Result<T, RepairError>,
 ) -> Result<T, RepairError> {
-    store::lock_run(tree, false)?;
-    let result = locked(tree, work);
-    store::unlock_run(tree)?;
+    store::lock_run(host, false)?;
+    let result = locked(host, work);
+    if !matches!(result, Err(RepairError::Terminating(_))) {
+        lock::release(host)?;
+    }
     result
 }
 
@@ -249,7 +241,7 @@ impl From<FeatureError> for RepairError {
             FeatureError::Storage(failure) => RepairError::Storage(failure),
             FeatureError::Busy(holder) => RepairError::Busy(holder),
             // A lock fails for no other reason.
-            _ => RepairError::Busy(Box::default()),
+            _ => RepairError::Busy(Box::new(Holder::unknown())),
         }
     }
 }

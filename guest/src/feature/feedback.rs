@@ -6,7 +6,7 @@ use super::document::{list_in, object_in};
 use super::store::change;
 use super::{Changed, FeatureError, legal, number};
 use crate::formats::json;
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 /// What a review or a test came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +61,11 @@ pub(super) fn nothing(most: u64) -> Value {
 /// Records a round. PASS and PASS verifies the implementation; a round after that reopens the loop;
 /// the last round without it escalates.
 pub fn iterate(
-    tree: Tree<'_>,
+    host: Host<'_>,
     feature: &str,
     iteration: &Iteration,
 ) -> Result<Changed, FeatureError> {
-    change(tree, feature, |document| {
+    change(host, feature, |document| {
         legal::refuse_if_aborted(document)?;
         if document.part("feedback_loop").is_none() {
             document.set("feedback_loop", nothing(MOST));

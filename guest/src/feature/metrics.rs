@@ -6,7 +6,7 @@ use super::document::{Document, list_in, object_in};
 use super::feedback::escalate;
 use super::store::change;
 use super::{Changed, FeatureError, legal, number};
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 /// Tokens that a phase takes with one agent, where nobody counted them. Of the design of this format.
 const ESTIMATES: [(&str, u64); 9] = [
@@ -105,7 +105,7 @@ pub(super) fn nothing() -> Value {
 
 /// Adds measurements to a feature.
 pub fn record(
-    tree: Tree<'_>,
+    host: Host<'_>,
     feature: &str,
     measurements: &Measurements,
 ) -> Result<Changed, FeatureError> {
@@ -116,7 +116,7 @@ pub fn record(
     if measurements.model.is_some() && measurements.tokens.is_empty() {
         return Err(FeatureError::Invalid("a model needs tokens that it used".to_owned()));
     }
-    change(tree, feature, |document| {
+    change(host, feature, |document| {
         legal::refuse_if_aborted(document)?;
         for (phase, ..) in &measurements.tokens {
             check_phase(document, phase)?;

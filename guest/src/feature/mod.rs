@@ -14,7 +14,7 @@ mod metrics;
 mod moves;
 mod number;
 mod resume;
-mod run;
+pub(crate) mod running;
 mod store;
 mod summary;
 #[cfg(test)]
@@ -28,16 +28,15 @@ pub use feedback::{Iteration, Verdict, iterate};
 pub use metrics::{Measurements, Price, Validation, record};
 pub use moves::{Details, Move, make_move};
 pub use resume::resume;
-pub use run::{Run, RunOptions, open_run};
 pub use store::{Entry, list, read, resolve};
 pub use summary::summary;
 
-use crate::io::lock::Holder;
-use crate::io::tree::Failure;
+use crate::bindings::exports::wreckit::batch::session::Holder;
+use crate::io::host::Failure;
 use crate::session::select::Unresolved;
 
 /// Why nothing was changed or told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum FeatureError {
     /// Somebody else changes a feature at this moment, or runs one.
     Busy(Box<Holder>),
@@ -65,7 +64,7 @@ impl From<Failure> for FeatureError {
 }
 
 /// What a change came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Changed {
     /// The feature.
     pub id: String,

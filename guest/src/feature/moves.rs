@@ -6,8 +6,8 @@ use super::document::{COMPLETE, Document, PhaseStatus, list_in, time_in};
 use super::store::change;
 use super::{Changed, FeatureError, abort, approval, legal, metrics, number};
 use crate::formats::json;
+use crate::io::host::Host;
 use crate::io::time::Timestamp;
-use crate::io::tree::Tree;
 
 /// What is done with a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +40,14 @@ const OWN_FIELDS: [&str; 4] = ["status", "started_at", "completed_at", "duration
 
 /// Moves a phase of a feature.
 pub fn make_move(
-    tree: Tree<'_>,
+    host: Host<'_>,
     feature: &str,
     phase: &str,
     step: Move,
     details: &Details,
 ) -> Result<Changed, FeatureError> {
-    let now = tree.now();
-    change(tree, feature, |document| apply(document, phase, step, details, now))
+    let now = host.now();
+    change(host, feature, |document| apply(document, phase, step, details, now))
 }
 
 /// The move itself; what happened, for a person.

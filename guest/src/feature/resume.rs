@@ -6,7 +6,7 @@ use super::document::{COMPLETE, Document, PhaseStatus, status_of};
 use super::store::read;
 use super::{FeatureError, approval, legal};
 use crate::io::capabilities::FsError;
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 /// More of a document is not told: what is longer is named.
 const LONGEST: u64 = 256 << 10;
@@ -16,8 +16,8 @@ const DOCUMENTS: [&str; 4] =
 
 /// Tells how to go on, as JSON: `feature_id`, `feature_name`, `current_phase`, `status`,
 /// `last_completed_phase`, `done`, `artifacts`, `todo`, `next`, `worktree`, `feedback_loop`.
-pub fn resume(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
-    let (id, document) = read(tree, feature)?;
+pub fn resume(host: Host<'_>, feature: &str) -> Result<Value, FeatureError> {
+    let (id, document) = read(host, feature)?;
     let next = next(&document)?;
     let is_complete = |phase: &Map<String, Value>| status_of(phase) == PhaseStatus::Complete;
     let done: Vec<Value> = document
@@ -51,7 +51,7 @@ pub fn resume(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
         "status": document.text("status"),
         "last_completed_phase": done.last().map(|phase| &phase["phase"]),
         "done": done,
-        "artifacts": artifacts(tree, &id, &document),
+        "artifacts": artifacts(host, &id, &document),
         "todo": todo,
         "next": next,
         "worktree": document.part("worktree"),
@@ -96,7 +96,7 @@ fn shortened(feedback: &Map<String, Value>) -> Value {
 
 /// Every artifact with its content, or with why there is none; also documents that stand where they
 /// should and that nobody has named.
-fn artifacts(tree: Tree<'_>, id: &str, document: &Document) -> Vec<Value> {
+fn artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Value> {
     let named: Vec<(String, Value)> = document
         .part("artifacts")
         .into_iter()
@@ -105,14 +105,14 @@ fn artifacts(tree: Tree<'_>, id: &str, document: &Document) -> Vec<Value> {
         .collect();
     let is_named = |path: &str| {
         let mut paths = named.iter().filter_map(|(_, named)| named.as_str());
-        paths.any(|named| own_path(tree, named) == Some(path))
+        paths.any(|named| own_path(host, named) == Some(path))
     };
-    let unnamed: Vec<(String, Value)> = documents(tree, id)
+    let unnamed: Vec<(String, Value)> = documents(host, id)
         .into_iter()
         .filter(|file| !is_named(&format!("{id}/{file}")))
         .map(|file| {
             let name = file.trim_end_matches(".md").to_owned();
-            (name, json!(format!("{}{id}/{file}", tree.place().prefix)))
+            (name, json!(format!("{}{id}/{file}", host.layout().prefix)))
         })
         .collect();
     named
@@ -121,7 +121,7 @@ fn artifacts(tree: Tree<'_>, id: &str, document: &Document) -> Vec<Value> {
         .map(|(name, path)| {
             let (state, content) = match path.as_str() {
                 None => ("invalid", None),
-                Some(path) => look(tree, name, path),
+                Some(path) => look(host, name, path),
             };
             let mut artifact = json!({"name": name, "path": path, "state": state});
             if let Some(content) = content {
@@ -133,8 +133,8 @@ fn artifacts(tree: Tree<'_>, id: &str, document: &Document) -> Vec<Value> {
 }
 
 /// The documents of a feature by their usual names: `design.md`, …
-fn documents(tree: Tree<'_>, id: &str) -> Vec<String> {
-    let entries = Tree::list(&tree, id).unwrap_or_default();
+fn documents(host: Host<'_>, id: &str) -> Vec<String> {
+    let entries = host.list(id).unwrap_or_default();
     let is_usual = |name: &str| {
         DOCUMENTS.contains(&name) || (name.starts_with("architecture") && name.ends_with(".md"))
     };
@@ -142,11 +142,11 @@ fn documents(tree: Tree<'_>, id: &str) -> Vec<String> {
 }
 
 /// One outside of the features' directory is named, not read.
-fn look(tree: Tree<'_>, name: &str, path: &str) -> (&'static str, Option<String>) {
-    let Some(inside) = own_path(tree, path) else { return ("outside", None) };
+fn look(host: Host<'_>, name: &str, path: &str) -> (&'static str, Option<String>) {
+    let Some(inside) = own_path(host, path) else { return ("outside", None) };
     // The document itself is what is being told.
     let limit = if name == "progress" { 0 } else { LONGEST };
-    match tree.read(inside, limit) {
+    match host.read(inside, limit) {
         Ok(bytes) => ("present", Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(FsError::TooLarge(_)) => ("present", None),
         Err(FsError::NotFound) => ("missing", None),
@@ -156,7 +156,7 @@ fn look(tree: Tree<'_>, name: &str, path: &str) -> (&'static str, Option<String>
 }
 
 /// A path from the repository's root, from here; `None` if it leads elsewhere.
-pub(super) fn own_path<'p>(tree: Tree<'_>, path: &'p str) -> Option<&'p str> {
-    let path = path.strip_prefix("./").unwrap_or(path).strip_prefix(tree.place().prefix)?;
+pub(super) fn own_path<'p>(host: Host<'_>, path: &'p str) -> Option<&'p str> {
+    let path = path.strip_prefix("./").unwrap_or(path).strip_prefix(host.layout().prefix)?;
     (!path.split('/').any(|name| matches!(name, ".." | "." | ""))).then_some(path)
 }

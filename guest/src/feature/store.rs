@@ -5,13 +5,12 @@ use serde_json::{Value, json};
 use super::document::Document;
 use super::{Changed, FeatureError, abort, unique};
 use crate::backup::{self, Cause, FEATURE, Keeper};
+use crate::bindings::exports::wreckit::batch::session::Holder;
 use crate::formats::json;
 use crate::formats::layout;
-use crate::formats::progress::Owner;
-use crate::io::capabilities::{FsError, Identity, Kind, Level, LockOutcome};
-use crate::io::claim;
-use crate::io::lock::Holder;
-use crate::io::tree::{Failure, Tree};
+use crate::io::capabilities::{FsError, Kind};
+use crate::io::host::{Failure, Host};
+use crate::io::lock::{self, Work};
 use crate::session::select::Unresolved;
 
 /// A larger file is damage.
@@ -34,11 +33,11 @@ pub(super) fn progress_file(id: &str) -> String {
 }
 
 /// Every feature, sorted by id.
-pub fn list(tree: Tree<'_>) -> Result<Vec<Entry>, Failure> {
-    Ok(ids(tree)?
+pub fn list(host: Host<'_>) -> Result<Vec<Entry>, Failure> {
+    Ok(ids(host)?
         .into_iter()
         .map(|id| {
-            let document = match load(tree, &id) {
+            let document = match load(host, &id) {
                 Ok(document) => Ok(document),
                 Err(FeatureError::Corrupt(problem)) => Err(problem),
                 Err(FeatureError::Storage(failure)) => Err(failure.to_string()),
@@ -50,8 +49,8 @@ pub fn list(tree: Tree<'_>) -> Result<Vec<Entry>, Failure> {
 }
 
 /// The directories that may be a feature's.
-pub(super) fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
-    let entries = tree.list(".")?;
+pub(super) fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
+    let entries = host.list(".")?;
     let directories = entries
         .into_iter()
         .filter(|entry| matches!(entry.kind, Kind::Directory | Kind::Link) && is_id(&entry.name));
@@ -67,8 +66,8 @@ fn is_id(name: &str) -> bool {
 }
 
 /// The feature that is meant: its id, or an unambiguous beginning of it.
-pub fn resolve(tree: Tree<'_>, given: &str) -> Result<String, FeatureError> {
-    let ids = ids(tree)?;
+pub fn resolve(host: Host<'_>, given: &str) -> Result<String, FeatureError> {
+    let ids = ids(host)?;
     if let Some(id) = ids.iter().find(|id| *id == given) {
         return Ok(id.clone());
     }
@@ -89,9 +88,9 @@ pub fn resolve(tree: Tree<'_>, given: &str) -> Result<String, FeatureError> {
 }
 
 /// The document of a feature.
-pub fn read(tree: Tree<'_>, given: &str) -> Result<(String, Document), FeatureError> {
-    let id = resolve(tree, given)?;
-    let document = load(tree, &id)?;
+pub fn read(host: Host<'_>, given: &str) -> Result<(String, Document), FeatureError> {
+    let id = resolve(host, given)?;
+    let document = load(host, &id)?;
     Ok((id, document))
 }
 
@@ -99,16 +98,16 @@ pub fn read(tree: Tree<'_>, given: &str) -> Result<(String, Document), FeatureEr
 ///
 /// A full cleanup that was cut off can leave a directory without it. As long as there is a directory,
 /// the feature is what its last backup says: aborted, and to be removed by the same command.
-pub(super) fn load(tree: Tree<'_>, id: &str) -> Result<Document, FeatureError> {
+pub(super) fn load(host: Host<'_>, id: &str) -> Result<Document, FeatureError> {
     let path = progress_file(id);
-    let place = format!("{}{path}", tree.place().prefix);
-    let bytes = match tree.read(&path, LIMIT) {
+    let place = format!("{}{path}", host.layout().prefix);
+    let bytes = match host.read(&path, LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) => {
             let missing = || FeatureError::Corrupt(format!("{place} is missing"));
-            return being_removed(tree, id)?.ok_or_else(missing);
+            return being_removed(host, id)?.ok_or_else(missing);
         }
-        Err(error) => return Err(FeatureError::Storage(tree.failed("read", &path)(error))),
+        Err(error) => return Err(FeatureError::Storage(host.failed("read", &path)(error))),
     };
     let document = json::parse(&bytes)
         .and_then(|document| unique::check(&bytes).map(|()| document))
@@ -118,8 +117,8 @@ pub(super) fn load(tree: Tree<'_>, id: &str) -> Result<Document, FeatureError> {
 }
 
 /// The last document of a feature whose full cleanup began and did not end.
-fn being_removed(tree: Tree<'_>, id: &str) -> Result<Option<Document>, Failure> {
-    let last = newest_good(tree, id)?.and_then(|(_, bytes)| json::parse(&bytes).ok());
+fn being_removed(host: Host<'_>, id: &str) -> Result<Option<Document>, Failure> {
+    let last = newest_good(host, id)?.and_then(|(_, bytes)| json::parse(&bytes).ok());
     let document = last.and_then(|document| Document::from_json(document).ok());
     Ok(document.filter(abort::is_to_be_removed))
 }
@@ -127,24 +126,24 @@ fn being_removed(tree: Tree<'_>, id: &str) -> Result<Option<Document>, Failure> 
 /// Changes a feature: reads it, lets `change` say what it comes to and how that is told, and writes
 /// it. One change at a time; who comes second is told.
 pub(super) fn change(
-    tree: Tree<'_>,
+    host: Host<'_>,
     given: &str,
     change: impl FnOnce(&mut Document) -> Result<String, FeatureError>,
 ) -> Result<Changed, FeatureError> {
-    locked(tree, || {
-        let (id, mut document) = read(tree, given)?;
+    locked(host, || {
+        let (id, mut document) = read(host, given)?;
         let before = document.clone();
         let in_file = |error| match error {
             FeatureError::Corrupt(problem) => {
-                let place = format!("{}{}", tree.place().prefix, progress_file(&id));
+                let place = format!("{}{}", host.layout().prefix, progress_file(&id));
                 FeatureError::Corrupt(format!("{place} is invalid: {problem}"))
             }
             error => error,
         };
         let message = change(&mut document).map_err(in_file)?;
         if document != before {
-            document.set("updated", tree.now().to_string());
-            save(tree, &id, &document)?;
+            document.set("updated", host.now().to_string());
+            save(host, &id, &document)?;
         }
         Ok(Changed { document: text(&document), id, message })
     })
@@ -152,39 +151,39 @@ pub(super) fn change(
 
 /// Writes a feature's file. The one before is in a backup, and so is a copy of this one: if other hands
 /// damage it, nothing is lost.
-fn save(tree: Tree<'_>, id: &str, document: &Document) -> Result<(), Failure> {
-    let keeper = Keeper::new(tree, FEATURE);
+fn save(host: Host<'_>, id: &str, document: &Document) -> Result<(), Failure> {
+    let keeper = Keeper::new(host, FEATURE);
     let path = progress_file(id);
     keeper.keep(&[(path.clone(), Cause::new("FEATURE_CHANGED", Some(id)))])?;
     if let Some(backup) = keeper.id() {
-        let copy = copy_of_after(tree, &backup, id);
+        let copy = copy_of_after(host, &backup, id);
         if let Some((directory, _)) = copy.rsplit_once('/') {
-            tree.create_directory(directory)?;
+            host.create_directory(directory)?;
         }
-        tree.write(&copy, document.to_bytes())?;
+        host.write(&copy, document.to_bytes())?;
     }
-    keeper.tree().write(&path, document.to_bytes())?;
+    keeper.host().write(&path, document.to_bytes())?;
     keeper.finish().map(drop)
 }
 
 /// Where a backup has a feature's file as it was after the change.
-fn copy_of_after(tree: Tree<'_>, backup: &str, id: &str) -> String {
-    format!("{}/{backup}/after/{}", tree.place().backups, progress_file(id))
+fn copy_of_after(host: Host<'_>, backup: &str, id: &str) -> String {
+    format!("{}/{backup}/after/{}", host.layout().backups, progress_file(id))
 }
 
 /// The content of the newest backup of a feature's file that is sound.
-pub(super) fn newest_good(tree: Tree<'_>, id: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
+pub(super) fn newest_good(host: Host<'_>, id: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
     let path = progress_file(id);
     let is_sound = |bytes: &[u8]| {
         let document = json::parse(bytes).ok();
         document.is_some_and(|document| Document::from_json(document).is_ok())
     };
-    for backup in backup::all(tree)? {
+    for backup in backup::all(host)? {
         for file in backup.files.iter().filter(|file| file.path == path) {
             // What a change left is newer than what it found.
-            let before = format!("{}/{}/{}", tree.place().backups, backup.id, file.stored);
-            for copy in [copy_of_after(tree, &backup.id, id), before] {
-                match tree.read(&copy, LIMIT) {
+            let before = format!("{}/{}/{}", host.layout().backups, backup.id, file.stored);
+            for copy in [copy_of_after(host, &backup.id, id), before] {
+                match host.read(&copy, LIMIT) {
                     Ok(bytes) if is_sound(&bytes) => return Ok(Some((backup.id, bytes))),
                     _ => {}
                 }
@@ -197,74 +196,39 @@ pub(super) fn newest_good(tree: Tree<'_>, id: &str) -> Result<Option<(String, Ve
 /// Does something while nobody else changes a feature. The lock is never waited for here: the caller
 /// tries again.
 pub(super) fn locked<T, E: From<FeatureError>>(
-    tree: Tree<'_>,
+    host: Host<'_>,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    lock(tree, layout::FEATURE_LOCK, true)?;
+    lock(host, layout::FEATURE_LOCK, true)?;
     // What a crash cut off is ended first.
-    let result = match backup::finish(tree) {
+    let result = match backup::finish(host) {
         Ok(_) => work(),
         Err(failure) => Err(FeatureError::from(failure).into()),
     };
-    unlock(tree, layout::FEATURE_LOCK).map_err(FeatureError::from)?;
+    unlock(host, layout::FEATURE_LOCK).map_err(FeatureError::from)?;
     result
 }
 
-/// Takes the lock of a run and records its owner. `take_over` passes over an owner that may still run.
-pub(super) fn lock_run(tree: Tree<'_>, take_over: bool) -> Result<(), FeatureError> {
-    let path = layout::RUN_LOCK;
-    let identity = tree.current_process();
-    let busy = |holder| Err(FeatureError::Busy(Box::new(holder)));
-    // Before the lock: taking it overwrites the note of a holder whom it does not exclude.
-    if let Some(holder) = claim::current_holder(tree, path, &identity)?.filter(|_| !take_over) {
-        return busy(holder);
-    }
-    lock(tree, path, false)?;
-    let note = note(tree, &identity);
-    match claim::take(tree, path, &identity, &note, take_over) {
-        Ok(Ok(())) => Ok(()),
-        refused => {
-            unlock(tree, path)?;
-            busy(refused?.err().unwrap_or_default())
+/// Takes the lock of a run and records its owner. `take_over` ignores an owner that may still be running.
+pub(super) fn lock_run(host: Host<'_>, take_over: bool) -> Result<(), FeatureError> {
+    let taken = lock::acquire(host, &host.current_process(), Work::Repair, take_over)?;
+    taken.map_err(|holder| FeatureError::Busy(Box::new(holder)))
+}
+
+pub(super) fn lock(host: Host<'_>, path: &str, transient: bool) -> Result<(), FeatureError> {
+    let note = lock::note(host, &host.current_process());
+    let state = host.lock(path, note.to_string().as_bytes()).map_err(host.failed("lock", path))?;
+    match state.held {
+        false => Ok(()),
+        true => {
+            let holder = Holder { transient, ..lock::holder(host, &state.note) };
+            Err(FeatureError::Busy(Box::new(holder)))
         }
     }
 }
 
-/// Gives the lock of a run back.
-pub(super) fn unlock_run(tree: Tree<'_>) -> Result<(), Failure> {
-    if let Err(failure) = claim::release(tree, layout::RUN_LOCK, &tree.current_process()) {
-        // The record is void as soon as this process has exited.
-        tree.log(Level::Debug, &failure.to_string());
-    }
-    unlock(tree, layout::RUN_LOCK)
-}
-
-fn note(tree: Tree<'_>, identity: &Identity) -> Value {
-    let owner = Owner::of(identity).to_json();
-    json!({"pid": identity.pid, "since": tree.now().to_string(), "owner": owner})
-}
-
-pub(super) fn lock(tree: Tree<'_>, path: &str, momentary: bool) -> Result<(), FeatureError> {
-    let note = note(tree, &tree.current_process());
-    let outcome =
-        tree.lock(path, note.to_string().as_bytes()).map_err(tree.failed("lock", path))?;
-    match outcome {
-        LockOutcome::Acquired => Ok(()),
-        LockOutcome::Held(note) => {
-            let note = json::parse(&note).unwrap_or_default();
-            Err(FeatureError::Busy(Box::new(Holder {
-                pid: note.get("pid").and_then(json::integer),
-                since: note.get("since").and_then(Value::as_str).map(str::to_owned),
-                locked: true,
-                momentary,
-                ..Holder::default()
-            })))
-        }
-    }
-}
-
-fn unlock(tree: Tree<'_>, path: &str) -> Result<(), Failure> {
-    tree.unlock(path).map_err(tree.failed("unlock", path))
+fn unlock(host: Host<'_>, path: &str) -> Result<(), Failure> {
+    host.unlock(path).map_err(host.failed("unlock", path))
 }
 
 /// As JSON text.

@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 use super::document::{PhaseStatus, status_of};
 use super::store::read;
 use super::{FeatureError, number};
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 /// The summary, as JSON. The totals are those of the file; shares are computed from its parts.
-pub fn summary(tree: Tree<'_>, feature: &str) -> Result<Value, FeatureError> {
-    let (id, document) = read(tree, feature)?;
+pub fn summary(host: Host<'_>, feature: &str) -> Result<Value, FeatureError> {
+    let (id, document) = read(host, feature)?;
     let empty = Map::new();
     let metrics = document.part("metrics").unwrap_or(&empty);
     let part = |key: &str| metrics.get(key).and_then(Value::as_object).unwrap_or(&empty);

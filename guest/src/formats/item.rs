@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::formats::json::{self, Fields};
 use crate::formats::layout;
 use crate::io::capabilities::{Entry, FsError, Kind, Replacement};
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 
 /// A larger `item.json` is damage.
 const LIMIT: u64 = 4 << 20;
@@ -38,35 +38,41 @@ pub struct Item {
     document: Map<String, Value>,
 }
 
-/// A change of an `item.json`.
+/// A change of the file that records the result of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The item completed: it becomes `done`, unless its state is no longer `from` (then the agent
-    /// moved it, or somebody else did).
+    /// The item completed: it becomes `done`, unless its state is no longer `from` because the agent or
+    /// someone else changed it.
     Complete {
         /// The state in which it was started.
         from: String,
+        /// The agent that a phase of a feature gets if it does not name one.
+        agent: Option<String>,
     },
-    /// The item went through a phase: it is in the state `to`, unless its state is no longer `from`.
+    /// The item completed a phase: its state becomes `to`, unless it is no longer `from`.
     Advance {
         /// The state before.
         from: String,
         /// The state after.
         to: String,
     },
-    /// The item failed: `last_error` says why, unless the item is done by now.
+    /// The item failed: `last_error` is set, unless the item is done by now.
     Fail {
         /// Why.
         error: String,
     },
-    /// The file said before that the item is done: nothing changes.
+    /// The file already said that the item is done: nothing changes.
     Found,
+    /// A person approved the phase of a feature: it is complete.
+    Approve,
+    /// The phase of a feature has done its work and needs a person's approval.
+    AwaitApproval,
 }
 
 impl Change {
     /// True if it makes an item done.
     pub fn completes(&self) -> bool {
-        matches!(self, Change::Complete { .. } | Change::Found)
+        matches!(self, Change::Complete { .. } | Change::Found | Change::Approve)
     }
 }
 
@@ -90,7 +96,7 @@ impl Item {
         let mut document = self.document.clone();
         for change in changes {
             match change {
-                Change::Complete { from } if document["state"] == json!(from) => {
+                Change::Complete { from, .. } if document["state"] == json!(from) => {
                     document["state"] = json!(DONE);
                     document["last_error"] = Value::Null;
                 }
@@ -103,7 +109,9 @@ impl Item {
                 Change::Complete { .. }
                 | Change::Advance { .. }
                 | Change::Fail { .. }
-                | Change::Found => {}
+                | Change::Found
+                | Change::Approve
+                | Change::AwaitApproval => {}
             }
         }
         if document == self.document {
@@ -115,8 +123,8 @@ impl Item {
 }
 
 /// The names of the items' directories in running order: by number, then by name.
-pub fn ids(tree: Tree<'_>) -> Result<Vec<String>, Failure> {
-    Ok(ids_of(tree.list(layout::ITEMS)?))
+pub fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
+    Ok(ids_of(host.list(layout::ITEMS)?))
 }
 
 /// The same, of a listing of their directory.
@@ -161,8 +169,8 @@ fn is_mark(c: char) -> bool {
 }
 
 /// Reads an item that may be run. One with an illegal id is none, unless it is done.
-pub fn read_to_run(tree: Tree<'_>, id: &str) -> Result<Item, String> {
-    let item = read(tree, id)?;
+pub fn read_to_run(host: Host<'_>, id: &str) -> Result<Item, String> {
+    let item = read(host, id)?;
     match is_legal(id) || item.state == DONE {
         true => Ok(item),
         false => Err(format!("{LEGAL}: rename its directory {}", layout::item_directory(id))),
@@ -170,13 +178,13 @@ pub fn read_to_run(tree: Tree<'_>, id: &str) -> Result<Item, String> {
 }
 
 /// Reads and checks an item; on failure what is wrong, in words for a person.
-pub fn read(tree: Tree<'_>, id: &str) -> Result<Item, String> {
-    read_at(tree, id, &layout::item_file(id))
+pub fn read(host: Host<'_>, id: &str) -> Result<Item, String> {
+    read_at(host, id, &layout::item_file(id))
 }
 
 /// Reads an item from another place, a backup for instance.
-pub fn read_at(tree: Tree<'_>, id: &str, path: &str) -> Result<Item, String> {
-    let bytes = tree.read(path, LIMIT).map_err(|error| match error {
+pub fn read_at(host: Host<'_>, id: &str, path: &str) -> Result<Item, String> {
+    let bytes = host.read(path, LIMIT).map_err(|error| match error {
         FsError::NotFound => "item.json is missing".to_owned(),
         error => format!("cannot read item.json: {error}"),
     })?;
@@ -230,20 +238,20 @@ pub fn read_at(tree: Tree<'_>, id: &str, path: &str) -> Result<Item, String> {
 /// The replacement that brings changes into an item's file; `None` if there is nothing to change.
 /// On failure why the item cannot be read.
 pub fn replacement(
-    tree: Tree<'_>,
+    host: Host<'_>,
     id: &str,
     changes: &[&Change],
 ) -> Result<Option<Replacement>, String> {
-    let document = read(tree, id)?.changed(changes, tree.now());
+    let document = read(host, id)?.changed(changes, host.now());
     Ok(document.map(|document| Replacement::new(layout::item_file(id), json::pretty(&document))))
 }
 
 /// Makes a new item in the state `idea`, numbered after the last one.
-pub fn add(tree: Tree<'_>, title: &str) -> Result<String, Failure> {
+pub fn add(host: Host<'_>, title: &str) -> Result<String, Failure> {
     let last =
-        ids(tree)?.iter().filter_map(|id| number(id)?.parse::<u64>().ok()).max().unwrap_or(0);
+        ids(host)?.iter().filter_map(|id| number(id)?.parse::<u64>().ok()).max().unwrap_or(0);
     let id = format!("{:03}-{}", last.saturating_add(1), slug(title));
-    let now = tree.now().to_string();
+    let now = host.now().to_string();
     let document = json!({
         "schema_version": 1,
         "id": id,
@@ -259,16 +267,12 @@ pub fn add(tree: Tree<'_>, title: &str) -> Result<String, Failure> {
     });
     // The directory gets its name when it is complete: a crash leaves no half item, and two adders
     // at once cannot write over each other.
-    let unfinished =
-        format!("{}/{}{}", layout::ITEMS, layout::UNFINISHED_ITEM, hex(&tree.random_bytes(8)));
-    tree.create_directory(&unfinished)?;
-    tree.write(&format!("{unfinished}/item.json"), json::pretty(&document))?;
-    tree.rename(&unfinished, &layout::item_directory(&id))?;
+    let suffix = json::hex(&host.random_bytes(8)?);
+    let unfinished = format!("{}/{}{suffix}", layout::ITEMS, layout::UNFINISHED_ITEM);
+    host.create_directory(&unfinished)?;
+    host.write(&format!("{unfinished}/item.json"), json::pretty(&document))?;
+    host.rename(&unfinished, &layout::item_directory(&id))?;
     Ok(id)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Lower case letters and digits, everything else as single `-`, at most 50 characters: the rule of

@@ -173,8 +173,8 @@ pub fn integer(value: &Value) -> Option<u64> {
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// A value in a message: short, and of a long one only what it is.
-fn describe(value: &Value) -> String {
+/// Describes a value in a message: short, and of a long one only its type.
+pub(crate) fn describe(value: &Value) -> String {
     match value {
         Value::Array(entries) => match entries.iter().find(|entry| !entry.is_string()) {
             Some(odd) => format!("a list with {}", describe(odd)),
@@ -187,6 +187,11 @@ fn describe(value: &Value) -> String {
             if short.len() < text.len() { format!("{short}…") } else { text }
         }
     }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,26 +1,55 @@
-//! Where things are in `.wreckit`, the root of the instance.
+//! Where files are in the root of an instance.
 
 use crate::formats::item;
 
-/// A root that an instance may have.
+/// Where the files of a root are.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
-    /// What messages and manifests put in front of a path: they count from the repository's root.
+pub struct RootLayout {
+    /// The path of the root, relative to the root of the repository, with a `/` at its end.
     pub prefix: &'static str,
-    /// Where backups are.
+    /// The lock of whoever runs a session.
+    pub lock: &'static str,
+    /// The directory of journals and logs, with a directory for each session.
+    pub runs: &'static str,
+    /// The directory of backups.
     pub backups: &'static str,
-    /// What is never backed up and never restored over.
+    /// Files and directories that are never backed up and never restored over.
     pub kept_out: &'static [&'static str],
+    /// Whether the name of an item starts with its number. Otherwise items are phases, with any name.
+    pub numbered_items: bool,
 }
 
-/// `.wreckit`.
-pub const STATE: Place = Place { prefix: PREFIX, backups: "backups", kept_out: &[LOCK, "backups"] };
-/// The features of a repository.
-pub const FEATURES: Place = Place {
-    prefix: ".claude/.output/features/",
-    backups: ".backups",
-    kept_out: &[FEATURE_LOCK, RUN_LOCK, ".backups"],
+/// `.wreckit`, the root of a batch.
+pub const STATE: RootLayout = RootLayout {
+    prefix: PREFIX,
+    lock: LOCK,
+    runs: "runs",
+    backups: "backups",
+    kept_out: &[LOCK, "backups"],
+    numbered_items: true,
 };
+/// The directory of the features of a repository.
+pub const FEATURES: RootLayout = RootLayout {
+    prefix: ".claude/.output/features/",
+    lock: RUN_LOCK,
+    runs: ".runs",
+    backups: ".backups",
+    kept_out: &[FEATURE_LOCK, RUN_LOCK, ".backups", ".runs"],
+    numbered_items: false,
+};
+
+impl RootLayout {
+    /// The directory of a session's journal and logs.
+    ///
+    /// A session id that another tool wrote may be anything. One that is not a safe name gets a directory
+    /// named after its checksum; the journal in it names the session.
+    pub fn run_directory(&self, session: &str) -> String {
+        match is_safe_name(session) {
+            true => format!("{}/{session}", self.runs),
+            false => format!("{}/session-{:08x}", self.runs, crc32fast::hash(session.as_bytes())),
+        }
+    }
+}
 
 /// Locked while a feature is changed; never removed.
 pub const FEATURE_LOCK: &str = ".lock";
@@ -39,8 +68,8 @@ pub const ROOT_ID: &str = ".repository-id";
 pub const ITEMS: &str = "items";
 /// How the directory of an item is named while it is being made.
 pub const UNFINISHED_ITEM: &str = ".new-";
-/// Journals and logs, a directory for each session.
-pub const RUNS: &str = "runs";
+/// The prompts of the phases.
+pub const PROMPTS: &str = "prompts";
 /// What messages put in front of a path in `.wreckit`: they count from the repository's root.
 pub const PREFIX: &str = ".wreckit/";
 
@@ -59,15 +88,19 @@ pub fn prd_file(id: &str) -> String {
     format!("{ITEMS}/{id}/prd.json")
 }
 
-/// The directory of a session's journal and logs.
-///
-/// A session id that other hands wrote may be anything; one that is no safe name gets a directory
-/// named after its checksum (the journal in it says whose it is).
-pub fn run_directory(session: &str) -> String {
-    if is_safe_name(session) {
-        format!("{RUNS}/{session}")
-    } else {
-        format!("{RUNS}/session-{:08x}", crc32fast::hash(session.as_bytes()))
+impl RootLayout {
+    /// Whether a file in the directory of a session is named like one of this tool: a segment, the log of an
+    /// attempt, or a temporary file of one of them.
+    pub fn is_session_file(&self, name: &str) -> bool {
+        let is_log = |name: &str| {
+            let attempt = name.strip_suffix(".log").and_then(|name| name.rsplit_once('.'));
+            attempt.is_some_and(|(item, attempt)| {
+                (!self.numbered_items || item::number(item).is_some())
+                    && attempt.parse().is_ok_and(|n: u32| n > 0 && n.to_string() == attempt)
+            })
+        };
+        let name = temporary_target(name).unwrap_or(name);
+        segment_number(name).is_some() || is_log(name)
     }
 }
 
@@ -82,24 +115,9 @@ pub fn segment_number(name: &str) -> Option<u32> {
     number.parse().ok().filter(|n: &u32| *n > 0 && n.to_string() == number)
 }
 
-/// The log of one start of an item.
+/// The log of an attempt.
 pub fn log_file(run_directory: &str, item: &str, attempt: u32) -> String {
     format!("{run_directory}/{item}.{attempt}.log")
-}
-
-/// Whether a file in the directory of a session is named like one of a batch: a segment, the log of an
-/// item, or what is left of a write of one of them.
-pub fn is_of_run(name: &str) -> bool {
-    let is_log = |name: &str| {
-        name.strip_suffix(".log").and_then(|name| name.rsplit_once('.')).is_some_and(
-            |(item, attempt)| {
-                item::number(item).is_some()
-                    && attempt.parse().is_ok_and(|n: u32| n > 0 && n.to_string() == attempt)
-            },
-        )
-    };
-    let name = temporary_target(name).unwrap_or(name);
-    segment_number(name).is_some() || is_log(name)
 }
 
 /// What a temporary file was to become: `item.json.9f68aee0695f.tmp`, here and in the existing tool.
@@ -125,13 +143,13 @@ mod tests {
     #[test]
     fn a_session_id_of_other_hands_never_names_a_path() {
         for id in ["../../etc", "", ".hidden", "a/b", &"x".repeat(65), "a b"] {
-            let directory = run_directory(id);
+            let directory = STATE.run_directory(id);
             assert!(
                 directory.starts_with("runs/session-") && directory.len() == 21,
                 "{id} {directory}"
             );
         }
-        assert_eq!(run_directory("7e6e3dab-f73a"), "runs/7e6e3dab-f73a");
+        assert_eq!(STATE.run_directory("7e6e3dab-f73a"), "runs/7e6e3dab-f73a");
     }
 
     #[test]
@@ -139,7 +157,7 @@ mod tests {
         for name in
             ["events.1.jsonl", "001-a.1.log", "1000-a.b.12.log", "events.2.jsonl.9f68aee0695f.tmp"]
         {
-            assert!(is_of_run(name), "{name}");
+            assert!(STATE.is_session_file(name), "{name}");
         }
         for name in [
             "model.bin",
@@ -151,7 +169,7 @@ mod tests {
             "001-a.1.log.gz",
             "notes.9f68aee0695f.tmp",
         ] {
-            assert!(!is_of_run(name), "{name}");
+            assert!(!STATE.is_session_file(name), "{name}");
         }
     }
 

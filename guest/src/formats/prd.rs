@@ -5,13 +5,13 @@ use serde_json::Value;
 use crate::formats::json::{self, Fields};
 use crate::formats::layout;
 use crate::io::capabilities::FsError;
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 /// A larger `prd.json` is damage.
 const LIMIT: u64 = 4 << 20;
 
 /// A `prd.json` that can be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prd {
     stories: Vec<Story>,
 }
@@ -46,7 +46,7 @@ impl Prd {
 }
 
 /// Why there is no document.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Unusable {
     /// There is no file.
     #[error("prd.json is missing")]
@@ -60,14 +60,14 @@ pub enum Unusable {
 }
 
 /// Reads and checks the stories of an item; on failure what is wrong, in words for a person.
-pub fn read(tree: Tree<'_>, id: &str) -> Result<Prd, String> {
-    let document = document(tree, id).map_err(|problem| problem.to_string())?;
+pub fn read(host: Host<'_>, id: &str) -> Result<Prd, String> {
+    let document = document(host, id).map_err(|problem| problem.to_string())?;
     from_json(&document).map_err(|problem| format!("prd.json is invalid: {problem}"))
 }
 
 /// The document, whatever it says.
-pub fn document(tree: Tree<'_>, id: &str) -> Result<Value, Unusable> {
-    let bytes = tree.read(&layout::prd_file(id), LIMIT).map_err(|error| match error {
+pub fn document(host: Host<'_>, id: &str) -> Result<Value, Unusable> {
+    let bytes = host.read(&layout::prd_file(id), LIMIT).map_err(|error| match error {
         FsError::NotFound => Unusable::Missing,
         error => Unusable::Unreadable(error),
     })?;

@@ -8,96 +8,97 @@ use serde_json::{Map, Value, json};
 
 use crate::formats::json::{self, Fields};
 use crate::formats::layout;
-use crate::io::capabilities::{FsError, Identity, Liveness, Recorded, Replacement, Worker};
+use crate::io::capabilities::{
+    BareProcess, FsError, ProcessInfo, ProcessStatus, ProcessToken, RecordedProcess, Replacement,
+};
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 
 /// A progress file larger than this is damage: half a million items need about 60 MiB.
 const LIMIT: u64 = 64 << 20;
 
-/// Who wrote the file, so that its pid is unmistakable.
+/// The process that wrote a file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Owner {
-    /// The machine.
-    pub host: Option<String>,
-    /// The boot.
-    pub boot_id: Option<String>,
-    /// Clock ticks from the boot to the start of the process.
-    pub start_time: Option<u64>,
-    /// The PID namespace that counts the pid; missing in files of earlier versions.
-    pub pid_namespace: Option<String>,
-    /// Written by a clean stop: the owner has ended, wherever one looks from.
+    /// Identifies the process.
+    pub token: Option<ProcessToken>,
+    /// What builds before tokens recorded instead: `host`, `boot_id`, `start_time`, `pid_namespace`. Together
+    /// with the process id they make a token that the host accepts.
+    legacy: Map<String, Value>,
+    /// Written by a clean stop: the process has released the session, wherever it is seen from.
     pub released: bool,
-    /// Fields that nobody here knows.
+    /// Unknown fields, preserved verbatim.
     pub unknown: Map<String, Value>,
 }
 
+/// The fields of an owner before tokens, and whether each is an integer.
+const LEGACY_FIELDS: [(&str, bool); 4] =
+    [("host", false), ("boot_id", false), ("start_time", true), ("pid_namespace", false)];
+
 impl Owner {
-    /// The owner that a running process is.
-    pub fn of(identity: &Identity) -> Self {
-        Owner {
-            host: Some(identity.host.clone()),
-            boot_id: identity.boot_id.clone(),
-            start_time: identity.start_time,
-            pid_namespace: identity.pid_namespace.clone(),
-            released: false,
-            unknown: Map::new(),
-        }
+    /// The owner that this process is.
+    pub fn of(process: &ProcessInfo) -> Self {
+        Owner { token: Some(process.token.clone()), ..Owner::default() }
     }
 
-    /// As JSON; what is not known is left out.
+    /// As JSON, without unknown parts.
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();
-        if let Some(host) = &self.host {
-            object.insert("host".into(), json!(host));
+        if let Some(token) = &self.token {
+            object.insert("token".into(), json!(token));
         }
-        if let Some(boot_id) = &self.boot_id {
-            object.insert("boot_id".into(), json!(boot_id));
-        }
-        if let Some(start_time) = self.start_time {
-            object.insert("start_time".into(), json!(start_time));
-        }
-        if let Some(namespace) = &self.pid_namespace {
-            object.insert("pid_namespace".into(), json!(namespace));
-        }
+        object.extend(self.legacy.clone());
         object.insert("released".into(), json!(self.released));
         object.extend(self.unknown.clone());
         Value::Object(object)
     }
 
-    /// The process with this pid that is the owner, for a query.
-    pub fn recorded(&self, pid: u64, seen: Option<Timestamp>) -> Recorded {
-        Recorded {
-            pid,
-            host: self.host.clone(),
-            boot_id: self.boot_id.clone(),
-            start_time: self.start_time,
-            pid_namespace: self.pid_namespace.clone(),
-            seen,
+    /// The owner as a process to look up. `pid` is the process id beside it in the file, and `seen` a time at
+    /// which it was running.
+    pub fn recorded(&self, pid: u64, seen: Option<Timestamp>) -> RecordedProcess {
+        if let Some(token) = &self.token {
+            return RecordedProcess::Token(token.clone());
+        }
+        match self.legacy.is_empty() {
+            true => {
+                let seen = seen.map(Timestamp::as_millis);
+                RecordedProcess::Bare(BareProcess { pid, seen })
+            }
+            false => RecordedProcess::Token(legacy_token(pid, self.legacy.clone())),
         }
     }
 
-    /// Whether this process is the owner.
-    pub fn is(&self, identity: &Identity) -> bool {
-        self.host.as_ref() == Some(&identity.host)
-            && self.boot_id == identity.boot_id
-            && self.start_time == identity.start_time
-            && self.pid_namespace == identity.pid_namespace
+    /// The token of an agent of which a build before tokens recorded the process id and the start time, with
+    /// this owner; `None` if that does not identify a process.
+    pub fn agent_token(&self, pid: u64, start_time: u64) -> Option<ProcessToken> {
+        self.legacy.get("boot_id").filter(|boot| boot.is_string())?;
+        let mut fields = self.legacy.clone();
+        fields.insert("start_time".to_owned(), json!(start_time));
+        Some(legacy_token(pid, fields))
+    }
+
+    /// Whether `process` is the owner.
+    pub fn is(&self, process: &ProcessInfo) -> bool {
+        self.token.as_ref() == Some(&process.token)
     }
 
     /// `None` if it is not an object or a field has a wrong type.
     pub fn from_json(value: &Value) -> Option<Self> {
         let mut owner = Owner::default();
         for (key, value) in value.as_object()? {
-            match key.as_str() {
-                "host" => owner.host = json::nullable_string(value)?.map(str::to_owned),
-                "boot_id" => owner.boot_id = json::nullable_string(value)?.map(str::to_owned),
-                "start_time" if value.is_null() => {}
-                "start_time" => owner.start_time = Some(json::integer(value)?),
-                "pid_namespace" => {
-                    owner.pid_namespace = json::nullable_string(value)?.map(str::to_owned);
+            let legacy = LEGACY_FIELDS.iter().find(|(name, _)| name == key);
+            match (key.as_str(), legacy) {
+                (_, Some(_)) if value.is_null() => {}
+                (_, Some((_, true))) => {
+                    json::integer(value)?;
+                    owner.legacy.insert(key.clone(), value.clone());
                 }
-                "released" => owner.released = value.as_bool()?,
+                (_, Some((_, false))) => {
+                    value.as_str()?;
+                    owner.legacy.insert(key.clone(), value.clone());
+                }
+                ("token", None) => owner.token = json::nullable_string(value)?.map(str::to_owned),
+                ("released", None) => owner.released = value.as_bool()?,
                 _ => {
                     owner.unknown.insert(key.clone(), value.clone());
                 }
@@ -107,6 +108,26 @@ impl Owner {
     }
 }
 
+/// The token that stands for the fields that builds before tokens recorded of a process: a JSON object.
+fn legacy_token(pid: u64, fields: Map<String, Value>) -> ProcessToken {
+    let mut object = Map::from_iter([("pid".to_owned(), json!(pid))]);
+    object.extend(fields);
+    Value::Object(object).to_string()
+}
+
+/// The process that works on an item, as a snapshot or a journal recorded it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Worker {
+    /// Identifies it; `None` if the file does not say enough.
+    pub token: Option<ProcessToken>,
+    /// Its process id.
+    pub pid: u64,
+    /// When it started, by the clock of the recording process.
+    pub since: Option<Timestamp>,
+    /// In files of builds before tokens: when it started, as they recorded it.
+    pub start_time: Option<u64>,
+}
+
 /// What a snapshot knows of its journal.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct JournalMark {
@@ -114,8 +135,8 @@ pub struct JournalMark {
     pub events: u64,
     /// How often each item was started that has not completed: the next start counts on.
     pub attempts: Vec<(String, u32)>,
-    /// The processes that work on items; each names its item.
-    pub workers: Vec<Worker>,
+    /// The processes that work on items, by item.
+    pub workers: Vec<(String, Worker)>,
     /// When a repair rebuilt the file from its journal: since then it waits for the next run.
     pub rebuilt_at: Option<Timestamp>,
     /// True if the mark is not what its checksum says: then nothing in it counts.
@@ -144,15 +165,17 @@ impl JournalMark {
             object.insert("attempts".into(), Value::Object(attempts));
         }
         if !self.workers.is_empty() {
-            let workers = self.workers.iter().filter_map(|worker| {
-                let item = worker.item.clone()?;
+            let workers = self.workers.iter().map(|(item, worker)| {
                 let since = worker.since.map(|since| since.to_string());
-                let process = json!({
-                    "pid": worker.pid,
-                    "start_time": worker.start_time,
-                    "since": since,
-                });
-                Some((item, process))
+                let mut process = Map::from_iter([("pid".to_owned(), json!(worker.pid))]);
+                if let Some(token) = &worker.token {
+                    process.insert("token".to_owned(), json!(token));
+                }
+                if let Some(start_time) = worker.start_time {
+                    process.insert("start_time".to_owned(), json!(start_time));
+                }
+                process.insert("since".to_owned(), json!(since));
+                (item.clone(), Value::Object(process))
             });
             object.insert("workers".into(), Value::Object(workers.collect()));
         }
@@ -186,16 +209,14 @@ impl JournalMark {
                 }
                 "workers" => {
                     for (item, worker) in value.as_object()? {
-                        mark.workers.push(Worker {
+                        let text = |key: &str| worker.get(key).and_then(Value::as_str);
+                        let worker = Worker {
+                            token: text("token").map(str::to_owned),
                             pid: json::integer(worker.get("pid")?)?,
+                            since: text("since").and_then(Timestamp::parse),
                             start_time: worker.get("start_time").and_then(json::integer),
-                            item: Some(item.clone()),
-                            proven: false,
-                            since: worker
-                                .get("since")
-                                .and_then(Value::as_str)
-                                .and_then(Timestamp::parse),
-                        });
+                        };
+                        mark.workers.push((item.clone(), worker));
                     }
                 }
                 "rebuilt_at" => mark.rebuilt_at = Some(Timestamp::parse(value.as_str()?)?),
@@ -299,11 +320,7 @@ impl Progress {
         let errors = fields.optional("errors", "an object of strings", |value| {
             value.as_object().filter(|errors| errors.values().all(Value::is_string))
         });
-        let owner = fields.optional(
-            "owner",
-            "an object of host, boot_id, start_time, released",
-            Owner::from_json,
-        );
+        let owner = fields.optional("owner", "an object of token, released", Owner::from_json);
         let journal =
             fields.optional("journal", "an object with `events`, a count", JournalMark::from_json);
 
@@ -339,19 +356,18 @@ impl Progress {
         }
     }
 
-    /// What can be proven of the process that wrote the file.
-    pub fn liveness(&self, tree: Tree<'_>) -> Liveness {
+    /// Whether the process that wrote the file is still running.
+    pub fn owner_status(&self, host: Host<'_>) -> ProcessStatus {
         let owner = self.owner.clone().unwrap_or_default();
         if owner.released {
-            return Liveness::Exited;
+            return ProcessStatus::Exited;
         }
-        tree.liveness(&owner.recorded(self.pid, Some(self.updated_at)))
+        host.process_status(&owner.recorded(self.pid, Some(self.updated_at)))
     }
 
-    /// True if this very process wrote the file.
-    pub fn is_of(&self, identity: &Identity) -> bool {
-        self.pid == identity.pid
-            && self.owner.as_ref().is_some_and(|owner| !owner.released && owner.is(identity))
+    /// True if `process` wrote the file.
+    pub fn is_of(&self, process: &ProcessInfo) -> bool {
+        self.owner.as_ref().is_some_and(|owner| !owner.released && owner.is(process))
     }
 }
 
@@ -416,19 +432,22 @@ impl Found {
 }
 
 /// Looks at the progress file. An empty one is damage, never "new".
-pub fn find(tree: Tree<'_>) -> Found {
-    let bytes = match tree.read(layout::PROGRESS, LIMIT) {
+pub fn find(host: Host<'_>) -> Found {
+    let bytes = match host.read(layout::PROGRESS, LIMIT) {
         Ok(bytes) => bytes,
-        Err(FsError::NotFound) if tree.stat(layout::PROGRESS).is_ok_and(|it| it.is_none()) => {
+        Err(FsError::NotFound) if host.stat(layout::PROGRESS).is_ok_and(|it| it.is_none()) => {
             return Found::Missing;
         }
         Err(FsError::NotFound) => {
-            let problem =
-                format!("Failed to read {}: it is a link that leads nowhere", layout::PROGRESS);
+            let problem = format!("Failed to read {}: it is a dangling link", layout::PROGRESS);
             return Found::Unreadable(problem);
         }
         Err(error) => {
-            return Found::Unreadable(format!("Failed to read {}: {error}", layout::PROGRESS));
+            return Found::Unreadable(format!(
+                "Failed to read {}: {}",
+                layout::PROGRESS,
+                error.describe()
+            ));
         }
     };
     let Ok(document) = json::parse_up_to(&bytes, json::MANY_VALUES) else {
@@ -449,17 +468,17 @@ pub fn find(tree: Tree<'_>) -> Found {
 
 /// Writes the progress file, whole or not at all.
 pub fn write<S: Serialize>(
-    tree: Tree<'_>,
+    host: Host<'_>,
     progress: &Progress<S>,
     durable: bool,
 ) -> Result<u64, Failure> {
     let contents = json::pretty(progress);
     let size = contents.len() as u64;
-    tree.replace(vec![Replacement::new(layout::PROGRESS, contents)], durable)?;
+    host.replace(vec![Replacement::new(layout::PROGRESS, contents)], durable)?;
     Ok(size)
 }
 
 /// Removes the progress file. Not an error if there is none.
-pub fn clear(tree: Tree<'_>) -> Result<(), Failure> {
-    tree.remove(layout::PROGRESS)
+pub fn clear(host: Host<'_>) -> Result<(), Failure> {
+    host.remove(layout::PROGRESS)
 }

@@ -1,8 +1,8 @@
 //! The owner record: names the process that works on a root, beside the lock.
 //!
 //! `flock` excludes another process only where both see one file: not through two mounts of one
-//! directory (FUSE), and not from two machines on some network file systems. So the holder of a lock
-//! also creates `{name}.owner.{n}`, one number above the newest. Creating a name is atomic wherever
+//! directory (FUSE), and not from two machines on some network file systems. So the holder of a lock also
+//! creates `{name}.owner.{n}`, one number above the newest. Creating a name is atomic wherever
 //! renaming or linking is, and only one process can create a number, so two that saw the same record
 //! of an exited process cannot both succeed it. For the same reason the newest record is never removed:
 //! a release is noted in it.
@@ -13,16 +13,16 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::bindings::exports::wreckit::batch::session::Holder;
 use crate::formats::json;
 use crate::formats::progress::Owner;
-use crate::io::capabilities::{FsError, Identity, Kind, Liveness};
-use crate::io::lock::Holder;
+use crate::io::capabilities::{FsError, Kind, ProcessInfo, ProcessStatus};
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 
 /// Records are at most this long.
 const LIMIT: u64 = 64 << 10;
-/// Attempts to create a record while other processes create theirs.
+/// Maximum number of attempts to create a record while other processes create theirs.
 const ATTEMPTS: usize = 16;
 
 /// The newest record beside a lock.
@@ -45,89 +45,89 @@ impl Claim {
         self.pid().is_none() || self.note.get("released") == Some(&Value::Bool(true))
     }
 
-    fn is_of(&self, identity: &Identity) -> bool {
-        !self.is_released() && self.pid() == Some(identity.pid) && self.owner().is(identity)
+    fn is_of(&self, process: &ProcessInfo) -> bool {
+        !self.is_released() && self.owner().is(process)
     }
 
     /// The process that may still work, as far as it is known; `None` if there is none.
-    fn holder(&self, tree: Tree<'_>) -> Option<Holder> {
+    fn holder(&self, host: Host<'_>) -> Option<Holder> {
         let pid = self.pid().filter(|_| !self.is_released())?;
         let text = |key: &str| self.note.get(key).and_then(Value::as_str).map(str::to_owned);
         let since = text("since");
         let seen = since.as_deref().and_then(Timestamp::parse);
-        let liveness = tree.liveness(&self.owner().recorded(pid, seen));
-        let is_beginning = self.note.get("session").is_some_and(Value::is_null);
-        (liveness != Liveness::Exited).then(|| Holder {
+        let status = host.process_status(&self.owner().recorded(pid, seen));
+        let is_opening = self.note.get("session").is_some_and(Value::is_null);
+        (status != ProcessStatus::Exited).then(|| Holder {
             session: text("session"),
             pid: Some(pid),
             since,
-            liveness: Some(liveness),
+            status: Some(status),
             locked: false,
-            momentary: is_beginning && liveness == Liveness::Running,
+            transient: is_opening && status == ProcessStatus::Running,
         })
     }
 }
 
 /// The process that claims the root and is not proven to have exited; not this one.
 pub(crate) fn current_holder(
-    tree: Tree<'_>,
+    host: Host<'_>,
     lock: &str,
-    identity: &Identity,
+    process: &ProcessInfo,
 ) -> Result<Option<Holder>, Failure> {
-    let newest = newest(tree, lock)?.filter(|claim| !claim.is_of(identity));
-    Ok(newest.and_then(|claim| claim.holder(tree)))
+    let newest = newest(host, lock)?.filter(|claim| !claim.is_of(process));
+    Ok(newest.and_then(|claim| claim.holder(host)))
 }
 
 /// Records that this process works on the root, or returns who else does. The lock is held.
 /// `take_over` passes over a claim whose process may still run.
 pub(crate) fn take(
-    tree: Tree<'_>,
+    host: Host<'_>,
     lock: &str,
-    identity: &Identity,
+    process: &ProcessInfo,
     note: &Value,
     take_over: bool,
 ) -> Result<Result<(), Holder>, Failure> {
     let mut others = None;
     for _ in 0..ATTEMPTS {
-        let newest = newest(tree, lock)?;
+        let newest = newest(host, lock)?;
         if let Some(claim) = &newest {
-            if claim.is_of(identity) {
+            if claim.is_of(process) {
                 // Asked again every second: only what is new is added.
                 return match claim.note.get("session") == note.get("session") {
                     true => Ok(Ok(())),
-                    false => add(tree, &claim.path, note).map(Ok),
+                    false => add(host, &claim.path, note).map(Ok),
                 };
             }
-            if let Some(holder) = claim.holder(tree).filter(|_| !take_over) {
+            if let Some(holder) = claim.holder(host).filter(|_| !take_over) {
                 return Ok(Err(holder));
             }
         }
         let number = newest.map_or(0, |claim| claim.number) + 1;
-        if create(tree, lock, number, note)? {
+        if create(host, lock, number, note)? {
             // A slower process may have created a number that was gone by then.
-            match claims(tree, lock)?.iter().all(|(other, _)| *other <= number) {
-                true => return remove_older(tree, lock, number).map(Ok),
-                false => tree.remove(&path_of(lock, number))?,
+            match claims(host, lock)?.iter().all(|(other, _)| *other <= number) {
+                true => return remove_older(host, lock, number).map(Ok),
+                false => host.remove(&path_of(lock, number))?,
             }
         }
-        others = Some(Holder { momentary: true, ..Holder::default() });
+        others = Some(Holder { transient: true, ..Holder::unknown() });
     }
-    Ok(Err(others.unwrap_or_default()))
+    Ok(Err(others.unwrap_or_else(Holder::unknown)))
 }
 
 /// Notes that this process has finished. Not durable: after a power loss its boot is over, too.
-pub(crate) fn release(tree: Tree<'_>, lock: &str, identity: &Identity) -> Result<(), Failure> {
-    match newest(tree, lock)?.filter(|claim| claim.is_of(identity)) {
-        Some(claim) => add(tree, &claim.path, &json!({"released": true})),
+pub(crate) fn release(host: Host<'_>, lock: &str, process: &ProcessInfo) -> Result<(), Failure> {
+    match newest(host, lock)?.filter(|claim| claim.is_of(process)) {
+        Some(claim) => add(host, &claim.path, &json!({"released": true})),
         None => Ok(()),
     }
 }
 
 /// The record that this process has created, if it holds the lock: a file that a copy of the directory
 /// cannot have.
-pub(crate) fn witness(tree: Tree<'_>, lock: &str) -> Option<String> {
-    let identity = tree.current_process();
-    newest(tree, lock).ok()?.filter(|claim| claim.is_of(&identity)).map(|claim| claim.path)
+pub(crate) fn witness(host: Host<'_>, lock: &str) -> Option<String> {
+    let process = host.current_process();
+    newest(host, lock).ok()?.filter(|claim| claim.is_of(&process)).map(|claim| claim.path)
 }
 
 fn path_of(lock: &str, number: u64) -> String {
@@ -135,20 +135,20 @@ fn path_of(lock: &str, number: u64) -> String {
 }
 
 /// The numbers and paths of all records beside a lock.
-fn claims(tree: Tree<'_>, lock: &str) -> Result<Vec<(u64, String)>, Failure> {
+fn claims(host: Host<'_>, lock: &str) -> Result<Vec<(u64, String)>, Failure> {
     // Beyond that no counter ever gets, and counting on would overflow.
     let number = |name: &str| name.rsplit_once('.')?.1.parse().ok().filter(|n: &u64| *n < 1 << 53);
-    let entries = tree.list(".")?.into_iter().filter(|entry| entry.kind == Kind::File);
+    let entries = host.list(".")?.into_iter().filter(|entry| entry.kind == Kind::File);
     let numbers = entries.filter_map(|entry| Some((number(&entry.name)?, entry.name)));
     Ok(numbers.filter(|(number, name)| *name == path_of(lock, *number)).collect())
 }
 
-fn newest(tree: Tree<'_>, lock: &str) -> Result<Option<Claim>, Failure> {
-    let Some((number, path)) = claims(tree, lock)?.into_iter().max() else { return Ok(None) };
-    let contents = match tree.read(&path, LIMIT) {
+fn newest(host: Host<'_>, lock: &str) -> Result<Option<Claim>, Failure> {
+    let Some((number, path)) = claims(host, lock)?.into_iter().max() else { return Ok(None) };
+    let contents = match host.read(&path, LIMIT) {
         Ok(contents) => contents,
         Err(FsError::NotFound | FsError::TooLarge(_)) => Vec::new(),
-        Err(error) => return Err(tree.failed("read", &path)(error)),
+        Err(error) => return Err(host.failed("read", &path)(error)),
     };
     let mut note = Map::new();
     for line in contents.split(|byte| *byte == b'\n') {
@@ -160,43 +160,44 @@ fn newest(tree: Tree<'_>, lock: &str) -> Result<Option<Claim>, Failure> {
 }
 
 /// Creates a record with its content; false if the number is taken.
-fn create(tree: Tree<'_>, lock: &str, number: u64, note: &Value) -> Result<bool, Failure> {
+fn create(host: Host<'_>, lock: &str, number: u64, note: &Value) -> Result<bool, Failure> {
     let path = path_of(lock, number);
-    let suffix: String = tree.random_bytes(6).iter().map(|byte| format!("{byte:02x}")).collect();
+    let suffix = json::hex(&host.random_bytes(6)?);
     let temporary = format!("{path}.{suffix}.tmp");
-    add(tree, &temporary, note)?;
-    match Tree::rename(&tree, &temporary, &path) {
+    add(host, &temporary, note)?;
+    match host.rename(&temporary, &path) {
         Ok(()) => Ok(true),
         Err(failure) => {
-            tree.remove(&temporary)?;
+            host.remove(&temporary)?;
             if failure.error == FsError::Exists { Ok(false) } else { Err(failure) }
         }
     }
 }
 
-fn add(tree: Tree<'_>, path: &str, note: &Value) -> Result<(), Failure> {
-    tree.append(path, format!("{note}\n").as_bytes(), false)
+fn add(host: Host<'_>, path: &str, note: &Value) -> Result<(), Failure> {
+    host.append(path, format!("{note}\n").as_bytes(), false)
 }
 
-fn remove_older(tree: Tree<'_>, lock: &str, number: u64) -> Result<(), Failure> {
-    let older = claims(tree, lock)?.into_iter().filter(|(other, _)| *other < number);
-    older.into_iter().try_for_each(|(_, path)| tree.remove(&path))
+fn remove_older(host: Host<'_>, lock: &str, number: u64) -> Result<(), Failure> {
+    let older = claims(host, lock)?.into_iter().filter(|(other, _)| *other < number);
+    older.into_iter().try_for_each(|(_, path)| host.remove(&path))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::formats::layout;
+    use crate::io::lock;
     use crate::io::memory::{Machine, Process};
 
     const LOCK: &str = layout::LOCK;
 
     fn claim(process: &Process, take_over: bool) -> Result<Result<(), Holder>, Failure> {
-        let tree = Tree::new(process);
-        let identity = tree.current_process();
-        let owner = Owner::of(&identity).to_json();
-        let note = json!({"pid": identity.pid, "owner": owner, "session": null});
-        take(tree, LOCK, &identity, &note, take_over)
+        let host = Host::new(process);
+        let process = host.current_process();
+        let mut note = lock::note(host, &process);
+        note["session"] = Value::Null;
+        take(host, LOCK, &process, &note, take_over)
     }
 
     #[test]
@@ -208,15 +209,15 @@ mod tests {
         claim(&one, false).unwrap().unwrap();
         assert_eq!(machine.operations().len(), written, "nothing is new");
         let holder = claim(&two, false).unwrap().unwrap_err();
-        assert_eq!((holder.pid, holder.liveness), (Some(1), Some(Liveness::Running)));
-        assert!(holder.momentary && !holder.locked);
+        assert_eq!((holder.pid, holder.status), (Some(1), Some(ProcessStatus::Running)));
+        assert!(holder.transient && !holder.locked);
         machine.kill(1);
         claim(&two, false).unwrap().unwrap();
-        let tree = Tree::new(&two);
-        assert_eq!(witness(tree, LOCK).as_deref(), Some("batch.owner.2"));
+        let host = Host::new(&two);
+        assert_eq!(witness(host, LOCK).as_deref(), Some("batch.owner.2"));
         assert_eq!(claim(&three, false).unwrap().unwrap_err().pid, Some(2));
-        release(tree, LOCK, &tree.current_process()).unwrap();
-        assert_eq!(witness(tree, LOCK), None);
+        release(host, LOCK, &host.current_process()).unwrap();
+        assert_eq!(witness(host, LOCK), None);
         claim(&three, false).unwrap().unwrap();
         let records = machine.paths().into_iter().filter(|path| path.contains("owner"));
         assert_eq!(records.collect::<Vec<_>>(), ["batch.owner.3"]);
@@ -229,8 +230,8 @@ mod tests {
         machine.unknown.borrow_mut().push(1);
         let two = machine.process(2);
         let holder = claim(&two, false).unwrap().unwrap_err();
-        assert_eq!(holder.liveness, Some(Liveness::Unknown));
-        assert!(!holder.momentary);
+        assert_eq!(holder.status, Some(ProcessStatus::Unknown));
+        assert!(!holder.transient);
         claim(&two, true).unwrap().unwrap();
         // From now on the claim is this one's.
         assert_eq!(claim(&machine.process(3), false).unwrap().unwrap_err().pid, Some(2));
@@ -247,7 +248,7 @@ mod tests {
             machine.kill(2);
             machine.power_until.set(usize::MAX);
             claim(&machine.process(3), false).unwrap().unwrap();
-            assert!(witness(Tree::new(&machine.process(3)), LOCK).is_some(), "{operations}");
+            assert!(witness(Host::new(&machine.process(3)), LOCK).is_some(), "{operations}");
         }
     }
 
@@ -265,6 +266,6 @@ mod tests {
         machine.process(1);
         let two = machine.process(2);
         claim(&two, false).unwrap().unwrap();
-        assert_eq!(witness(Tree::new(&two), LOCK).as_deref(), Some("batch.owner.9"));
+        assert_eq!(witness(Host::new(&two), LOCK).as_deref(), Some("batch.owner.9"));
     }
 }

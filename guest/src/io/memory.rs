@@ -10,9 +10,11 @@ mod files;
 pub(crate) use self::files::{Change, Node, Operation};
 use self::files::{Files, cut_off, touched};
 
+use crate::formats::json;
 use crate::io::capabilities::{
-    Capabilities, Entry, FsError, Identity, Kind, Level, Liveness, LockOutcome, Metadata, Recorded,
-    Replacement, Worker,
+    BareProcess, Clock, Entry, FileSystem, FsError, Kind, Leftover, Level, LockState, Log,
+    Metadata, ProcessInfo, ProcessStatus, ProcessToken, Processes, Random, RecordedProcess,
+    Replacement, StopSignal, Terminator, Variable,
 };
 use crate::io::time::Timestamp;
 
@@ -37,11 +39,15 @@ pub(crate) struct Machine {
     pub(crate) running: RefCell<Vec<u64>>,
     pub(crate) unknown: RefCell<Vec<u64>>,
     /// Processes with the marker of this root.
-    pub(crate) marked: RefCell<Vec<Worker>>,
+    pub(crate) marked: RefCell<Vec<Leftover>>,
     /// Running processes that the journal may name and that carry no marker.
     pub(crate) unmarked: RefCell<Vec<u64>>,
-    /// Processes that nothing ends.
+    /// Processes that no signal ends.
     pub(crate) immortal: RefCell<Vec<u64>>,
+    /// Every signal that was sent, with the process.
+    pub(crate) signals: RefCell<Vec<(u64, StopSignal)>>,
+    /// How many random bytes a call returns at most.
+    pub(crate) randomness: Cell<usize>,
     pub(crate) messages: RefCell<Vec<String>>,
 }
 
@@ -74,6 +80,8 @@ impl Machine {
             unmarked: RefCell::default(),
             mount: RefCell::default(),
             immortal: RefCell::default(),
+            signals: RefCell::default(),
+            randomness: Cell::new(usize::MAX),
             messages: RefCell::default(),
         })
     }
@@ -259,7 +267,7 @@ impl Process {
     }
 }
 
-impl Capabilities for Process {
+impl FileSystem for Process {
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FsError> {
         match self.node(path)?.0 {
             Node::File(contents) if contents.len() as u64 > limit => {
@@ -348,16 +356,18 @@ impl Capabilities for Process {
             Node::Directory => (Kind::Directory, 0),
             Node::Other => (Kind::Other, 0),
         };
-        Ok(Metadata { kind, size, modified: Timestamp::from_millis(modified) })
+        Ok(Metadata { kind, size, modified })
     }
 
-    fn lock(&self, path: &str, note: &[u8]) -> Result<LockOutcome, FsError> {
+    fn lock(&self, path: &str, note: &[u8]) -> Result<LockState, FsError> {
         let mut locks = self.machine.locks.borrow_mut();
         match locks.get(path) {
-            Some((pid, note)) if *pid != self.pid => Ok(LockOutcome::Held(note.clone())),
+            Some((pid, note)) if *pid != self.pid => {
+                Ok(LockState { held: true, note: note.clone() })
+            }
             _ => {
                 locks.insert(path.to_owned(), (self.pid, note.to_vec()));
-                Ok(LockOutcome::Acquired)
+                Ok(LockState { held: false, note: Vec::new() })
             }
         }
     }
@@ -367,64 +377,109 @@ impl Capabilities for Process {
         Ok(())
     }
 
-    fn lock_holder(&self, path: &str) -> Result<Option<Vec<u8>>, FsError> {
-        Ok(self.machine.locks.borrow().get(path).map(|(_, note)| note.clone()))
+    fn lock_holder(&self, path: &str) -> Result<LockState, FsError> {
+        let note = self.machine.locks.borrow().get(path).map(|(_, note)| note.clone());
+        Ok(LockState { held: note.is_some(), note: note.unwrap_or_default() })
+    }
+}
+
+/// The token of a process: `pid:4711`.
+pub(crate) fn token(pid: u64) -> ProcessToken {
+    format!("pid:{pid}")
+}
+
+/// A process by its id.
+pub(crate) fn process(pid: u64) -> ProcessInfo {
+    ProcessInfo { token: token(pid), pid }
+}
+
+/// A leftover process that carries the marker.
+pub(crate) fn leftover(pid: u64, item: Option<&str>, proven: bool) -> Leftover {
+    let item = item.map(str::to_owned);
+    Leftover { process: process(pid), item, started_at: None, proven }
+}
+
+/// The process id in a token, of this build or of one before tokens.
+fn pid_of(token: &str) -> u64 {
+    let legacy = json::parse(token.as_bytes()).ok();
+    let legacy = legacy.as_ref().and_then(|object| json::integer(object.get("pid")?));
+    let pid = token.strip_prefix("pid:").and_then(|pid| pid.parse().ok());
+    legacy.or(pid).unwrap_or_default()
+}
+
+impl Processes for Process {
+    fn current(&self) -> ProcessInfo {
+        process(self.pid)
     }
 
-    fn current_process(&self) -> Identity {
-        Identity {
-            pid: self.pid,
-            host: "machine".to_owned(),
-            boot_id: Some("boot".to_owned()),
-            start_time: Some(self.pid * 100),
-            pid_namespace: Some("pid:[1]".to_owned()),
-        }
-    }
-
-    fn liveness(&self, process: &Recorded) -> Liveness {
-        if self.machine.unknown.borrow().contains(&process.pid) {
-            Liveness::Unknown
-        } else if self.machine.running.borrow().contains(&process.pid) {
-            Liveness::Running
+    fn status(&self, process: &RecordedProcess) -> ProcessStatus {
+        let pid = match process {
+            RecordedProcess::Token(token) => pid_of(token),
+            RecordedProcess::Bare(BareProcess { pid, .. }) => *pid,
+        };
+        if self.machine.unknown.borrow().contains(&pid) {
+            ProcessStatus::Unknown
+        } else if self.machine.running.borrow().contains(&pid) {
+            ProcessStatus::Running
         } else {
-            Liveness::Exited
+            ProcessStatus::Exited
         }
     }
+}
 
-    fn marked(&self, _: Option<&str>) -> Vec<Worker> {
-        self.machine.marked.borrow().clone()
+impl Terminator for Process {
+    fn marker(&self) -> Vec<Variable> {
+        vec![Variable { name: "WRECKIT_ROOT".to_owned(), value: "the root".to_owned() }]
     }
 
-    fn leaders(&self, recorded: &[Worker], _: Option<&str>) -> Vec<Worker> {
-        let running = self.machine.running.borrow();
-        let unmarked = self.machine.unmarked.borrow();
-        let running = recorded.iter().filter(|worker| running.contains(&worker.pid));
-        running
-            .map(|worker| Worker { proven: !unmarked.contains(&worker.pid), ..worker.clone() })
-            .collect()
-    }
-
-    fn end(&self, leaders: &[Worker], _: Option<&str>) -> Vec<Worker> {
+    fn list_leftovers(&self, recorded: &[ProcessToken], _: Option<&str>) -> Vec<Leftover> {
         let machine = &self.machine;
-        let mut ended = machine.marked.take();
-        ended.extend(leaders.iter().filter(|worker| worker.proven).cloned());
-        let is_immortal = |worker: &Worker| machine.immortal.borrow().contains(&worker.pid);
-        let (left, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_immortal);
-        machine.running.borrow_mut().retain(|pid| !ended.iter().any(|worker| worker.pid == *pid));
-        machine.marked.replace(left.clone());
-        left
+        let mut leftovers = machine.marked.borrow().clone();
+        for token in recorded {
+            let pid = pid_of(token);
+            let is_listed = leftovers.iter().any(|other| other.process.pid == pid);
+            if !is_listed && machine.running.borrow().contains(&pid) {
+                let proven = !machine.unmarked.borrow().contains(&pid);
+                let process = ProcessInfo { token: token.clone(), pid };
+                leftovers.push(Leftover { process, item: None, started_at: None, proven });
+            }
+        }
+        if !leftovers.is_empty() {
+            // Whoever waits for a process to exit asks again later.
+            machine.clock.set(machine.clock.get() + 500);
+        }
+        leftovers
     }
 
-    fn log(&self, _: Level, message: &str) {
+    fn signal(&self, targets: &[ProcessToken], signal: StopSignal, _: Option<&str>) {
+        let machine = &self.machine;
+        for pid in targets.iter().map(|token| pid_of(token)) {
+            machine.signals.borrow_mut().push((pid, signal));
+            if machine.immortal.borrow().contains(&pid) || machine.unmarked.borrow().contains(&pid)
+            {
+                continue;
+            }
+            machine.running.borrow_mut().retain(|other| *other != pid);
+            machine.marked.borrow_mut().retain(|other| other.process.pid != pid || !other.proven);
+        }
+    }
+}
+
+impl Log for Process {
+    fn write(&self, _: Level, message: &str) {
         self.machine.messages.borrow_mut().push(message.to_owned());
     }
+}
 
+impl Clock for Process {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.machine.clock.get())
     }
+}
 
-    fn random_bytes(&self, length: usize) -> Vec<u8> {
-        (0..length)
+impl Random for Process {
+    fn bytes(&self, length: usize) -> Vec<u8> {
+        (0..length.min(self.machine.randomness.get()))
             .map(|_| {
                 // A linear congruential generator is random enough for names.
                 let next = self

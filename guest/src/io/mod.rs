@@ -2,8 +2,9 @@
 
 pub mod capabilities;
 pub(crate) mod claim;
+pub mod host;
 pub mod lock;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod root;
 pub mod time;
-pub mod tree;

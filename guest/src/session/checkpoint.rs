@@ -1,174 +1,194 @@
-//! When results go into the items' files, and when the snapshot is rewritten.
+//! When results are applied to the files of their items, and when the snapshot is written.
 //!
-//! The journal is what makes a result durable, so both may trail it; together they cost little
-//! however large the batch is. A snapshot only claims events whose results are in their items'
-//! files: a resume then has only the journal beyond the snapshot to look at.
+//! The journal makes a result durable, so both may trail it; together they cost little however large the session
+//! is. A snapshot covers only events whose results are in the files of their items: a resume reads only the
+//! journal beyond the snapshot.
 
 use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::{self, Progress};
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 use crate::session::ledger::Ledger;
 use crate::session::saved;
-use crate::session::settle::{self, Outcome, Unwritten};
+use crate::workload::Workload;
+use crate::workload::results::{self, ItemResult, Unwritten};
 
-/// Results and snapshots trail the journal by so many milliseconds at most.
+/// How far results and snapshots may trail the journal, in milliseconds.
 const INTERVAL: u64 = 1_000;
-/// `updated_at` is refreshed this often, so that others see that the batch is alive.
+/// How often `updated_at` is refreshed, in milliseconds, so that others see that the session is alive.
 const HEARTBEAT: u64 = 60_000;
-/// A snapshot larger than this is only rewritten when the journal has grown by half its size.
+/// Size in bytes up to which a snapshot is always rewritten. A larger one is rewritten when the journal has grown
+/// by half its size.
 const SMALL: u64 = 64 << 10;
 
-/// What the files lag behind the journal.
+/// How far the files are behind the journal.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
-    /// Results that are not in their `item.json` yet.
-    unsynced: Vec<Outcome>,
-    /// Up to this event the user was told of what cannot be written.
-    complained: u64,
-    /// When files were last brought up to date.
+    /// Results that are not in the files of their items yet.
+    pending: Vec<ItemResult>,
+    /// Results up to this event have been warned about.
+    warned: u64,
+    /// Whether another process is changing a file that results are waiting for.
+    busy: bool,
+    /// When files were last updated.
     last: Timestamp,
     /// When the snapshot was last written.
-    snapshot: Timestamp,
+    snapshot_written: Timestamp,
     /// Size of the last snapshot in bytes.
     size: u64,
     /// How long the journal was then.
     journal: u64,
-    /// True if something was recorded since.
+    /// True if an event was recorded since.
     changed: bool,
-    /// False for a run without a progress file.
-    keeps_progress: bool,
+    /// Whether the session has a progress file.
+    writes_snapshot: bool,
 }
 
 impl Checkpoint {
-    /// Nothing lags at `now`.
-    pub(super) fn new(now: Timestamp, keeps_progress: bool) -> Self {
+    /// Everything is up to date at `now`.
+    pub(super) fn new(now: Timestamp, writes_snapshot: bool) -> Self {
         Checkpoint {
-            unsynced: Vec::new(),
-            complained: 0,
+            pending: Vec::new(),
+            warned: 0,
+            busy: false,
             last: now,
-            snapshot: now,
+            snapshot_written: now,
             size: 0,
             journal: 0,
             changed: false,
-            keeps_progress,
+            writes_snapshot,
         }
     }
 
-    /// Takes note of an event that was recorded.
+    /// Notes an event that was recorded.
     pub(super) fn note(&mut self, event: &Event) {
         self.changed = true;
-        self.unsynced.extend(Outcome::of(event));
+        self.pending.extend(ItemResult::of(event));
     }
 
     /// Milliseconds until something is due.
     pub(super) fn due_in(&self, now: Timestamp, journal: &Writer) -> u64 {
-        let pending = !self.unsynced.is_empty() || self.snapshot_wanted(journal);
+        let pending = !self.pending.is_empty() || self.needs_snapshot(journal);
         let interval =
             if pending { INTERVAL.saturating_sub(age(now, self.last)) } else { u64::MAX };
-        interval.min(HEARTBEAT.saturating_sub(age(now, self.snapshot)))
+        interval.min(HEARTBEAT.saturating_sub(age(now, self.snapshot_written)))
     }
 
-    /// Does what is due; what that recorded.
+    /// Does what is due. Returns the event that it recorded, if any.
     pub(super) fn run_if_due(
         &mut self,
-        tree: Tree<'_>,
-        head: &mut Progress,
+        host: Host<'_>,
+        workload: &dyn Workload,
+        snapshot: &mut Progress,
         ledger: &Ledger,
         journal: &mut Writer,
     ) -> Result<Option<Event>, Failure> {
-        let now = tree.now();
+        let now = host.now();
         if self.due_in(now, journal) > 0 {
             return Ok(None);
         }
-        let synced = self.sync(tree, journal)?;
-        if self.snapshot_wanted(journal) || age(now, self.snapshot) >= HEARTBEAT {
-            self.write(tree, head, ledger, journal, false)?;
+        let synced = self.apply_results(host, workload, journal)?;
+        if self.needs_snapshot(journal) || age(now, self.snapshot_written) >= HEARTBEAT {
+            self.write(host, snapshot, ledger, journal, false)?;
         }
         self.last = now;
         Ok(synced)
     }
 
-    /// Brings the results into their items' files, and records that they are there.
-    pub(super) fn sync(
+    /// Applies the results to the files of their items, and records that.
+    pub(super) fn apply_results(
         &mut self,
-        tree: Tree<'_>,
+        host: Host<'_>,
+        workload: &dyn Workload,
         journal: &mut Writer,
     ) -> Result<Option<Event>, Failure> {
-        if self.unsynced.is_empty() {
+        if self.pending.is_empty() {
             return Ok(None);
         }
-        let unwritten = settle::settle(tree, &self.unsynced)?;
-        self.keep(tree, unwritten);
-        if !self.unsynced.is_empty() {
+        let unwritten = workload.apply_results(host, &self.pending)?;
+        self.retry_later(host, unwritten);
+        if !self.pending.is_empty() {
             return Ok(None);
         }
         let through = journal.last();
-        let mut events = [Event::new(EventKind::Synced, tree.now()).with("through", through)];
-        journal.append(tree, &mut events, false)?;
+        let mut events = [Event::new(EventKind::Synced, host.now()).with("through", through)];
+        journal.append(host, &mut events, false)?;
         let [synced] = events;
         Ok(Some(synced))
     }
 
-    /// What could not be written stays to be written; each is complained of once.
-    pub(super) fn keep(&mut self, tree: Tree<'_>, unwritten: Vec<Unwritten>) {
-        let new = unwritten.iter().position(|(outcome, _)| outcome.seq > self.complained);
-        settle::complain(tree, new.map_or(&[], |new| &unwritten[new..]));
-        self.complained = unwritten.last().map_or(self.complained, |(outcome, _)| outcome.seq);
-        self.unsynced = unwritten.into_iter().map(|(outcome, _)| outcome).collect();
+    /// Keeps results that could not be written. Warns about each one once.
+    pub(super) fn retry_later(&mut self, host: Host<'_>, unwritten: Vec<Unwritten>) {
+        let new = unwritten.iter().position(|it| it.result.seq > self.warned);
+        results::warn_unwritten(host, new.map_or(&[], |new| &unwritten[new..]));
+        self.busy = unwritten.iter().any(|it| it.busy);
+        if !self.busy {
+            self.warned = unwritten.last().map_or(self.warned, |it| it.result.seq);
+        }
+        self.pending = unwritten.into_iter().map(|it| it.result).collect();
     }
 
-    /// The results that are not in their files, as events to record again.
-    pub(super) fn unsynced_events(&self, now: Timestamp) -> Vec<Event> {
-        self.unsynced.iter().map(|outcome| outcome.to_event(now)).collect()
+    /// Whether the session has a progress file.
+    pub(super) fn writes_snapshot(&self) -> bool {
+        self.writes_snapshot
     }
 
-    /// They are recorded by these events now.
-    pub(super) fn replace_unsynced(&mut self, events: &[Event]) {
-        self.unsynced = events.iter().filter_map(Outcome::of).collect();
+    /// Whether results wait for another process to finish changing a file.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// The results that are not in the files of their items, as events to record again.
+    pub(super) fn pending_events(&self, now: Timestamp) -> Vec<Event> {
+        self.pending.iter().map(|result| result.to_event(now)).collect()
+    }
+
+    /// The pending results are recorded by these events now.
+    pub(super) fn replace_pending(&mut self, events: &[Event]) {
+        self.pending = events.iter().filter_map(ItemResult::of).collect();
     }
 
     /// The items whose results are not in their files.
-    pub(super) fn unsynced(&self) -> impl Iterator<Item = &str> {
-        self.unsynced.iter().map(|outcome| outcome.item.as_str())
+    pub(super) fn pending_items(&self) -> impl Iterator<Item = &str> {
+        self.pending.iter().map(|result| result.item.as_str())
     }
 
-    /// The last event that a snapshot may claim: one that is on disk, and before every result that
-    /// could not be written. A resume reads what follows it.
+    /// The last event that a snapshot may cover: it is on disk, and before every result that could not be
+    /// written. A resume reads what follows it.
     fn mark(&self, journal: &Writer) -> u64 {
-        let first = self.unsynced.iter().map(|outcome| outcome.seq).min();
+        let first = self.pending.iter().map(|result| result.seq).min();
         first.map_or(u64::MAX, |seq| seq.saturating_sub(1)).min(journal.durable())
     }
 
-    /// Rewrites the snapshot. Everything in it has been synced.
+    /// Writes the snapshot. Everything in it has been synced.
     pub(super) fn write(
         &mut self,
-        tree: Tree<'_>,
-        head: &mut Progress,
+        host: Host<'_>,
+        snapshot: &mut Progress,
         ledger: &Ledger,
         journal: &Writer,
         durable: bool,
     ) -> Result<(), Failure> {
-        let now = tree.now();
-        self.snapshot = now;
-        if !self.keeps_progress {
+        let now = host.now();
+        self.snapshot_written = now;
+        if !self.writes_snapshot {
             return Ok(());
         }
-        head.updated_at = now;
+        snapshot.updated_at = now;
         self.size =
-            progress::write(tree, &saved::document(head, ledger, self.mark(journal)), durable)?;
+            progress::write(host, &saved::document(snapshot, ledger, self.mark(journal)), durable)?;
         self.journal = journal.bytes();
         self.changed = false;
         Ok(())
     }
 
-    fn snapshot_wanted(&self, journal: &Writer) -> bool {
+    fn needs_snapshot(&self, journal: &Writer) -> bool {
         let grown = journal.bytes() - self.journal;
-        self.keeps_progress && self.changed && (self.size <= SMALL || grown >= self.size / 2)
+        self.writes_snapshot && self.changed && (self.size <= SMALL || grown >= self.size / 2)
     }
 }
 
-/// How long ago something was; endless if the clock jumped back, so that it is done again.
+/// Milliseconds from `then` to `now`; infinite if the clock was set back, so that the work is done again.
 fn age(now: Timestamp, then: Timestamp) -> u64 {
     if now < then { u64::MAX } else { now.since(then) }
 }

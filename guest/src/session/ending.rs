@@ -1,180 +1,194 @@
-//! What the end of a call means for its item and for the batch.
+//! What the end of a call means for its item and for the session.
 
-use crate::formats::item;
+use crate::agents::Outcome;
+use crate::bindings::exports::wreckit::batch::session::{Ended, Ending};
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::layout;
+use crate::io::host::Host;
 use crate::io::time::Timestamp;
-use crate::io::tree::Tree;
 use crate::session::ledger::ItemIndex;
-use crate::session::protocol::{Ended, Outcome};
-use crate::session::session::{Hand, LATEST_RETRY, LONGEST_PAUSE, Session};
-use crate::workload::item_phases::{self, Next, Phase};
+use crate::session::running::{ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session};
+use crate::workload::{CompletedPhase, Failing, Verdict};
 
-/// A retry comes after so many milliseconds at first, and then twice as many each time.
-const FIRST_RETRY: u64 = 1_000;
+/// Delay of the first retry, in milliseconds. Each further one is twice as long.
+const FIRST_RETRY_DELAY: u64 = 1_000;
 
-/// The reason of a failure that leaves an agent running.
+/// `reason` of a failure whose agent may still be running.
 const LOST: &str = "lost";
-
-/// What a call that ended well has brought.
-enum Brought {
-    /// The item is complete.
-    Everything,
-    /// There is more to do in this attempt.
-    Part,
-}
-
-/// How an item failed.
-struct Failing {
-    error: String,
-    /// A word for the kind of it.
-    reason: Option<&'static str>,
-}
-
-impl From<String> for Failing {
-    fn from(error: String) -> Self {
-        Failing { error, reason: None }
-    }
-}
+/// `reason` of a failure by timeout.
+const TIMED_OUT: &str = "timed-out";
 
 impl Session {
-    /// A call of an attempt in hand ended.
-    pub(super) fn end(&mut self, tree: Tree<'_>, index: ItemIndex, ended: &Ended) {
-        let Some(mut hand) = self.hands.remove(&index) else { return };
-        let now = tree.now();
-        match &ended.outcome {
-            Outcome::Completed => match self.look_at_work(tree, &mut hand, ended, now) {
-                Ok(Brought::Part) => {
-                    self.next_pause = self.options.limit_wait.min(LONGEST_PAUSE);
-                    hand.rests = true;
-                    self.hands.insert(index, hand);
-                }
-                Ok(Brought::Everything) => {
-                    self.plan.queue.complete(self.plan.place_of[&index]);
-                    self.next_pause = self.options.limit_wait.min(LONGEST_PAUSE);
-                    let event = self.marked(event(EventKind::ItemCompleted, ended, now));
-                    // An agent that put it into review has had the last word.
-                    let ends_here = hand.phase.is_none() || item_phases::is_within(&hand.state);
-                    self.happened(event.with_some("state", ends_here.then_some(hand.state)));
-                }
-                Err(failing) => self.fail(index, &hand, ended, failing, now),
-            },
-            Outcome::Failed(error) => self.fail(index, &hand, ended, error.clone().into(), now),
-            Outcome::TimedOut(seconds) => {
-                let error = format!("timed out after {seconds} s");
-                let failing = Failing { error, reason: Some("timed-out") };
-                self.fail(index, &hand, ended, failing, now);
+    /// The call of an active attempt ended.
+    pub(super) fn end(&mut self, host: Host<'_>, index: ItemIndex, ended: &Ended) {
+        let Some(mut active) = self.active.remove(&index) else { return };
+        let now = host.now();
+        let watcher = active.watcher.take();
+        let outcome = self.parts.agent.outcome(ended, watcher.as_ref());
+        let workload = &self.parts.workload;
+        let conclusion = workload.conclude(host, &ended.item, &mut active.work, outcome);
+        if let Some(phase) = conclusion.phase {
+            self.push_event(self.phase_completed(ended, phase, now));
+        }
+        match conclusion.verdict {
+            Verdict::Completed(state) => self.complete(index, ended, state, now),
+            Verdict::Continues => {
+                self.reset_pause();
+                active.awaiting_next_call = true;
+                self.active.insert(index, active);
             }
-            Outcome::Interrupted => {
-                self.plan.queue.put_back(self.plan.place_of[&index]);
-                self.happened(event(EventKind::ItemInterrupted, ended, now));
+            Verdict::Failed(failing) => self.fail(host, index, &active, Some(ended), failing),
+            Verdict::Blocked { reason, awaits_approval } => {
+                self.plan.queue.fail(self.plan.queue_index[&index]);
+                let event = self.event(EventKind::ItemBlocked, ended, now);
+                let event = event.with("reason", reason.clone());
+                self.push_event(
+                    event.with_some("awaits_approval", awaits_approval.then_some(true)),
+                );
+                self.blocked.push((index, reason));
+            }
+            Verdict::Outcome(outcome) => self.apply_outcome(host, index, &active, ended, outcome),
+        }
+    }
+
+    fn apply_outcome(
+        &mut self,
+        host: Host<'_>,
+        index: ItemIndex,
+        active: &ActiveAttempt,
+        ended: &Ended,
+        outcome: Outcome,
+    ) {
+        let now = host.now();
+        let failing = |error, reason: Option<&str>, may_retry| Failing {
+            error,
+            reason: reason.map(str::to_owned),
+            may_retry,
+        };
+        match outcome {
+            // Workloads conclude success themselves.
+            Outcome::Completed => self.complete(index, ended, None, now),
+            Outcome::Failed(error) => {
+                self.fail(host, index, active, Some(ended), failing(error, None, true));
+            }
+            Outcome::TimedOut(error) => {
+                let failing = failing(error, Some(TIMED_OUT), true);
+                self.fail(host, index, active, Some(ended), failing);
+            }
+            // Beside an agent that is still running, no other one of the same item starts.
+            Outcome::Lost(error) => {
+                let failing = failing(error, Some(LOST), false);
+                self.fail(host, index, active, Some(ended), failing);
+            }
+            Outcome::Interrupted => self.interrupt(index, ended, None, now),
+            Outcome::HandedBack => {
+                self.has_started_single = false;
+                self.interrupt(index, ended, Some("not started".to_owned()), now);
             }
             Outcome::Paused(reason) => self.pause(index, ended, reason, now),
-            Outcome::NotStarted(reason) if self.hands.is_empty() => {
-                self.fail(index, &hand, ended, reason.clone().into(), now);
+            Outcome::OutOfResources(error) if self.active.is_empty() => {
+                self.fail(host, index, active, Some(ended), failing(error, None, true));
             }
-            Outcome::NotStarted(reason) => self.lower_parallelism(index, ended, reason, now),
-            Outcome::Lost(error) => {
-                let failing = Failing { error: error.clone(), reason: Some(LOST) };
-                self.fail(index, &hand, ended, failing, now);
+            Outcome::OutOfResources(error) => {
+                // As many agents as are running now are as many as can run.
+                self.has_started_single = false;
+                self.parts.limits.parallel = self.active.len();
+                self.interrupt(index, ended, Some(error), now);
             }
         }
     }
 
-    /// Looks at what a call has brought; with phases it is the files that say so.
-    fn look_at_work(
+    fn complete(&mut self, index: ItemIndex, ended: &Ended, state: Option<String>, now: Timestamp) {
+        self.plan.queue.complete(self.plan.queue_index[&index]);
+        self.reset_pause();
+        let agent = self.parts.workload.feature().map(|_| self.parts.agent_name.clone());
+        let event = self.event(EventKind::ItemCompleted, ended, now);
+        let event = self.marked(event);
+        self.push_event(event.with_some("state", state).with_some("agent", agent));
+    }
+
+    fn phase_completed(&self, ended: &Ended, phase: CompletedPhase, now: Timestamp) -> Event {
+        let event = self
+            .event(EventKind::PhaseCompleted, ended, now)
+            .with("phase", phase.phase)
+            .with_some("story", phase.story);
+        match phase.change {
+            Some((from, to)) => event.with("from", from).with("state", to),
+            None => event,
+        }
+    }
+
+    /// An attempt whose call could not be made has failed.
+    pub(super) fn fail_unstarted(
         &mut self,
-        tree: Tree<'_>,
-        hand: &mut Hand,
-        ended: &Ended,
-        now: Timestamp,
-    ) -> Result<Brought, Failing> {
-        let Some((phase, story)) = &hand.phase else { return Ok(Brought::Everything) };
-        let phase = *phase;
-        let item = item::read(tree, &ended.item)?;
-        item_phases::check(tree, &ended.item, phase)?;
-        let mut completed =
-            event(EventKind::PhaseCompleted, ended, now).with("phase", phase.name());
-        completed = completed.with_some("story", story.clone());
-        if item.state == hand.state && item.state != phase.state_after() {
-            hand.state = phase.state_after().to_owned();
-            completed = completed.with("from", item.state).with("state", hand.state.clone());
-        } else {
-            // The agent moved it: that stands.
-            hand.state = item.state;
-        }
-        self.happened(completed);
-        match item_phases::after(tree, &ended.item, phase, &hand.state) {
-            Next::Nothing => Ok(Brought::Everything),
-            Next::Call(Phase::Implement, _) if hand.iterations >= self.options.max_iterations => {
-                Err(Failing {
-                    error: format!(
-                        "stories are still pending in prd.json after {} calls (max_iterations)",
-                        hand.iterations
-                    ),
-                    reason: Some("max-iterations"),
-                })
-            }
-            Next::Call(phase, story) => {
-                hand.phase = Some((phase, story));
-                Ok(Brought::Part)
-            }
-        }
+        host: Host<'_>,
+        index: ItemIndex,
+        active: &ActiveAttempt,
+        failing: Failing,
+    ) {
+        self.fail(host, index, active, None, failing);
     }
 
-    /// The item is tried again, or it has failed.
+    /// The item is retried, or it has failed.
     fn fail(
         &mut self,
+        host: Host<'_>,
         index: ItemIndex,
-        hand: &Hand,
-        ended: &Ended,
+        active: &ActiveAttempt,
+        ended: Option<&Ended>,
         failing: Failing,
-        now: Timestamp,
     ) {
-        let describe = |event: Event| {
-            let phase = hand.phase.as_ref().map(|(phase, _)| phase.name());
-            let log = layout::log_file(self.journal.directory(), &ended.item, ended.attempt);
+        let now = host.now();
+        let id = self.ledger.id(index).to_owned();
+        let describe = |session: &Session, kind| {
+            let event = match ended {
+                Some(ended) => session.event(kind, ended, now),
+                None => Event::of(kind, now, &id).attempt(active.attempt),
+            };
+            let output = ended.and_then(|ended| ended.output.clone());
+            let log = layout::log_file(session.journal.directory(), &id, active.attempt);
             event
                 .with("error", failing.error.clone())
-                .with_some("reason", failing.reason)
-                .with_some("phase", phase)
-                .with_some("log", ended.output.as_ref().map(|_| log))
-                .with_some("output", ended.output.clone())
+                .with_some("reason", failing.reason.clone())
+                .with_some("phase", active.work.phase_name())
+                .with_some("log", output.as_ref().map(|_| log))
+                .with_some("output", output)
         };
-        let place = self.plan.place_of[&index];
-        let tries = self.retries.get(&index).copied().unwrap_or(0);
-        // Beside an agent that still runs there is no other one of the same item.
-        let may_retry = failing.reason != Some(LOST);
-        if may_retry && tries < self.options.retries {
-            let delay = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LATEST_RETRY);
-            let at = now.after(delay);
-            let event = describe(event(EventKind::ItemRetrying, ended, now));
-            self.happened(event.with("until", at.to_string()));
-            self.retries.insert(index, tries + 1);
-            self.retrying.push((at, place));
+        let queued = self.plan.queue_index[&index];
+        let retries = self.retries.get(&index).copied().unwrap_or(0);
+        if failing.may_retry && retries < self.parts.limits.retries {
+            let delay = FIRST_RETRY_DELAY.saturating_mul(1 << retries.min(16));
+            let at = now.after(delay.min(LONGEST_RETRY_DELAY));
+            let event = describe(self, EventKind::ItemRetrying);
+            self.push_event(event.with("until", at.to_string()));
+            self.retries.insert(index, retries + 1);
+            self.retrying.push((at, queued));
         } else {
-            let event = describe(event(EventKind::ItemFailed, ended, now));
-            let event = self.marked(event);
-            self.happened(event);
-            self.plan.queue.fail(place);
+            let event = self.marked(describe(self, EventKind::ItemFailed));
+            self.push_event(event);
+            self.plan.queue.fail(queued);
             self.failures += 1;
         }
     }
 
-    /// As many agents as run are as many as there can be; the item is the next to start.
-    fn lower_parallelism(&mut self, index: ItemIndex, ended: &Ended, reason: &str, now: Timestamp) {
-        self.plan.queue.put_back(self.plan.place_of[&index]);
-        self.exhausted = false;
-        self.options.parallel = u32::try_from(self.hands.len()).unwrap_or(u32::MAX);
-        let event = event(EventKind::ItemInterrupted, ended, now);
-        self.happened(event.with("reason", reason));
+    /// The item has not failed, and is the next to start.
+    fn interrupt(
+        &mut self,
+        index: ItemIndex,
+        ended: &Ended,
+        reason: Option<String>,
+        now: Timestamp,
+    ) {
+        self.plan.queue.put_back(self.plan.queue_index[&index]);
+        let event = self.event(EventKind::ItemInterrupted, ended, now);
+        self.push_event(event.with_some("reason", reason));
     }
 
     /// Nothing starts for a while; then this item is the first.
-    fn pause(&mut self, index: ItemIndex, ended: &Ended, reason: &str, now: Timestamp) {
-        self.plan.queue.put_back(self.plan.place_of[&index]);
-        self.exhausted = false;
-        // Of several that run into the same limit only the first makes the next wait longer.
+    fn pause(&mut self, index: ItemIndex, ended: &Ended, reason: String, now: Timestamp) {
+        self.plan.queue.put_back(self.plan.queue_index[&index]);
+        self.has_started_single = false;
+        // Of several agents that reach the same limit, only the first makes the next pause longer.
         let is_new = self.pause.is_none_or(|until| until <= now);
         let until = match self.pause {
             Some(until) if !is_new => until,
@@ -184,23 +198,31 @@ impl Session {
             self.next_pause = self.next_pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
         self.pause = Some(until);
-        self.happened(
-            event(EventKind::BatchPaused, ended, now)
-                .with("reason", reason)
-                .with("until", until.to_string()),
-        );
+        let event = self.event(EventKind::BatchPaused, ended, now);
+        self.push_event(event.with("reason", reason).with("until", until.to_string()));
+    }
+
+    fn reset_pause(&mut self) {
+        self.next_pause = self.parts.limits.limit_wait.min(LONGEST_PAUSE);
     }
 
     /// Results of the mock agent are marked: they change no file.
     fn marked(&self, event: Event) -> Event {
-        if self.options.mock { event.with("mock", true) } else { event }
+        if self.parts.agent.is_mock() { event.with("mock", true) } else { event }
     }
-}
 
-fn event(kind: EventKind, ended: &Ended, now: Timestamp) -> Event {
-    Event::of(kind, now, &ended.item)
-        .attempt(ended.attempt)
-        .with_some("exit_code", ended.exit_code)
-        .with_some("signal", ended.signal)
-        .with("duration_ms", ended.duration)
+    fn event(&self, kind: EventKind, ended: &Ended, now: Timestamp) -> Event {
+        let (exit_code, signal) = match ended.ending {
+            // The mock agent has no process.
+            _ if self.parts.agent.is_mock() => (None, None),
+            Ending::Exited(code) => (Some(code), None),
+            Ending::Signaled(signal) => (None, Some(signal)),
+            Ending::NotStarted(_) | Ending::Lost(_) => (None, None),
+        };
+        Event::of(kind, now, &ended.item)
+            .attempt(ended.attempt)
+            .with_some("exit_code", exit_code)
+            .with_some("signal", signal)
+            .with("duration_ms", ended.duration)
+    }
 }

@@ -1,81 +1,80 @@
-//! Where every item of a session is: what the snapshot says, brought forward by journal events.
+//! The state of every item of a session: what the snapshot says, updated by journal events.
 //!
-//! The running batch and a resume change it by the same function, [`Ledger::apply`], so what is
-//! recovered after a crash is what was known before it.
+//! A running session and a resume update it with the same function, [`Ledger::apply`], so what is recovered
+//! after a crash is what was known before it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::json;
-use crate::formats::progress::Progress;
-use crate::io::capabilities::Worker;
+use crate::formats::progress::{Progress, Worker};
 
 /// Index of an item in the ledger.
 pub type ItemIndex = usize;
 
-/// Where an item is.
+/// The state of an item in its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// To do.
+pub enum ItemState {
+    /// It waits in the queue.
     Queued,
-    /// An agent works on it, or did when the session was interrupted.
-    InHand,
+    /// It has an attempt in flight, or had one when the session was interrupted.
+    InFlight,
     /// Completed in this session.
     Completed,
     /// Failed in this session.
     Failed,
-    /// Found done.
+    /// It was done before the session.
     Skipped,
 }
 
 /// The lists of results, as a `batch-started` may carry them.
-const RESULT_LISTS: [(&str, Standing); 3] = [
-    ("completed", Standing::Completed),
-    ("failed", Standing::Failed),
-    ("skipped", Standing::Skipped),
+const RESULT_LISTS: [(&str, ItemState); 3] = [
+    ("completed", ItemState::Completed),
+    ("failed", ItemState::Failed),
+    ("skipped", ItemState::Skipped),
 ];
 
-/// The items of a session and where they are.
+/// The items of a session and their states.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Ledger {
     ids: Vec<Rc<str>>,
     index: HashMap<Rc<str>, ItemIndex>,
-    standing: Vec<Standing>,
+    state: Vec<ItemState>,
     in_queue: Vec<bool>,
     queue: Vec<ItemIndex>,
     completed: Vec<ItemIndex>,
     failed: Vec<ItemIndex>,
     skipped: Vec<ItemIndex>,
-    in_hand: Vec<ItemIndex>,
+    in_flight: Vec<ItemIndex>,
     errors: HashMap<ItemIndex, String>,
     attempts: HashMap<ItemIndex, u32>,
     /// The process that works on an item, or did when the session was interrupted.
-    workers: HashMap<ItemIndex, Worker>,
-    /// How much of `queue` is still to do: kept, because it is asked for at every step.
-    left: usize,
+    workers: BTreeMap<ItemIndex, Worker>,
+    /// How many queued items are neither completed nor failed. Cached, because every step needs it.
+    remaining: usize,
 }
 
 impl Ledger {
-    /// The state that a snapshot holds. An item in two result lists counts for the better one.
+    /// The state in a snapshot. An item in two result lists counts as in the first of completed, failed, skipped.
     pub fn from_progress(progress: &Progress) -> Self {
         let mut ledger = Ledger::default();
         for id in &progress.completed {
-            ledger.settle(id, Standing::Completed);
+            ledger.set_outcome(id, ItemState::Completed);
         }
         for id in &progress.failed {
-            ledger.settle(id, Standing::Failed);
+            ledger.set_outcome(id, ItemState::Failed);
         }
         for id in &progress.skipped {
-            ledger.settle(id, Standing::Skipped);
+            ledger.set_outcome(id, ItemState::Skipped);
         }
         for id in &progress.queued_items {
             ledger.enqueue(id);
         }
         for id in progress.in_flight.iter().chain(&progress.current_item) {
-            ledger.take_in_hand(id);
+            ledger.start_attempt(id);
         }
         for (id, error) in &progress.errors {
             if let (Some(item), Some(error)) = (ledger.find(id), error.as_str()) {
@@ -86,18 +85,19 @@ impl Ledger {
             let item = ledger.intern(id);
             ledger.attempts.insert(item, *count);
         }
-        for worker in progress.journal.iter().flat_map(|mark| &mark.workers) {
-            let item = ledger.intern(worker.item.as_deref().unwrap_or_default());
+        for (id, worker) in progress.journal.iter().flat_map(|mark| &mark.workers) {
+            let item = ledger.intern(id);
             ledger.workers.insert(item, worker.clone());
         }
         ledger
     }
 
-    /// Brings the state forward by one event.
+    /// Updates the state by one event.
     pub fn apply(&mut self, event: &Event) {
-        match event.kind {
+        let Some(kind) = event.kind else { return };
+        match kind {
             EventKind::BatchStarted => {
-                // Whoever opens the session has ended what was left.
+                // The process that opens a session has ended its leftover processes.
                 self.workers.clear();
                 self.requeue_failed(&event.strings("retried"));
                 self.apply_lists(event);
@@ -105,7 +105,7 @@ impl Ledger {
             EventKind::JournalRecreated => {
                 self.apply_lists(event);
                 for id in event.strings("in_flight") {
-                    self.take_in_hand(&id);
+                    self.start_attempt(&id);
                 }
                 let attempts = event.more.get("attempts").and_then(Value::as_object);
                 for (id, count) in attempts.into_iter().flatten() {
@@ -116,14 +116,14 @@ impl Ledger {
             }
             EventKind::ItemStarted => {
                 if let Some(id) = &event.item {
-                    let item = self.take_in_hand(id);
+                    let item = self.start_attempt(id);
                     self.attempts.insert(item, event.attempt.unwrap_or(1));
                 }
             }
             EventKind::PhaseStarted => self.note_worker(event),
             EventKind::ItemCompleted => {
                 if let Some(id) = &event.item {
-                    let item = self.settle(id, Standing::Completed);
+                    let item = self.set_outcome(id, ItemState::Completed);
                     self.errors.remove(&item);
                     self.attempts.remove(&item);
                     self.workers.remove(&item);
@@ -131,12 +131,17 @@ impl Ledger {
             }
             EventKind::ItemFailed => {
                 if let Some(id) = &event.item {
-                    let item = self.settle(id, Standing::Failed);
+                    let item = self.set_outcome(id, ItemState::Failed);
                     self.errors.insert(item, event.text("error").unwrap_or_default().to_owned());
                     self.workers.remove(&item);
                 }
             }
-            // Such an item stays in hand: it goes on, or goes first at the next start.
+            EventKind::ItemBlocked => {
+                if let Some(item) = event.item.as_deref().and_then(|id| self.find(id)) {
+                    self.requeue_blocked(item);
+                }
+            }
+            // Such an item stays in flight: its attempt continues, or it is the first to start after a resume.
             EventKind::PhaseCompleted
             | EventKind::ItemRetrying
             | EventKind::ItemInterrupted
@@ -145,7 +150,10 @@ impl Ledger {
                     self.workers.remove(&item);
                 }
             }
-            _ => {}
+            EventKind::BatchResumed
+            | EventKind::ItemInvalid
+            | EventKind::Synced
+            | EventKind::BatchFinished => {}
         }
     }
 
@@ -154,7 +162,7 @@ impl Ledger {
         self.ids.len()
     }
 
-    /// True if there are none.
+    /// True if there are no items.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
@@ -174,9 +182,9 @@ impl Ledger {
         self.find(id).is_some_and(|item| self.in_queue[item])
     }
 
-    /// Where an item is.
-    pub fn standing(&self, item: ItemIndex) -> Standing {
-        self.standing[item]
+    /// The state of an item in its session.
+    pub fn state(&self, item: ItemIndex) -> ItemState {
+        self.state[item]
     }
 
     /// The queue, in its order, finished items included.
@@ -184,22 +192,22 @@ impl Ledger {
         &self.queue
     }
 
-    /// The items in hand.
-    pub fn in_hand(&self) -> &[ItemIndex] {
-        &self.in_hand
+    /// The items in flight.
+    pub fn in_flight(&self) -> &[ItemIndex] {
+        &self.in_flight
     }
 
-    /// What failed.
+    /// The items that failed.
     pub fn failed(&self) -> &[ItemIndex] {
         &self.failed
     }
 
-    /// What completed, in the order of completion.
+    /// The items that completed, in order of completion.
     pub fn completed(&self) -> &[ItemIndex] {
         &self.completed
     }
 
-    /// What was found done.
+    /// The items that were done before the session.
     pub fn skipped(&self) -> &[ItemIndex] {
         &self.skipped
     }
@@ -209,27 +217,27 @@ impl Ledger {
         self.errors.get(&item).map_or("", String::as_str)
     }
 
-    /// How often an item was started.
+    /// The number of attempts of an item.
     pub fn attempts(&self, item: ItemIndex) -> u32 {
         self.attempts.get(&item).copied().unwrap_or(0)
     }
 
-    /// What of the queue is still to do, in its order.
-    pub fn left(&self) -> impl Iterator<Item = ItemIndex> {
-        self.queue.iter().copied().filter(|item| self.is_left(*item))
+    /// The queued items that have neither completed nor failed, in queue order.
+    pub fn remaining(&self) -> impl Iterator<Item = ItemIndex> {
+        self.queue.iter().copied().filter(|item| self.is_remaining(*item))
     }
 
-    /// How much of the queue is still to do.
-    pub fn left_count(&self) -> usize {
-        self.left
+    /// How many queued items have neither completed nor failed.
+    pub fn remaining_count(&self) -> usize {
+        self.remaining
     }
 
-    /// True if an item is still to do.
-    pub fn is_left(&self, item: ItemIndex) -> bool {
-        matches!(self.standing[item], Standing::Queued | Standing::InHand)
+    /// True if an item has neither completed nor failed.
+    pub fn is_remaining(&self, item: ItemIndex) -> bool {
+        matches!(self.state[item], ItemState::Queued | ItemState::InFlight)
     }
 
-    /// Fills in the lists of a snapshot.
+    /// Writes the lists into a snapshot.
     pub fn write_to<'l>(&'l self, progress: &mut Progress<&'l str>) {
         let names =
             |items: &[ItemIndex]| items.iter().map(|item| self.id(*item)).collect::<Vec<_>>();
@@ -237,8 +245,8 @@ impl Ledger {
         progress.completed = names(&self.completed);
         progress.failed = names(&self.failed);
         progress.skipped = names(&self.skipped);
-        progress.in_flight = names(&self.in_hand);
-        progress.current_item = match (progress.parallel, self.in_hand.first()) {
+        progress.in_flight = names(&self.in_flight);
+        progress.current_item = match (progress.parallel, self.in_flight.first()) {
             (1, Some(item)) => Some(self.id(*item)),
             _ => None,
         };
@@ -249,7 +257,7 @@ impl Ledger {
             .collect::<Map<_, _>>();
     }
 
-    /// All of it as the lists of a `batch-started`.
+    /// All lists, as the fields of a `batch-started` event.
     pub fn to_lists(&self) -> Map<String, Value> {
         let names =
             |items: &[ItemIndex]| items.iter().map(|item| self.id(*item)).collect::<Value>();
@@ -261,7 +269,7 @@ impl Ledger {
         ])
     }
 
-    /// How often each item that has not completed was started, by id.
+    /// The number of attempts of each item that has not completed, by id.
     pub fn open_attempts(&self) -> Vec<(String, u32)> {
         let mut attempts: Vec<_> =
             self.attempts.iter().map(|(item, count)| (self.id(*item).to_owned(), *count)).collect();
@@ -269,15 +277,16 @@ impl Ledger {
         attempts
     }
 
-    /// The processes that work on items, or did when the session was interrupted.
-    pub fn workers(&self) -> impl Iterator<Item = Worker> {
-        self.workers.values().cloned()
+    /// The processes that work on items, or did when the session was interrupted, in the order in which their
+    /// items became known.
+    pub fn workers(&self) -> impl Iterator<Item = (&str, &Worker)> {
+        self.workers.iter().map(|(item, worker)| (self.id(*item), worker))
     }
 
     fn apply_lists(&mut self, event: &Event) {
-        for (list, standing) in RESULT_LISTS {
+        for (list, state) in RESULT_LISTS {
             for id in event.strings(list) {
-                self.settle(&id, standing);
+                self.set_outcome(&id, state);
             }
         }
         for id in event.strings("queue") {
@@ -287,13 +296,14 @@ impl Ledger {
 
     fn note_worker(&mut self, event: &Event) {
         if let (Some(id), Some(pid)) = (&event.item, event.integer("pid")) {
-            let start_time = event.integer("start_time");
+            let worker = Worker {
+                token: event.text("token").map(str::to_owned),
+                pid,
+                since: Some(event.time),
+                start_time: event.integer("start_time"),
+            };
             let item = self.intern(id);
-            let since = Some(event.time);
-            self.workers.insert(
-                item,
-                Worker { pid, start_time, item: Some(id.clone()), since, proven: false },
-            );
+            self.workers.insert(item, worker);
         }
     }
 
@@ -305,7 +315,7 @@ impl Ledger {
         let id: Rc<str> = id.into();
         self.ids.push(Rc::clone(&id));
         self.index.insert(id, item);
-        self.standing.push(Standing::Queued);
+        self.state.push(ItemState::Queued);
         self.in_queue.push(false);
         item
     }
@@ -315,54 +325,63 @@ impl Ledger {
         if !self.in_queue[item] {
             self.in_queue[item] = true;
             self.queue.push(item);
-            self.left += usize::from(self.is_left(item));
+            self.remaining += usize::from(self.is_remaining(item));
         }
     }
 
-    fn take_in_hand(&mut self, id: &str) -> ItemIndex {
+    fn start_attempt(&mut self, id: &str) -> ItemIndex {
         let item = self.intern(id);
-        if self.standing[item] == Standing::Failed {
+        if self.state[item] == ItemState::Failed {
             self.requeue_failed(&[id.to_owned()]);
         }
-        if self.standing[item] == Standing::Queued {
-            self.standing[item] = Standing::InHand;
-            self.in_hand.push(item);
+        if self.state[item] == ItemState::Queued {
+            self.state[item] = ItemState::InFlight;
+            self.in_flight.push(item);
         }
         item
     }
 
-    /// Puts an item into a result list, once.
-    fn settle(&mut self, id: &str, standing: Standing) -> ItemIndex {
+    /// Adds an item to the list of a result, once.
+    fn set_outcome(&mut self, id: &str, state: ItemState) -> ItemIndex {
         let item = self.intern(id);
-        self.left -= usize::from(self.in_queue[item] && self.is_left(item));
-        match self.standing[item] {
-            Standing::Queued => {}
-            Standing::InHand => self.in_hand.retain(|other| *other != item),
-            Standing::Failed if standing == Standing::Completed => {
+        self.remaining -= usize::from(self.in_queue[item] && self.is_remaining(item));
+        match self.state[item] {
+            ItemState::Queued => {}
+            ItemState::InFlight => self.in_flight.retain(|other| *other != item),
+            ItemState::Failed if state == ItemState::Completed => {
                 self.failed.retain(|other| *other != item);
             }
-            Standing::Failed | Standing::Completed | Standing::Skipped => return item,
+            ItemState::Failed | ItemState::Completed | ItemState::Skipped => return item,
         }
-        self.standing[item] = standing;
-        match standing {
-            Standing::Completed => self.completed.push(item),
-            Standing::Failed => self.failed.push(item),
-            Standing::Skipped => self.skipped.push(item),
-            Standing::Queued | Standing::InHand => {}
+        self.state[item] = state;
+        match state {
+            ItemState::Completed => self.completed.push(item),
+            ItemState::Failed => self.failed.push(item),
+            ItemState::Skipped => self.skipped.push(item),
+            ItemState::Queued | ItemState::InFlight => {}
         }
         item
+    }
+
+    /// A blocked item waits in the queue again, if it had an attempt in flight.
+    fn requeue_blocked(&mut self, item: ItemIndex) {
+        if self.state[item] == ItemState::InFlight {
+            self.in_flight.retain(|other| *other != item);
+            self.state[item] = ItemState::Queued;
+        }
+        self.workers.remove(&item);
     }
 
     fn requeue_failed(&mut self, ids: &[String]) {
         for id in ids {
             if let Some(item) = self.find(id)
-                && self.standing[item] == Standing::Failed
+                && self.state[item] == ItemState::Failed
             {
                 self.errors.remove(&item);
-                self.standing[item] = Standing::Queued;
-                self.left += usize::from(self.in_queue[item]);
+                self.state[item] = ItemState::Queued;
+                self.remaining += usize::from(self.in_queue[item]);
             }
         }
-        self.failed.retain(|item| self.standing[*item] == Standing::Failed);
+        self.failed.retain(|item| self.state[*item] == ItemState::Failed);
     }
 }

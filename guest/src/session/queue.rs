@@ -5,15 +5,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// An item of the queue, by its place in it.
-pub type Place = usize;
+pub type QueueIndex = usize;
 
 /// Something that an item waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dependency {
     /// Another item of the queue.
-    Queued(Place),
+    Queued(QueueIndex),
     /// Something that will not come; why, as `depends on X, which …`.
-    Hopeless(String),
+    Unsatisfiable(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ struct Node {
     /// How many dependencies have not completed; hopeless ones never do.
     unmet: usize,
     dependencies: Vec<Dependency>,
-    dependents: Vec<Place>,
+    dependents: Vec<QueueIndex>,
 }
 
 /// The items still to run.
@@ -39,7 +39,7 @@ struct Node {
 pub struct Queue {
     nodes: Vec<Node>,
     /// What could start, in order: those that were in hand when the session stopped come first.
-    ready: BTreeSet<(bool, Place)>,
+    ready: BTreeSet<(bool, QueueIndex)>,
     taken: usize,
 }
 
@@ -68,7 +68,7 @@ impl Queue {
     }
 
     /// Takes the next item that can run.
-    pub fn take(&mut self) -> Option<Place> {
+    pub fn take(&mut self) -> Option<QueueIndex> {
         let (_, place) = self.ready.pop_first()?;
         self.nodes[place].state = State::Taken;
         self.taken += 1;
@@ -76,14 +76,14 @@ impl Queue {
     }
 
     /// Puts an item back that was taken: it goes first.
-    pub fn put_back(&mut self, place: Place) {
+    pub fn put_back(&mut self, place: QueueIndex) {
         self.end(place, State::Waiting);
         self.nodes[place].first = true;
         self.offer(place);
     }
 
     /// The item completed: what waited for it may run.
-    pub fn complete(&mut self, place: Place) {
+    pub fn complete(&mut self, place: QueueIndex) {
         self.end(place, State::Completed);
         for index in 0..self.nodes[place].dependents.len() {
             let dependent = self.nodes[place].dependents[index];
@@ -93,7 +93,7 @@ impl Queue {
     }
 
     /// The item failed: what depends on it cannot run.
-    pub fn fail(&mut self, place: Place) {
+    pub fn fail(&mut self, place: QueueIndex) {
         self.end(place, State::Failed);
     }
 
@@ -103,13 +103,13 @@ impl Queue {
     }
 
     /// What could start now, in order.
-    pub fn ready(&self) -> impl Iterator<Item = Place> {
+    pub fn ready(&self) -> impl Iterator<Item = QueueIndex> {
         self.ready.iter().map(|(_, place)| *place)
     }
 
     /// All places in the order in which they would start, each behind what it depends on; those
     /// that can never start come last.
-    pub fn order(&self) -> Vec<Place> {
+    pub fn order(&self) -> Vec<QueueIndex> {
         let mut unmet: Vec<usize> = self.nodes.iter().map(|node| node.unmet).collect();
         let mut ready = self.ready.clone();
         let mut order = Vec::with_capacity(self.nodes.len());
@@ -122,28 +122,28 @@ impl Queue {
                 }
             }
         }
-        let reached: HashSet<Place> = order.iter().copied().collect();
+        let reached: HashSet<QueueIndex> = order.iter().copied().collect();
         order.extend((0..self.nodes.len()).filter(|place| !reached.contains(place)));
         order
     }
 
     /// What waits for something that will never come, each with the reason. `name` gives the id of
     /// an item.
-    pub fn blocked<'n>(&self, name: impl Fn(Place) -> &'n str) -> Vec<(Place, String)> {
-        let blocked = self.hopeless();
-        let circles = self.circles(&blocked);
+    pub fn blocked<'n>(&self, name: impl Fn(QueueIndex) -> &'n str) -> Vec<(QueueIndex, String)> {
+        let blocked = self.unsatisfiable();
+        let cycles = self.cycles(&blocked);
         let places = (0..self.nodes.len()).filter(|place| blocked.contains(place));
-        places.map(|place| (place, self.reason(place, &blocked, &circles, &name))).collect()
+        places.map(|place| (place, self.reason(place, &blocked, &cycles, &name))).collect()
     }
 
-    fn offer(&mut self, place: Place) {
+    fn offer(&mut self, place: QueueIndex) {
         let node = &self.nodes[place];
         if node.state == State::Waiting && node.unmet == 0 {
             self.ready.insert((!node.first, place));
         }
     }
 
-    fn end(&mut self, place: Place, state: State) {
+    fn end(&mut self, place: QueueIndex, state: State) {
         if self.nodes[place].state == State::Taken {
             self.taken -= 1;
         }
@@ -151,16 +151,16 @@ impl Queue {
     }
 
     /// The waiting items that cannot start even if everything that can run completes.
-    fn hopeless(&self) -> HashSet<Place> {
+    fn unsatisfiable(&self) -> HashSet<QueueIndex> {
         let mut unmet: Vec<usize> = self.nodes.iter().map(|node| node.unmet).collect();
-        let can_complete = |place: Place, unmet: &[usize]| match self.nodes[place].state {
+        let can_complete = |place: QueueIndex, unmet: &[usize]| match self.nodes[place].state {
             State::Waiting => unmet[place] == 0,
             State::Taken => true,
             State::Completed | State::Failed => false,
         };
-        let mut hopeful: Vec<Place> =
+        let mut hopeful: Vec<QueueIndex> =
             (0..self.nodes.len()).filter(|place| can_complete(*place, &unmet)).collect();
-        let mut waiting: HashSet<Place> = (0..self.nodes.len())
+        let mut waiting: HashSet<QueueIndex> = (0..self.nodes.len())
             .filter(|place| self.nodes[*place].state == State::Waiting)
             .collect();
         while let Some(place) = hopeful.pop() {
@@ -177,22 +177,22 @@ impl Queue {
 
     fn reason<'n>(
         &self,
-        place: Place,
-        blocked: &HashSet<Place>,
-        circles: &Circles,
-        name: &impl Fn(Place) -> &'n str,
+        place: QueueIndex,
+        blocked: &HashSet<QueueIndex>,
+        cycles: &Cycles,
+        name: &impl Fn(QueueIndex) -> &'n str,
     ) -> String {
         let dependencies = &self.nodes[place].dependencies;
         let hopeless = dependencies.iter().find_map(|dependency| match dependency {
-            Dependency::Hopeless(why) => Some(why.clone()),
+            Dependency::Unsatisfiable(why) => Some(why.clone()),
             Dependency::Queued(on) => (self.nodes[*on].state == State::Failed)
                 .then(|| format!("depends on {}, which failed", name(*on))),
         });
         if let Some(reason) = hopeless {
             return reason;
         }
-        if let Some(circle) = circles.through(place) {
-            let mut names: Vec<&str> = circle.take(LONGEST_CIRCLE).map(name).collect();
+        if let Some(cycle) = cycles.through(place) {
+            let mut names: Vec<&str> = cycle.take(LONGEST_CIRCLE).map(name).collect();
             if names.len() == LONGEST_CIRCLE {
                 names.push("…");
             }
@@ -207,21 +207,21 @@ impl Queue {
 
     fn blocked_dependencies<'q>(
         &'q self,
-        place: Place,
-        blocked: &'q HashSet<Place>,
-    ) -> impl Iterator<Item = Place> + use<'q> {
+        place: QueueIndex,
+        blocked: &'q HashSet<QueueIndex>,
+    ) -> impl Iterator<Item = QueueIndex> + use<'q> {
         self.nodes[place].dependencies.iter().filter_map(|dependency| match dependency {
             Dependency::Queued(on) if blocked.contains(on) => Some(*on),
             _ => None,
         })
     }
 
-    /// The circles among blocked items. From each item one blocked dependency is followed until the
+    /// The cycles among blocked items. From each item one blocked dependency is followed until the
     /// way ends or meets itself, so every item is looked at once; an item that only another of its
     /// dependencies leads round is named as blocked by its neighbour, which is as true.
-    fn circles(&self, blocked: &HashSet<Place>) -> Circles {
-        let mut circles = Circles::default();
-        let mut seen: HashSet<Place> = HashSet::new();
+    fn cycles(&self, blocked: &HashSet<QueueIndex>) -> Cycles {
+        let mut cycles = Cycles::default();
+        let mut seen: HashSet<QueueIndex> = HashSet::new();
         for start in (0..self.nodes.len()).filter(|place| blocked.contains(place)) {
             let mut way = Vec::new();
             let mut next = Some(start);
@@ -230,38 +230,38 @@ impl Queue {
                 next = self.blocked_dependencies(place, blocked).next();
             }
             if let Some(met) = next.and_then(|place| way.iter().position(|other| *other == place)) {
-                circles.add(&way[met..]);
+                cycles.add(&way[met..]);
             }
         }
-        circles
+        cycles
     }
 }
 
-/// Circles that share no item.
+/// Cycles that share no item.
 #[derive(Debug, Default)]
-struct Circles {
-    circles: Vec<Vec<Place>>,
-    /// In which circle an item is, and where in it.
-    position: HashMap<Place, (usize, usize)>,
+struct Cycles {
+    cycles: Vec<Vec<QueueIndex>>,
+    /// In which cycle an item is, and where in it.
+    position: HashMap<QueueIndex, (usize, usize)>,
 }
 
-impl Circles {
-    fn add(&mut self, circle: &[Place]) {
-        for (index, place) in circle.iter().enumerate() {
-            self.position.insert(*place, (self.circles.len(), index));
+impl Cycles {
+    fn add(&mut self, cycle: &[QueueIndex]) {
+        for (index, place) in cycle.iter().enumerate() {
+            self.position.insert(*place, (self.cycles.len(), index));
         }
-        self.circles.push(circle.to_vec());
+        self.cycles.push(cycle.to_vec());
     }
 
-    /// The circle that an item is in, beginning with the item.
-    fn through(&self, place: Place) -> Option<impl Iterator<Item = Place>> {
-        let (circle, index) = self.position.get(&place)?;
-        let circle = &self.circles[*circle];
-        Some(circle[*index..].iter().chain(&circle[..*index]).copied())
+    /// The cycle that an item is in, beginning with the item.
+    fn through(&self, place: QueueIndex) -> Option<impl Iterator<Item = QueueIndex>> {
+        let (cycle, index) = self.position.get(&place)?;
+        let cycle = &self.cycles[*cycle];
+        Some(cycle[*index..].iter().chain(&cycle[..*index]).copied())
     }
 }
 
-/// A longer circle is not written out: every item of it has a reason of its own.
+/// A longer cycle is not written out: every item of it has a reason of its own.
 const LONGEST_CIRCLE: usize = 10;
 
 #[cfg(test)]
@@ -270,13 +270,13 @@ mod tests {
     use proptest::prelude::*;
 
     /// A queue of items that depend on those with these places.
-    fn queue(items: &[&[Place]]) -> Queue {
+    fn queue(items: &[&[QueueIndex]]) -> Queue {
         Queue::new(
             items.iter().map(|on| (on.iter().map(|on| Dependency::Queued(*on)).collect(), false)),
         )
     }
 
-    fn reasons(queue: &Queue) -> Vec<(Place, String)> {
+    fn reasons(queue: &Queue) -> Vec<(QueueIndex, String)> {
         queue.blocked(|place| ["a", "b", "c", "d", "e"][place])
     }
 
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_named_from_the_item_back_to_it() {
+    fn cycles_are_named_from_the_item_back_to_it() {
         let queue = queue(&[&[1], &[0], &[2], &[0]]);
         assert!(queue.is_exhausted());
         assert_eq!(
@@ -330,22 +330,22 @@ mod tests {
 
     #[test]
     fn what_will_never_come_is_the_reason() {
-        let missing = Dependency::Hopeless("depends on x, which does not exist".to_owned());
+        let missing = Dependency::Unsatisfiable("depends on x, which does not exist".to_owned());
         let queue = Queue::new([(vec![missing], false)]);
         assert_eq!(reasons(&queue), [(0, "depends on x, which does not exist".to_owned())]);
     }
 
     #[test]
-    fn long_chains_and_circles_are_named_in_short_and_soon() {
+    fn long_chains_and_cycles_are_named_in_short_and_soon() {
         let count = 50_000;
-        let after = |place: Place| vec![Dependency::Queued((place + 1) % count)];
-        let circle = Queue::new((0..count).map(|place| (after(place), false)));
-        let reasons = circle.blocked(|_| "001-some-item");
+        let after = |place: QueueIndex| vec![Dependency::Queued((place + 1) % count)];
+        let cycle = Queue::new((0..count).map(|place| (after(place), false)));
+        let reasons = cycle.blocked(|_| "001-some-item");
         assert_eq!(reasons.len(), count);
         assert!(reasons.iter().all(|(_, reason)| reason.len() < 300 && reason.contains("…")));
 
         let before =
-            |place: Place| place.checked_sub(1).map(Dependency::Queued).into_iter().collect();
+            |place: QueueIndex| place.checked_sub(1).map(Dependency::Queued).into_iter().collect();
         let mut chain = Queue::new((0..count).map(|place| (before(place), false)));
         chain.take();
         chain.fail(0);

@@ -1,22 +1,22 @@
-//! What `run` does with the progress file that it finds: one table.
+//! What an opening does with the progress file that it finds: one table.
 
-use crate::io::capabilities::Liveness;
+use crate::io::capabilities::ProcessStatus;
 use crate::io::time::Timestamp;
 
 /// A session that has not been written to for longer than this is stale.
 pub const STALE_AFTER: u64 = 24 * 60 * 60 * 1000;
 
-/// The progress file, as far as the decision goes.
+/// The state of the progress file, as far as the decision needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// There is none.
+    /// It does not exist.
     Missing,
-    /// Something that is no progress file.
+    /// It is damaged.
     Damaged {
-        /// Whether a journal can stand in for it.
+        /// Whether a journal can replace it.
         journal: bool,
     },
-    /// A progress file.
+    /// It is valid.
     Valid {
         /// Who wrote it.
         owner: Owner,
@@ -25,21 +25,21 @@ pub enum State {
     },
 }
 
-/// Who wrote a progress file, seen from here.
+/// The process that wrote the progress file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// This very process.
+    /// This process.
     Us,
-    /// A process of which this can be proven.
-    Other(Liveness),
+    /// Another process, with its status.
+    Other(ProcessStatus),
 }
 
-/// What the caller asked for.
+/// The options that affect the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wishes {
-    /// Leave what is there.
+pub struct ResumeFlags {
+    /// Abandon a saved session.
     pub no_resume: bool,
-    /// Go on in spite of an owner that may still run.
+    /// Continue although the owner may still be running.
     pub take_over: bool,
 }
 
@@ -48,49 +48,52 @@ pub struct Wishes {
 pub enum Decision {
     /// Start a new session.
     Fresh,
-    /// Settle the session, set its file aside, start a new one.
-    Leave(Reason),
-    /// Set the damaged file aside and go on with what its journal says.
+    /// Apply the results of the session, set its file aside, start a new one.
+    Abandon(Reason),
+    /// Set the damaged file aside and resume from the journal.
     Rebuild,
-    /// Go on.
+    /// Resume the session.
     Resume,
-    /// Another process may be working on it.
+    /// Refuse: another process may be running it.
     Refuse,
 }
 
 /// Why a progress file is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// It is damaged and there is no journal.
+    /// It is damaged and has no journal.
     Damaged,
     /// It is too old.
     Stale,
-    /// The caller wants to start afresh.
-    Asked,
+    /// The options say so.
+    Requested,
 }
 
-/// True if a file last written at `updated` is stale now. A clock that jumped back makes nothing
-/// stale.
+/// Whether a file last written at `updated` is stale now. A clock that was set back makes nothing stale.
 pub fn is_stale(updated: Timestamp, now: Timestamp) -> bool {
     now.since(updated) > STALE_AFTER
 }
 
-/// The table. The lock is held when this is asked.
-pub fn decide(state: State, wishes: Wishes) -> Decision {
-    use Liveness::{Exited, Running, Unknown};
-    match (state, wishes) {
+/// The table. The lock is held.
+pub fn decide(state: State, flags: ResumeFlags) -> Decision {
+    use ProcessStatus::{Exited, Running, Unknown};
+    match (state, flags) {
         (State::Missing, _) => Decision::Fresh,
 
-        (State::Damaged { .. }, Wishes { no_resume: true, .. }) => Decision::Leave(Reason::Asked),
+        (State::Damaged { .. }, ResumeFlags { no_resume: true, .. }) => {
+            Decision::Abandon(Reason::Requested)
+        }
         (State::Damaged { journal: true }, _) => Decision::Rebuild,
-        (State::Damaged { journal: false }, _) => Decision::Leave(Reason::Damaged),
+        (State::Damaged { journal: false }, _) => Decision::Abandon(Reason::Damaged),
 
-        (State::Valid { stale: true, .. }, _) => Decision::Leave(Reason::Stale),
+        (State::Valid { stale: true, .. }, _) => Decision::Abandon(Reason::Stale),
         (
             State::Valid { owner: Owner::Other(Running | Unknown), .. },
-            Wishes { take_over: false, .. },
+            ResumeFlags { take_over: false, .. },
         ) => Decision::Refuse,
-        (State::Valid { .. }, Wishes { no_resume: true, .. }) => Decision::Leave(Reason::Asked),
+        (State::Valid { .. }, ResumeFlags { no_resume: true, .. }) => {
+            Decision::Abandon(Reason::Requested)
+        }
         (State::Valid { owner: Owner::Us | Owner::Other(Exited | Running | Unknown), .. }, _) => {
             Decision::Resume
         }
@@ -110,14 +113,14 @@ mod tests {
 
     #[test]
     fn the_table_of_the_design() {
-        use Liveness::{Exited, Running, Unknown};
-        let plain = Wishes::default();
-        let take_over = Wishes { take_over: true, ..plain };
-        let no_resume = Wishes { no_resume: true, ..plain };
-        for (state, wishes, decision) in [
+        use ProcessStatus::{Exited, Running, Unknown};
+        let plain = ResumeFlags::default();
+        let take_over = ResumeFlags { take_over: true, ..plain };
+        let no_resume = ResumeFlags { no_resume: true, ..plain };
+        for (state, flags, decision) in [
             (State::Missing, plain, Decision::Fresh),
             (State::Damaged { journal: true }, plain, Decision::Rebuild),
-            (State::Damaged { journal: false }, plain, Decision::Leave(Reason::Damaged)),
+            (State::Damaged { journal: false }, plain, Decision::Abandon(Reason::Damaged)),
             (valid(Owner::Other(Running), false), plain, Decision::Refuse),
             (valid(Owner::Other(Unknown), false), plain, Decision::Refuse),
             (valid(Owner::Other(Running), false), no_resume, Decision::Refuse),
@@ -125,12 +128,12 @@ mod tests {
             (valid(Owner::Other(Unknown), false), take_over, Decision::Resume),
             (valid(Owner::Us, false), plain, Decision::Resume),
             (valid(Owner::Other(Exited), false), plain, Decision::Resume),
-            (valid(Owner::Other(Exited), false), no_resume, Decision::Leave(Reason::Asked)),
-            (valid(Owner::Other(Exited), true), plain, Decision::Leave(Reason::Stale)),
-            (valid(Owner::Other(Running), true), plain, Decision::Leave(Reason::Stale)),
-            (valid(Owner::Us, true), plain, Decision::Leave(Reason::Stale)),
+            (valid(Owner::Other(Exited), false), no_resume, Decision::Abandon(Reason::Requested)),
+            (valid(Owner::Other(Exited), true), plain, Decision::Abandon(Reason::Stale)),
+            (valid(Owner::Other(Running), true), plain, Decision::Abandon(Reason::Stale)),
+            (valid(Owner::Us, true), plain, Decision::Abandon(Reason::Stale)),
         ] {
-            assert_eq!(decide(state, wishes), decision, "{state:?} {wishes:?}");
+            assert_eq!(decide(state, flags), decision, "{state:?} {flags:?}");
         }
     }
 
@@ -148,9 +151,9 @@ mod tests {
     fn any_state() -> impl Strategy<Value = State> {
         let owner = prop_oneof![
             Just(Owner::Us),
-            Just(Owner::Other(Liveness::Running)),
-            Just(Owner::Other(Liveness::Exited)),
-            Just(Owner::Other(Liveness::Unknown)),
+            Just(Owner::Other(ProcessStatus::Running)),
+            Just(Owner::Other(ProcessStatus::Exited)),
+            Just(Owner::Other(ProcessStatus::Unknown)),
         ];
         prop_oneof![
             Just(State::Missing),
@@ -162,22 +165,22 @@ mod tests {
     proptest! {
         #[test]
         fn an_owner_that_may_run_is_never_robbed(state in any_state(), no_resume: bool) {
-            let decision = decide(state, Wishes { no_resume, take_over: false });
-            if let State::Valid { owner: Owner::Other(Liveness::Running | Liveness::Unknown), stale: false } = state {
+            let decision = decide(state, ResumeFlags { no_resume, take_over: false });
+            if let State::Valid { owner: Owner::Other(ProcessStatus::Running | ProcessStatus::Unknown), stale: false } = state {
                 prop_assert_eq!(decision, Decision::Refuse);
             }
         }
 
         #[test]
         fn a_resume_is_of_a_valid_file_of_the_last_day(state in any_state(), no_resume: bool, take_over: bool) {
-            let decision = decide(state, Wishes { no_resume, take_over });
+            let decision = decide(state, ResumeFlags { no_resume, take_over });
             let resumable = matches!(state, State::Valid { stale: false, .. });
             prop_assert!(decision != Decision::Resume || (resumable && !no_resume));
         }
 
         #[test]
         fn what_is_there_is_never_passed_over(state in any_state(), no_resume: bool, take_over: bool) {
-            let decision = decide(state, Wishes { no_resume, take_over });
+            let decision = decide(state, ResumeFlags { no_resume, take_over });
             prop_assert_eq!(decision == Decision::Fresh, state == State::Missing);
         }
 

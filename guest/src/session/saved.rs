@@ -1,4 +1,4 @@
-//! A session as the disk has it: the snapshot, and what the journal has beyond it.
+//! A session as saved on disk: the snapshot, and the journal beyond it.
 
 use serde_json::{Map, Value};
 
@@ -6,20 +6,23 @@ use crate::formats::journal::{self, Damage, Event, EventKind};
 use crate::formats::layout;
 use crate::formats::progress::{Owner, Progress};
 use crate::io::capabilities::Level;
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::{Failure, Tree};
 use crate::session::ledger::Ledger;
-use crate::session::settle::{self, Outcome, Unwritten};
+use crate::workload::{
+    self,
+    results::{ItemResult, Unwritten},
+};
 
 /// A session that was read back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
-    /// The head of the session: everything but its lists, which are the ledger's.
+    /// The snapshot without its lists, which are the ledger's.
     pub progress: Progress,
-    /// Where every item is.
+    /// The state of every item.
     pub ledger: Ledger,
-    /// Results that may not be in their `item.json` yet.
-    pub unsynced: Vec<Outcome>,
+    /// Results that may not be in the files of their items yet.
+    pub unapplied: Vec<ItemResult>,
     /// The last event that counts.
     pub last_event: u64,
     /// Damaged places in the journal.
@@ -28,48 +31,50 @@ pub struct Saved {
     pub doubt: Option<String>,
     /// The directory of its journal and logs.
     pub directory: String,
-    /// True if it is of a run of a single item, which has no progress file.
+    /// True if it ran a single item, without a progress file.
     pub single: bool,
+    /// The feature whose phases it ran, if it was not a batch.
+    pub feature: Option<String>,
 }
 
 impl Saved {
     /// The document that a snapshot of it would be.
     pub fn document(&self) -> Progress<&str> {
-        let first = self.unsynced.iter().map(|outcome| outcome.seq).min();
+        let first = self.unapplied.iter().map(|result| result.seq).min();
         let mark = first.map_or(self.last_event, |seq| seq.saturating_sub(1));
         document(&self.progress, &self.ledger, mark)
     }
 
-    /// `3 completed, 1 failed, 4 left`.
+    /// `3 completed, 1 failed, 4 remaining`.
     pub fn describe(&self) -> String {
         let ledger = &self.ledger;
         let (completed, failed) = (ledger.completed().len(), ledger.failed().len());
-        format!("{completed} completed, {failed} failed, {} left", ledger.left().count())
+        format!("{completed} completed, {failed} failed, {} remaining", ledger.remaining_count())
     }
 
-    /// Brings the results that may not be in their files into them; those that cannot be written stay.
+    /// Applies the results that may not be in the files of their items. Those that cannot be written remain.
     ///
-    /// What the journal says is made durable first: the process that wrote it may have been killed before
-    /// its sync, and from here on it counts.
-    pub fn settle(&mut self, tree: Tree<'_>) -> Result<Vec<Unwritten>, Failure> {
-        self.report_damage(tree);
-        let segments = journal::segments(tree, &self.directory)?;
+    /// Makes the journal durable first: the process that wrote it may have been killed before its sync, and from
+    /// here on it counts.
+    pub fn apply_results(&mut self, host: Host<'_>) -> Result<Vec<Unwritten>, Failure> {
+        self.report_damage(host);
+        let segments = journal::segments(host, &self.directory)?;
         let segments: Vec<String> =
             segments.into_iter().map(|number| layout::segment(&self.directory, number)).collect();
-        tree.sync(&segments)?;
-        let unwritten = settle::settle(tree, &self.unsynced)?;
-        self.unsynced = unwritten.iter().map(|(outcome, _)| outcome.clone()).collect();
+        host.sync(&segments)?;
+        let unwritten = workload::apply_results(host, self.feature.as_deref(), &self.unapplied)?;
+        self.unapplied = unwritten.iter().map(|it| it.result.clone()).collect();
         Ok(unwritten)
     }
 
-    /// Tells the user of damage in the journal.
-    fn report_damage(&self, tree: Tree<'_>) {
+    /// Warns about damage in the journal.
+    fn report_damage(&self, host: Host<'_>) {
         if let Some(doubt) = &self.doubt {
             let words = "every result in the journal was checked against its item.json";
-            tree.log(Level::Warning, &format!("{doubt}: {words}"));
+            host.log(Level::Warning, &format!("{doubt}: {words}"));
         }
         for damage in &self.damage {
-            tree.log(Level::Warning, &damage.to_string());
+            host.log(Level::Warning, &damage.to_string());
         }
     }
 }
@@ -79,8 +84,9 @@ pub fn document<'l>(head: &Progress, ledger: &'l Ledger, last_event: u64) -> Pro
     let mut journal = head.journal.clone().unwrap_or_default();
     journal.events = last_event;
     journal.attempts = ledger.open_attempts();
-    journal.workers = ledger.workers().collect();
-    journal.workers.sort_by(|a, b| a.item.cmp(&b.item));
+    journal.workers =
+        ledger.workers().map(|(item, worker)| (item.to_owned(), worker.clone())).collect();
+    journal.workers.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut document = Progress {
         session_id: head.session_id.clone(),
         pid: head.pid,
@@ -105,23 +111,24 @@ pub fn document<'l>(head: &Progress, ledger: &'l Ledger, last_event: u64) -> Pro
 }
 
 /// Reads what the journal has beyond a snapshot; all of it, if the snapshot claims what cannot be so.
-pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
+pub fn load(host: Host<'_>, progress: Progress) -> Result<Saved, Failure> {
     let ledger = Ledger::from_progress(&progress);
-    let directory = layout::run_directory(&progress.session_id);
-    let doubt = doubt(tree, &progress, &directory)?;
+    let directory = host.layout().run_directory(&progress.session_id);
+    let doubt = doubt(host, &progress, &directory)?;
     let mark = progress.journal.as_ref().map_or(0, |mark| mark.events);
     let mut saved = Saved {
         progress: head(progress),
         ledger,
-        unsynced: Vec::new(),
+        unapplied: Vec::new(),
         last_event: mark,
         damage: Vec::new(),
         doubt,
         directory: directory.clone(),
         single: false,
+        feature: None,
     };
     let after = if saved.doubt.is_some() { 0 } else { mark };
-    let reading = journal::read(tree, &directory, after, |event| saved.replay(&event))?;
+    let reading = journal::read(host, &directory, after, |event| saved.replay(&event))?;
     // No number is given twice, whatever the snapshot says.
     saved.last_event = reading.last.max(mark);
     saved.damage = reading.damage;
@@ -129,12 +136,12 @@ pub fn load(tree: Tree<'_>, progress: Progress) -> Result<Saved, Failure> {
 }
 
 /// What is wrong with the part of the journal that a snapshot claims to include.
-fn doubt(tree: Tree<'_>, progress: &Progress, directory: &str) -> Result<Option<String>, Failure> {
+fn doubt(host: Host<'_>, progress: &Progress, directory: &str) -> Result<Option<String>, Failure> {
     let Some(mark) = &progress.journal else { return Ok(None) };
     if mark.is_damaged {
         return Ok(Some(format!("`journal` of {} does not match its checksum", layout::PROGRESS)));
     }
-    let last = journal::last_event(tree, directory)?.map_or(0, |event| event.seq);
+    let last = journal::last_event(host, directory)?.map_or(0, |event| event.seq);
     Ok((last < mark.events).then(|| {
         let end = if last == 0 { "is missing" } else { &format!("ends with event {last}") };
         let claim = format!("{} includes event {} of its journal", layout::PROGRESS, mark.events);
@@ -144,9 +151,9 @@ fn doubt(tree: Tree<'_>, progress: &Progress, directory: &str) -> Result<Option<
 
 /// Reads a session from its journal alone; `None` if there is nothing in it. One whose beginning is
 /// damaged has no queue, and its results all the same.
-pub fn rebuild(tree: Tree<'_>, directory: &str) -> Result<Option<Saved>, Failure> {
+pub fn rebuild(host: Host<'_>, directory: &str) -> Result<Option<Saved>, Failure> {
     let mut saved: Option<Saved> = None;
-    let reading = journal::read(tree, directory, 0, |event| {
+    let reading = journal::read(host, directory, 0, |event| {
         saved.get_or_insert_with(|| begin(&event, directory)).replay(&event);
     })?;
     Ok(saved.map(|saved| Saved { last_event: reading.last, damage: reading.damage, ..saved }))
@@ -155,15 +162,15 @@ pub fn rebuild(tree: Tree<'_>, directory: &str) -> Result<Option<Saved>, Failure
 impl Saved {
     fn replay(&mut self, event: &Event) {
         self.ledger.apply(event);
-        self.unsynced.extend(Outcome::of(event));
+        self.unapplied.extend(ItemResult::of(event));
         self.progress.updated_at = self.progress.updated_at.max(event.time);
         match event.kind {
-            EventKind::BatchStarted | EventKind::JournalRecreated => {
+            Some(EventKind::BatchStarted | EventKind::JournalRecreated) => {
                 take_owner(&mut self.progress, event);
             }
-            // What comes behind a `synced` and is part of it does not happen: one writer, in order.
-            EventKind::Synced => self.unsynced.clear(),
-            EventKind::BatchFinished => {
+            // One writer appends in order: nothing that a `synced` covers follows it.
+            Some(EventKind::Synced) => self.unapplied.clear(),
+            Some(EventKind::BatchFinished) => {
                 if let Some(owner) = &mut self.progress.owner {
                     owner.released = true;
                 }
@@ -197,12 +204,13 @@ fn begin(event: &Event, directory: &str) -> Saved {
     Saved {
         progress,
         ledger: Ledger::default(),
-        unsynced: Vec::new(),
+        unapplied: Vec::new(),
         last_event: 0,
         damage: Vec::new(),
         doubt: None,
         directory: directory.to_owned(),
         single: event.is("single"),
+        feature: event.text("feature").map(str::to_owned),
     }
 }
 
@@ -219,7 +227,7 @@ fn take_owner(progress: &mut Progress, event: &Event) {
     progress.parallel = parallel.unwrap_or(progress.parallel);
 }
 
-/// A snapshot without its lists, which the ledger has.
+/// A snapshot without its lists, which are in the ledger.
 fn head(progress: Progress) -> Progress {
     Progress {
         queued_items: Vec::new(),
@@ -233,8 +241,8 @@ fn head(progress: Progress) -> Progress {
     }
 }
 
-/// A new session's head.
-pub fn new_head(session_id: String, now: Timestamp) -> Progress {
+/// The snapshot of a new session.
+pub fn new_snapshot(session_id: String, now: Timestamp) -> Progress {
     let event = Event::new(EventKind::BatchStarted, now).with("session_id", session_id);
     begin(&event, "").progress
 }

@@ -1,155 +1,211 @@
-//! What is started next.
+//! What starts next.
 
-use crate::formats::item::{self, Item};
+use crate::agents::CallContext;
+use crate::bindings::exports::wreckit::batch::session::Call;
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::layout;
+use crate::io::host::{Failure, Host};
 use crate::io::time::Timestamp;
-use crate::io::tree::Tree;
 use crate::session::ledger::ItemIndex;
-use crate::session::protocol::Attempt;
-use crate::session::queue::Place;
-use crate::session::session::{Hand, LATEST_RETRY, LONGEST_PAUSE, Session};
-use crate::workload::item_phases::{self, Next, Phase};
+use crate::session::queue::QueueIndex;
+use crate::session::running::{ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session};
+use crate::workload::{Begin, Done, Failing, Subject};
 
-/// A call that is to be made.
+/// A call that is about to be handed out.
 pub(super) struct Chosen {
-    pub attempt: Attempt,
+    pub call: Call,
     index: ItemIndex,
 }
 
 impl Session {
-    /// Chooses what to start; the intents join what is to be recorded.
-    pub(super) fn choose(&mut self, tree: Tree<'_>, slots: usize) -> Vec<Chosen> {
-        let now = tree.now();
-        self.take_up_retries(now);
+    /// Chooses the calls to hand out. The intents of new attempts join the events to record.
+    pub(super) fn choose(&mut self, host: Host<'_>, slots: usize) -> Result<Vec<Chosen>, Failure> {
+        let now = host.now();
+        self.requeue_retries(now);
         if self.is_pausing(now) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let mut chosen = self.continue_attempts(tree, slots);
-        let free = (self.options.parallel as usize).saturating_sub(self.hands.len());
-        let mut free = free.min(slots - chosen.len());
-        while free > 0 && !self.exhausted && !self.has_failed_enough() {
-            let Some(place) = self.plan.queue.take() else { break };
-            let started = self.begin(tree, place);
-            free -= usize::from(started.is_some());
-            self.exhausted = self.options.single && started.is_some();
-            chosen.extend(started);
+        let limits = &self.parts.limits;
+        let available = slots.saturating_add(limits.lookahead);
+        let in_flight = limits.parallel.saturating_add(limits.lookahead);
+        let mut chosen = self.continue_attempts(host, available);
+        while chosen.len() < available
+            && self.active.len() < in_flight
+            && !self.has_started_single
+            && !self.has_failed_enough()
+        {
+            let Some(queued) = self.plan.queue.take() else { break };
+            match self.begin(host, queued) {
+                Ok(begun) => chosen.extend(begun),
+                Err(failure) => {
+                    self.plan.queue.put_back(queued);
+                    self.return_calls(chosen);
+                    return Err(failure);
+                }
+            }
+            if self.is_busy {
+                break;
+            }
         }
-        chosen
+        Ok(chosen)
     }
 
-    /// Undoes [`Session::choose`]: nothing was started.
-    pub(super) fn give_back(&mut self, chosen: Vec<Chosen>) {
-        for Chosen { attempt, index } in chosen {
-            if let Some(hand) = self.hands.get_mut(&index)
-                && attempt.call > 1
+    /// Undoes [`Session::choose`]: no call was handed out.
+    pub(super) fn return_calls(&mut self, chosen: Vec<Chosen>) {
+        for Chosen { call, index } in chosen {
+            if let Some(active) = self.active.get_mut(&index)
+                && call.number > 1
             {
-                hand.rests = true;
-                hand.calls -= 1;
-                hand.iterations = hand.iterations.saturating_sub(1);
+                active.awaiting_next_call = true;
+                active.calls -= 1;
                 continue;
             }
-            self.hands.remove(&index);
-            self.plan.queue.put_back(self.plan.place_of[&index]);
-            self.did_not_happen(|event| {
-                event.kind == EventKind::ItemStarted && event.item.as_deref() == Some(&attempt.item)
+            self.active.remove(&index);
+            self.plan.queue.put_back(self.plan.queue_index[&index]);
+            self.retract_events(|event| {
+                event.is_kind(EventKind::ItemStarted) && event.item.as_deref() == Some(&call.item)
             });
-            self.exhausted = false;
+            self.has_started_single = false;
         }
     }
 
-    /// Attempts whose last call has ended well go on before another item starts.
-    fn continue_attempts(&mut self, tree: Tree<'_>, slots: usize) -> Vec<Chosen> {
-        let resting = self.hands.iter().filter(|(_, hand)| hand.rests);
-        let mut resting: Vec<ItemIndex> = resting.map(|(index, _)| *index).collect();
-        resting.sort_unstable();
+    /// Attempts that need another call continue before another item starts.
+    fn continue_attempts(&mut self, host: Host<'_>, available: usize) -> Vec<Chosen> {
+        let waiting = self.active.iter().filter(|(_, active)| active.awaiting_next_call);
+        let waiting: Vec<ItemIndex> = waiting.map(|(index, _)| *index).take(available).collect();
         let mut chosen = Vec::new();
-        for index in resting.into_iter().take(slots) {
+        for index in waiting {
             let id = self.ledger.id(index).to_owned();
-            let Some(hand) = self.hands.get_mut(&index) else { continue };
-            match item::read(tree, &id) {
-                Ok(item) => {
-                    let attempt = call(hand, id, item, self.journal.directory());
-                    chosen.push(Chosen { attempt, index });
+            let Some(mut active) = self.active.remove(&index) else { continue };
+            let subject = self.parts.workload.next_call(host, &id, &active.work);
+            let call = subject.and_then(|subject| self.call(host, &id, &mut active, subject));
+            match call {
+                Ok(call) => {
+                    self.active.insert(index, active);
+                    chosen.push(Chosen { call, index });
                 }
-                // It was read when its last call ended; since then the batch may have paused.
-                Err(problem) => {
-                    let event = Event::of(EventKind::ItemFailed, tree.now(), &id);
-                    let event = event.attempt(hand.attempt).with("error", problem);
-                    self.hands.remove(&index);
-                    self.plan.queue.fail(self.plan.place_of[&index]);
-                    self.failures += 1;
-                    self.happened(event);
+                Err(error) => {
+                    // Read when its last call ended; since then the session may have paused.
+                    let failing = Failing { error, reason: None, may_retry: false };
+                    self.fail_unstarted(host, index, &active, failing);
                 }
             }
         }
         chosen
     }
 
-    /// Begins an attempt of the item at a place of the queue, if there is anything to do.
-    fn begin(&mut self, tree: Tree<'_>, place: Place) -> Option<Chosen> {
-        let now = tree.now();
-        let index = self.plan.places[place];
+    /// Begins an attempt of a queued item, if there is anything to do.
+    fn begin(&mut self, host: Host<'_>, queued: QueueIndex) -> Result<Option<Chosen>, Failure> {
+        let now = host.now();
+        let index = self.plan.items[queued];
         let id = self.ledger.id(index).to_owned();
-        // Read again: hours may have passed since the session was opened.
-        let item = match item::read_to_run(tree, &id) {
-            Ok(item) => item,
-            Err(problem) => {
-                self.plan.queue.fail(place);
+        match self.parts.workload.begin(host, &id)? {
+            Begin::Start(work, subject) => {
+                let number = self.ledger.attempts(index).saturating_add(1);
+                let event = Event::of(EventKind::ItemStarted, now, &id).attempt(number);
+                let state = Some(work.state()).filter(|state| !state.is_empty());
+                self.push_event(event.with_some("state", state));
+                self.has_started_single = self.parts.limits.single;
+                let mut active = ActiveAttempt {
+                    attempt: number,
+                    work,
+                    calls: 0,
+                    awaiting_next_call: false,
+                    watcher: None,
+                };
+                match self.call(host, &id, &mut active, *subject) {
+                    Ok(call) => {
+                        self.active.insert(index, active);
+                        return Ok(Some(Chosen { call, index }));
+                    }
+                    Err(error) => self.fail_unstarted(host, index, &active, error.into()),
+                }
+            }
+            Begin::Done(done) => {
+                self.plan.queue.complete(queued);
+                self.push_event(found_done(&id, done, now));
+            }
+            Begin::Invalid(problem) => {
+                self.plan.queue.fail(queued);
                 let event = Event::of(EventKind::ItemInvalid, now, &id);
-                self.happened(event.with("error", problem.clone()));
+                self.push_event(event.with("error", problem.clone()));
                 self.invalid.push((id, problem));
-                return None;
             }
-        };
-        let next = match self.options.phases {
-            true => item_phases::next(tree, &id, &item.state),
-            false => Next::Nothing,
-        };
-        let phase = match next {
-            Next::Call(phase, story) => Some((phase, story)),
-            Next::Nothing if self.options.phases || item.state == item::DONE => {
-                self.plan.queue.complete(place);
-                self.happened(found_done(&id, &item, now));
-                return None;
+            Begin::Blocked(reason) => {
+                self.plan.queue.fail(queued);
+                self.blocked.push((index, reason));
             }
-            Next::Nothing => None,
-        };
-        let number = self.ledger.attempts(index).saturating_add(1);
-        let event = Event::of(EventKind::ItemStarted, now, &id);
-        self.happened(event.attempt(number).with("state", item.state.clone()));
-        let mut hand = Hand {
-            attempt: number,
-            state: item.state.clone(),
-            phase,
-            calls: 0,
-            iterations: 0,
-            rests: false,
-        };
-        let attempt = call(&mut hand, id, item, self.journal.directory());
-        self.hands.insert(index, hand);
-        Some(Chosen { attempt, index })
+            Begin::Busy => {
+                self.plan.queue.put_back(queued);
+                self.is_busy = true;
+            }
+        }
+        Ok(None)
     }
 
-    /// Items that failed and whose time has come are ready again.
-    fn take_up_retries(&mut self, now: Timestamp) {
+    /// The next call of an attempt. On failure, why it cannot be made.
+    fn call(
+        &self,
+        host: Host<'_>,
+        id: &str,
+        active: &mut ActiveAttempt,
+        subject: Subject,
+    ) -> Result<Call, String> {
+        let number = active.calls + 1;
+        let log = layout::log_file(self.journal.directory(), id, active.attempt);
+        let launch = self.parts.agent.launch(&CallContext {
+            host,
+            session: self.id(),
+            item: id,
+            attempt: active.attempt,
+            number,
+            phase: &subject.phase,
+            story: subject.story.as_deref(),
+            title: &subject.title,
+            overview: &subject.overview,
+            section: subject.section.as_deref(),
+            branch: subject.branch.as_deref(),
+            directory: &subject.directory,
+            log: &log,
+            repository: &self.parts.repository,
+            marker: &self.marker,
+            feature: self.parts.workload.feature(),
+        })?;
+        active.calls = number;
+        active.awaiting_next_call = false;
+        active.watcher = self.parts.agent.watcher();
+        Ok(Call {
+            item: id.to_owned(),
+            attempt: active.attempt,
+            number,
+            phase: subject.phase,
+            story: subject.story,
+            title: subject.title,
+            overview: subject.overview,
+            directory: subject.directory,
+            launch,
+        })
+    }
+
+    /// Items whose retry is due are ready again.
+    fn requeue_retries(&mut self, now: Timestamp) {
         let (due, waiting): (Vec<_>, Vec<_>) =
-            self.retrying.drain(..).partition(|(at, _)| is_over(*at, now, LATEST_RETRY));
+            self.retrying.drain(..).partition(|(at, _)| is_over(*at, now, LONGEST_RETRY_DELAY));
         self.retrying = waiting;
-        for (_, place) in due {
-            self.plan.queue.put_back(place);
+        for (_, queued) in due {
+            self.plan.queue.put_back(queued);
             // A single run has not run its item yet.
-            self.exhausted = false;
+            self.has_started_single = false;
         }
     }
 
-    /// True while nothing may start; records the end of a pause.
+    /// True while nothing may start. Records the end of a pause.
     fn is_pausing(&mut self, now: Timestamp) -> bool {
         match self.pause {
             Some(until) if !is_over(until, now, LONGEST_PAUSE) => true,
             Some(_) => {
                 self.pause = None;
-                self.happened(Event::new(EventKind::BatchResumed, now));
+                self.push_event(Event::new(EventKind::BatchResumed, now));
                 false
             }
             None => false,
@@ -157,45 +213,12 @@ impl Session {
     }
 }
 
-/// True if a wait that lasts `longest` at most is over. One that would last longer began before the
-/// clock was set back.
+/// True if a wait that lasts at most `longest` is over. If more than that remains, the clock was set back.
 fn is_over(until: Timestamp, now: Timestamp, longest: u64) -> bool {
     until <= now || until.since(now) > longest
 }
 
-/// The next call of an attempt.
-fn call(hand: &mut Hand, id: String, item: Item, run_directory: &str) -> Attempt {
-    hand.rests = false;
-    hand.calls += 1;
-    let (phase, story) = match &hand.phase {
-        Some((phase, story)) => {
-            hand.iterations += u32::from(*phase == Phase::Implement);
-            (phase.name(), story.clone())
-        }
-        None => ("run", None),
-    };
-    Attempt {
-        number: hand.attempt,
-        call: hand.calls,
-        phase: phase.to_owned(),
-        story,
-        title: item.title,
-        overview: item.overview,
-        section: item.section,
-        branch: item.branch,
-        directory: layout::item_directory(&id),
-        log: layout::log_file(run_directory, &id, hand.attempt),
-        item: id,
-    }
-}
-
-/// Somebody else has done it, or an interrupted attempt had: only its state is missing.
-fn found_done(id: &str, item: &Item, now: Timestamp) -> Event {
-    let event = Event::of(EventKind::ItemCompleted, now, id);
-    match item.state.as_str() {
-        "planned" | "implementing" => {
-            event.with("reason", "every story is done").with("state", item.state.clone())
-        }
-        state => event.with("reason", format!("found {state}")),
-    }
+fn found_done(id: &str, done: Done, now: Timestamp) -> Event {
+    let event = Event::of(EventKind::ItemCompleted, now, id).with("reason", done.reason);
+    event.with_some("state", done.state).with_some("approved", done.approved.then_some(true))
 }

@@ -1,132 +1,85 @@
-//! The state of a repository, seen from outside.
+//! The state of a repository, as seen from outside.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
+use crate::bindings::exports::wreckit::batch::batch::{
+    ItemState as BatchState, ItemStatus, Overview,
+};
+use crate::bindings::exports::wreckit::batch::session::Counts;
 use crate::formats::item::{self, Change, Item};
 use crate::formats::journal::{Event, EventKind};
 use crate::formats::json;
 use crate::formats::progress::{self, Found};
-use crate::io::capabilities::Liveness;
-use crate::io::tree::{Failure, Tree};
-use crate::session::ledger::{ItemIndex, Ledger, Standing};
-use crate::session::plan::{Findings, Plan};
-use crate::session::protocol::Counts;
+use crate::io::capabilities::ProcessStatus;
+use crate::io::host::{Failure, Host};
+use crate::session::events::counts;
+use crate::session::ledger::{ItemIndex, ItemState, Ledger};
+use crate::session::plan::Plan;
 use crate::session::resume;
 use crate::session::runs;
 use crate::session::saved::{self, Saved};
+use crate::workload::Survey;
+use crate::workload::items::Items;
 
-/// What an item is to the batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ItemStanding {
-    /// It can run.
-    Ready,
-    /// It waits for another one.
-    Blocked,
-    /// An agent works on it.
-    Running,
-    /// Completed in the session; without one: done.
-    Completed,
-    /// Failed in the session.
-    Failed,
-    /// Done before the session.
-    Skipped,
-    /// Its `item.json` cannot be used.
-    Invalid,
-}
-
-/// One item of a status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ItemStatus {
-    /// The name of its directory.
-    pub id: String,
-    /// As in `item.json`; empty for an invalid item.
-    pub state: String,
-    /// Its title; for an invalid item what is wrong with it.
-    pub title: String,
-    /// What it depends on.
-    pub depends_on: Vec<String>,
-    /// Why it failed when it was run last.
-    pub last_error: Option<String>,
-    /// What it is to the batch.
-    pub standing: ItemStanding,
-}
-
-/// The state of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The session, as JSON.
-    pub session: Option<String>,
-    /// Whether its owner runs.
-    pub owner: Option<Liveness>,
-    /// True if the session is more than 24 hours old.
-    pub stale: bool,
-    /// What is wrong with the progress file.
-    pub damage: Option<String>,
-    /// How many items are where.
-    pub counts: Counts,
-    /// Every item, in running order.
-    pub items: Vec<ItemStatus>,
-}
-
-/// Looks at everything. Changes nothing.
-pub fn status(tree: Tree<'_>) -> Result<Status, Failure> {
-    let found = progress::find(tree);
+/// The state of the repository. Changes nothing.
+pub fn status(host: Host<'_>) -> Result<Overview, Failure> {
+    let found = progress::find(host);
     let damage = found.damage().map(str::to_owned);
     let (saved, owner, stale) = match found {
         Found::Valid(progress) => {
-            let owner = progress.liveness(tree);
-            let stale = resume::is_stale(progress.updated_at, tree.now());
-            (Some(saved::load(tree, *progress)?), Some(owner), stale)
+            let owner = progress.owner_status(host);
+            let stale = resume::is_stale(progress.updated_at, host.now());
+            (Some(saved::load(host, *progress)?), Some(owner), stale)
         }
         _ => (None, None, false),
     };
     let session =
         saved.as_ref().and_then(|saved| String::from_utf8(json::pretty(&saved.document())).ok());
     let in_session = saved.is_some();
-    let results = results(tree, saved.as_ref())?;
+    let results = results(host, saved.as_ref())?;
     let mut ledger = saved.map(|saved| saved.ledger).unwrap_or_default();
-    let counts = in_session.then(|| Counts::of(&ledger));
+    let session_counts = in_session.then(|| counts(&ledger));
 
-    let read: Vec<(String, Result<Seen, String>)> = item::ids(tree)?
+    let read: Vec<(String, Result<Seen, String>)> = item::ids(host)?
         .into_iter()
         .map(|id| {
-            let seen = read(tree, &id, &results).map(Seen::from);
+            let seen = read(host, &id, &results).map(Seen::from);
             (id, seen)
         })
         .collect();
-    let standings = Standings::new(tree, &mut ledger, &read, in_session, owner);
+    let states = States::new(host, &mut ledger, &read, in_session, owner);
     let items: Vec<ItemStatus> =
-        read.into_iter().map(|(id, item)| standings.of(&ledger, id, item)).collect();
-    let counts = counts.unwrap_or_else(|| count(&items));
-    Ok(Status { session, owner, stale, damage, counts, items })
+        read.into_iter().map(|(id, item)| states.of(&ledger, id, item)).collect();
+    let counts = session_counts.unwrap_or_else(|| count(&items));
+    Ok(Overview { session, owner, stale, damage, counts, items })
 }
 
-/// Results that a journal has and that are not in the items' files yet, by item: those of the session, of
-/// a `next` that was killed, of a session whose progress file was removed.
-fn results(tree: Tree<'_>, saved: Option<&Saved>) -> Result<HashMap<String, Vec<Change>>, Failure> {
+/// Results in a journal that are not in the files of their items yet, by item: those of the session, of a `next` that
+/// was killed, of a session whose progress file was removed.
+fn results(host: Host<'_>, saved: Option<&Saved>) -> Result<HashMap<String, Vec<Change>>, Failure> {
     let current = saved.map(|saved| saved.progress.session_id.as_str());
     let mut results: HashMap<String, Vec<Change>> = HashMap::new();
-    for saved in runs::unsettled(tree, current)?.iter().chain(saved) {
-        for outcome in &saved.unsynced {
-            results.entry(outcome.item.clone()).or_default().push(outcome.change.clone());
+    for saved in runs::unapplied(host, current)?.iter().chain(saved) {
+        for result in &saved.unapplied {
+            results.entry(result.item.clone()).or_default().push(result.change.clone());
         }
     }
     Ok(results)
 }
 
 /// An item as the next run finds it.
-fn read(tree: Tree<'_>, id: &str, results: &HashMap<String, Vec<Change>>) -> Result<Item, String> {
-    let item = item::read_to_run(tree, id)?;
+fn read(host: Host<'_>, id: &str, results: &HashMap<String, Vec<Change>>) -> Result<Item, String> {
+    let item = item::read_to_run(host, id)?;
     Ok(match results.get(id) {
-        Some(changes) => item.after(&changes.iter().collect::<Vec<_>>(), tree.now()),
+        Some(changes) => item.after(&changes.iter().collect::<Vec<_>>(), host.now()),
         None => item,
     })
 }
 
-/// What a status needs of an item. The rest of its document is dropped at once: there may be hundreds
-/// of thousands of them.
+/// The part of an item that a status needs. The rest of its document is dropped at once: there may be hundreds of
+/// thousands of items.
 struct Seen {
     state: String,
     title: String,
@@ -142,73 +95,75 @@ impl From<Item> for Seen {
     }
 }
 
-/// Without a session every item counts for what its file says.
+/// Counts without a session: every item counts as its file says.
 fn count(items: &[ItemStatus]) -> Counts {
-    let of = |standing| items.iter().filter(|item| item.standing == standing).count();
-    let (completed, invalid) = (of(ItemStanding::Completed), of(ItemStanding::Invalid));
+    let of = |state| items.iter().filter(|item| item.batch_state == state).count();
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let (completed, invalid) = (of(BatchState::Completed), of(BatchState::Invalid));
     Counts {
-        queued: items.len() - invalid,
-        completed,
-        left: items.len() - invalid - completed,
-        ..Counts::default()
+        queued: count(items.len() - invalid),
+        completed: count(completed),
+        failed: 0,
+        skipped: 0,
+        in_flight: 0,
+        remaining: count(items.len() - invalid - completed),
     }
 }
 
-/// What is needed to say what an item is to the batch.
-struct Standings {
+/// What determines the state of an item.
+struct States {
     in_session: bool,
-    owner: Option<Liveness>,
+    owner: Option<ProcessStatus>,
     ready: HashSet<ItemIndex>,
 }
 
-impl Standings {
+impl States {
     fn new(
-        tree: Tree<'_>,
+        host: Host<'_>,
         ledger: &mut Ledger,
         read: &[(String, Result<Seen, String>)],
         in_session: bool,
-        owner: Option<Liveness>,
+        owner: Option<ProcessStatus>,
     ) -> Self {
-        let mut findings = Findings {
-            ids: read.iter().map(|(id, _)| id.clone()).collect(),
-            ..Findings::default()
-        };
-        for (place, (id, item)) in read.iter().enumerate() {
+        let mut survey =
+            Survey { ids: read.iter().map(|(id, _)| id.clone()).collect(), ..Survey::default() };
+        for (index, (id, item)) in read.iter().enumerate() {
             match item {
-                _ if ledger.find(id).is_some_and(|item| !ledger.is_left(item)) => {}
-                Ok(item) if item.state == item::DONE => findings.done.push(id.clone()),
-                Ok(item) => findings.open.push((place, item.depends_on.clone())),
-                Err(problem) => findings.invalid.push((id.clone(), problem.clone())),
+                _ if ledger.find(id).is_some_and(|item| !ledger.is_remaining(item)) => {}
+                Ok(item) if item.state == item::DONE => survey.done.push(id.clone()),
+                Ok(item) => survey.open.push((index, item.depends_on.clone())),
+                Err(problem) => survey.invalid.push((id.clone(), problem.clone())),
             }
         }
-        // What the next run would take up, so that what waits for what is seen the same way.
-        let new: Value = findings.open_ids().collect();
-        let event = Event::new(EventKind::BatchStarted, tree.now())
+        // The items that the next run would queue, so that dependencies are seen the same way.
+        let new: Value = survey.open_ids().collect();
+        let event = Event::new(EventKind::BatchStarted, host.now())
             .with("queue", new)
-            .with("skipped", findings.done.clone());
+            .with("skipped", survey.done.clone());
         ledger.apply(&event);
-        let plan = Plan::new(tree, ledger, &findings, &[]);
-        let ready = plan.queue.ready().map(|place| plan.places[place]).collect();
-        Standings { in_session, owner, ready }
+        let items = Items { has_phases: false, max_iterations: 0 };
+        let plan = Plan::new(host, &items, ledger, &survey, &[]);
+        let ready = plan.queue.ready().map(|queued| plan.items[queued]).collect();
+        States { in_session, owner, ready }
     }
 
     fn of(&self, ledger: &Ledger, id: String, item: Result<Seen, String>) -> ItemStatus {
         let index = ledger.find(&id);
-        let standing = match (&item, index.map(|index| (index, ledger.standing(index)))) {
-            (_, Some((_, Standing::Completed))) => ItemStanding::Completed,
-            (_, Some((_, Standing::Failed))) => ItemStanding::Failed,
-            (Err(_), _) => ItemStanding::Invalid,
-            (_, Some((_, Standing::Skipped))) if self.in_session => ItemStanding::Skipped,
-            (_, Some((_, Standing::Skipped))) => ItemStanding::Completed,
-            (_, Some((_, Standing::InHand))) if self.owner == Some(Liveness::Running) => {
-                ItemStanding::Running
+        let batch_state = match (&item, index.map(|index| (index, ledger.state(index)))) {
+            (_, Some((_, ItemState::Completed))) => BatchState::Completed,
+            (_, Some((_, ItemState::Failed))) => BatchState::Failed,
+            (Err(_), _) => BatchState::Invalid,
+            (_, Some((_, ItemState::Skipped))) if self.in_session => BatchState::Skipped,
+            (_, Some((_, ItemState::Skipped))) => BatchState::Completed,
+            (_, Some((_, ItemState::InFlight))) if self.owner == Some(ProcessStatus::Running) => {
+                BatchState::Running
             }
-            (_, Some((index, _))) if self.ready.contains(&index) => ItemStanding::Ready,
-            _ => ItemStanding::Blocked,
+            (_, Some((index, _))) if self.ready.contains(&index) => BatchState::Ready,
+            _ => BatchState::Blocked,
         };
         match item {
             Ok(Seen { state, title, depends_on, last_error }) => {
-                ItemStatus { id, state, title, depends_on, last_error, standing }
+                ItemStatus { id, state, title, depends_on, last_error, batch_state }
             }
             Err(problem) => ItemStatus {
                 id,
@@ -216,7 +171,7 @@ impl Standings {
                 title: problem,
                 depends_on: Vec::new(),
                 last_error: None,
-                standing,
+                batch_state,
             },
         }
     }

@@ -3,7 +3,7 @@
 use crate::formats::layout;
 use crate::formats::prd;
 use crate::io::capabilities::Kind;
-use crate::io::tree::Tree;
+use crate::io::host::Host;
 
 /// A document of one byte is none: an agent that only opens a file has not written it.
 const SHORTEST_DOCUMENT: u64 = 2;
@@ -66,59 +66,59 @@ pub fn is_within(state: &str) -> bool {
 
 /// What an item in this state needs next. Where something is missing that its state claims, the
 /// phase that makes it.
-pub fn next(tree: Tree<'_>, id: &str, state: &str) -> Next {
+pub fn next(host: Host<'_>, id: &str, state: &str) -> Next {
     let Some(mut phase) = Phase::of_state(state) else { return Next::Nothing };
-    if phase == Phase::Implement && !is_left_behind(tree, id, Phase::Plan) {
+    if phase == Phase::Implement && !is_left_behind(host, id, Phase::Plan) {
         phase = Phase::Plan;
     }
-    if phase == Phase::Plan && !is_left_behind(tree, id, Phase::Research) {
+    if phase == Phase::Plan && !is_left_behind(host, id, Phase::Research) {
         phase = Phase::Research;
     }
-    call(tree, id, phase)
+    call(host, id, phase)
 }
 
 /// What comes after a call of `phase` that left what it should, with the item in `state` now.
-pub fn after(tree: Tree<'_>, id: &str, phase: Phase, state: &str) -> Next {
+pub fn after(host: Host<'_>, id: &str, phase: Phase, state: &str) -> Next {
     // Never back: an agent that resets the state would otherwise be called for ever.
     let least = match phase {
         Phase::Research => Phase::Plan,
         Phase::Plan | Phase::Implement => Phase::Implement,
     };
     match Phase::of_state(state) {
-        Some(of_state) => call(tree, id, of_state.max(least)),
+        Some(of_state) => call(host, id, of_state.max(least)),
         None => Next::Nothing,
     }
 }
 
 /// Checks that a phase left what it should; otherwise what is wrong.
-pub fn check(tree: Tree<'_>, id: &str, phase: Phase) -> Result<(), String> {
+pub fn check(host: Host<'_>, id: &str, phase: Phase) -> Result<(), String> {
     match phase {
-        Phase::Research => document(tree, id, "research.md"),
+        Phase::Research => document(host, id, "research.md"),
         Phase::Plan => {
-            document(tree, id, "plan.md")?;
-            stories(tree, id)
+            document(host, id, "plan.md")?;
+            stories(host, id)
         }
-        Phase::Implement => stories(tree, id),
+        Phase::Implement => stories(host, id),
     }
 }
 
 /// Without a story nothing would be left to do, and nothing would have been done.
-fn stories(tree: Tree<'_>, id: &str) -> Result<(), String> {
-    match prd::read(tree, id)?.is_empty() {
+fn stories(host: Host<'_>, id: &str) -> Result<(), String> {
+    match prd::read(host, id)?.is_empty() {
         true => Err("prd.json has no stories".to_owned()),
         false => Ok(()),
     }
 }
 
-fn is_left_behind(tree: Tree<'_>, id: &str, phase: Phase) -> bool {
-    check(tree, id, phase).is_ok()
+fn is_left_behind(host: Host<'_>, id: &str, phase: Phase) -> bool {
+    check(host, id, phase).is_ok()
 }
 
-fn call(tree: Tree<'_>, id: &str, phase: Phase) -> Next {
+fn call(host: Host<'_>, id: &str, phase: Phase) -> Next {
     if phase != Phase::Implement {
         return Next::Call(phase, None);
     }
-    match prd::read(tree, id) {
+    match prd::read(host, id) {
         Ok(prd) => match prd.next() {
             Some(story) => Next::Call(phase, Some(story.to_owned())),
             None => Next::Nothing,
@@ -128,9 +128,9 @@ fn call(tree: Tree<'_>, id: &str, phase: Phase) -> Next {
     }
 }
 
-fn document(tree: Tree<'_>, id: &str, name: &str) -> Result<(), String> {
+fn document(host: Host<'_>, id: &str, name: &str) -> Result<(), String> {
     let path = format!("{}/{name}", layout::item_directory(id));
-    match tree.stat(&path) {
+    match host.stat(&path) {
         Err(failure) => Err(failure.to_string()),
         Ok(None) => Err(format!("{name} is missing")),
         Ok(Some(metadata)) if metadata.kind != Kind::File => {

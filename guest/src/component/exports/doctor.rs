@@ -1,27 +1,27 @@
 //! The `doctor` interface.
 
 use super::super::bindings::exports::wreckit::batch::doctor as wit;
-use super::{Component, tree};
+use super::{Component, host};
 use crate::backup::{self, Backup, Restored, Unusable};
 use crate::doctor::{self, Diagnostic, Mended, RepairError, Severity, Treatment};
 use crate::formats::layout;
 
 impl wit::Guest for Component {
     fn diagnose() -> Vec<wit::Diagnostic> {
-        diagnostics(doctor::diagnose(tree()))
+        diagnostics(doctor::diagnose(host()))
     }
 
     fn fix() -> Result<wit::Treatment, wit::RepairError> {
-        Ok(doctor::fix(tree())?.into())
+        Ok(doctor::fix(host())?.into())
     }
 
     fn list_backups() -> Result<Vec<wit::Backup>, wit::StorageFailure> {
-        let backups = backup::all(tree())?.into_iter();
+        let backups = backup::all(host())?.into_iter();
         Ok(backups.map(|it| backup(it, layout::PREFIX)).collect())
     }
 
     fn restore(id: String) -> Result<wit::Restoration, wit::RepairError> {
-        Ok(restoration(doctor::restore(tree(), &id)?, layout::PREFIX))
+        Ok(restoration(doctor::restore(host(), &id)?, layout::PREFIX))
     }
 }
 

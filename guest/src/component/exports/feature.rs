@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::bindings::exports::wreckit::batch::doctor as doctor_wit;
 use super::super::bindings::exports::wreckit::batch::feature as wit;
 use super::batch::{opening, step, summary};
-use super::{Component, features as tree, wit as batch_wit};
+use super::{Component, features as host, wit as batch_wit};
 use crate::backup;
 use crate::feature::{
     self, Cleanup, Details, FeatureError, Iteration, Measurements, Move, New, Price, Reason, Run,
@@ -28,11 +28,11 @@ impl wit::Guest for Component {
             phases: new.phases,
             worktree: new.worktree.map(|it| Worktree { path: it.path, commit: it.commit }),
         };
-        Ok(feature::create(tree(), &new)?.into())
+        Ok(feature::create(host(), &new)?.into())
     }
 
     fn list() -> Result<Vec<wit::Entry>, batch_wit::StorageFailure> {
-        let entries = feature::list(tree())?.into_iter().map(|entry| {
+        let entries = feature::list(host())?.into_iter().map(|entry| {
             let (document, damage) = match entry.document {
                 Ok(document) => (Some(text(&document.to_bytes())), None),
                 Err(problem) => (None, Some(problem)),
@@ -43,16 +43,16 @@ impl wit::Guest for Component {
     }
 
     fn read(id: String) -> Result<wit::Changed, wit::FeatureError> {
-        let (id, document) = feature::read(tree(), &id)?;
+        let (id, document) = feature::read(host(), &id)?;
         Ok(wit::Changed { id, message: String::new(), document: text(&document.to_bytes()) })
     }
 
     fn resume(id: String) -> Result<String, wit::FeatureError> {
-        Ok(pretty(&feature::resume(tree(), &id)?))
+        Ok(pretty(&feature::resume(host(), &id)?))
     }
 
     fn summarize(id: String) -> Result<String, wit::FeatureError> {
-        Ok(pretty(&feature::summary(tree(), &id)?))
+        Ok(pretty(&feature::summary(host(), &id)?))
     }
 
     fn move_phase(
@@ -76,7 +76,7 @@ impl wit::Guest for Component {
             decisions: details.decisions,
             reason: details.reason,
         };
-        Ok(feature::make_move(tree(), &id, &phase, step, &details)?.into())
+        Ok(feature::make_move(host(), &id, &phase, step, &details)?.into())
     }
 
     fn iterate(id: String, iteration: wit::Iteration) -> Result<wit::Changed, wit::FeatureError> {
@@ -90,14 +90,14 @@ impl wit::Guest for Component {
             test: verdict(iteration.test),
             test_failures: iteration.test_failures,
         };
-        Ok(feature::iterate(tree(), &id, &iteration)?.into())
+        Ok(feature::iterate(host(), &id, &iteration)?.into())
     }
 
     fn record_metrics(
         id: String,
         measurements: wit::Measurements,
     ) -> Result<wit::Changed, wit::FeatureError> {
-        Ok(feature::record(tree(), &id, &measurements.into())?.into())
+        Ok(feature::record(host(), &id, &measurements.into())?.into())
     }
 
     fn abort(
@@ -119,11 +119,11 @@ impl wit::Guest for Component {
             wit::Cleanup::Rollback => Cleanup::Rollback,
             wit::Cleanup::FullCleanup => Cleanup::FullCleanup,
         };
-        Ok(feature::abort(tree(), &id, reason, cleanup, commit.as_deref())?.into())
+        Ok(feature::abort(host(), &id, reason, cleanup, commit.as_deref())?.into())
     }
 
     fn cleaned(id: String) -> Result<wit::Changed, wit::FeatureError> {
-        Ok(feature::cleaned(tree(), &id)?.into())
+        Ok(feature::cleaned(host(), &id)?.into())
     }
 
     fn open_run(
@@ -144,7 +144,7 @@ impl wit::Guest for Component {
                     "the run before this one was not closed".to_owned(),
                 ));
             }
-            let (run, opened) = feature::open_run(tree(), &id, options)?;
+            let (run, opened) = feature::open_run(host(), &id, options)?;
             *slot = Some(run);
             Ok(opening(opened))
         })
@@ -157,7 +157,7 @@ impl wit::Guest for Component {
         let reports: Vec<Report> = reports.into_iter().map(Into::into).collect();
         RUN.with_borrow_mut(|slot| {
             let run = slot.as_mut().ok_or(batch_wit::SessionError::NotOpen)?;
-            Ok(step(run.advance(tree(), &reports, slots as usize)?))
+            Ok(step(run.advance(host(), &reports, slots as usize)?))
         })
     }
 
@@ -170,27 +170,27 @@ impl wit::Guest for Component {
         };
         RUN.with_borrow_mut(|slot| {
             let run = slot.as_mut().ok_or(batch_wit::SessionError::NotOpen)?;
-            let closed = run.close(tree(), reason)?;
+            let closed = run.close(host(), reason)?;
             *slot = None;
             Ok(summary(closed))
         })
     }
 
     fn diagnose() -> Vec<doctor_wit::Diagnostic> {
-        feature::doctor::diagnose(tree()).into_iter().map(Into::into).collect()
+        feature::doctor::diagnose(host()).into_iter().map(Into::into).collect()
     }
 
     fn fix() -> Result<doctor_wit::Treatment, doctor_wit::RepairError> {
-        Ok(feature::doctor::fix(tree())?.into())
+        Ok(feature::doctor::fix(host())?.into())
     }
 
     fn list_backups() -> Result<Vec<doctor_wit::Backup>, batch_wit::StorageFailure> {
-        let backups = backup::all(tree())?.into_iter();
+        let backups = backup::all(host())?.into_iter();
         Ok(backups.map(|backup| super::doctor::backup(backup, FEATURES.prefix)).collect())
     }
 
     fn restore(id: String) -> Result<doctor_wit::Restoration, doctor_wit::RepairError> {
-        let restored = feature::doctor::restore(tree(), &id)?;
+        let restored = feature::doctor::restore(host(), &id)?;
         Ok(super::doctor::restoration(restored, FEATURES.prefix))
     }
 }

@@ -89,16 +89,16 @@ fn runs_only_the_rest(machine: &Rc<Machine>, context: &str) {
 fn restore_newest(machine: &Rc<Machine>, pid: u64, context: &str) {
     let process = machine.process(pid);
     let newest =
-        backup::all(tree(&process)).unwrap().into_iter().find(|it| it.reason == backup::FIX);
+        backup::all(host(&process)).unwrap().into_iter().find(|it| it.reason == backup::FIX);
     if let Some(newest) = newest {
-        let restored = restore(tree(&process), &newest.id);
+        let restored = restore(host(&process), &newest.id);
         assert!(restored.is_ok(), "{restored:?}: {context}");
     }
     machine.kill(pid);
 }
 
 fn fix_all(process: &Process) {
-    let _ = fix(tree(process));
+    let _ = fix(host(process));
 }
 
 /// Does something at every operation of a piece of work, until it is not cut off any more.
@@ -150,14 +150,14 @@ fn a_fix_that_is_cut_off_anywhere_is_finished_by_the_next_and_undone_in_one_step
             fix_all,
             |machine, context| {
                 let process = machine.process(51);
-                let is_found = codes(&diagnose(tree(&process))).contains(&Code::RepairInterrupted);
-                assert_eq!(is_found, backup::pending(tree(&process)).unwrap().is_some());
-                let treatment = fix(tree(&process)).unwrap();
+                let is_found = codes(&diagnose(host(&process))).contains(&Code::RepairInterrupted);
+                assert_eq!(is_found, backup::pending(host(&process)).unwrap().is_some());
+                let treatment = fix(host(&process)).unwrap();
                 machine.kill(51);
                 let left = treatment.left.iter().filter(|left| left.fixable);
                 assert_eq!(left.count(), 0, "{:?}: {context}", treatment.left);
                 assert_eq!(paths(&machine), paths(&whole), "{context}");
-                assert!(backup::pending(tree(&process)).unwrap().is_none(), "{context}");
+                assert!(backup::pending(host(&process)).unwrap().is_none(), "{context}");
                 restore_newest(&machine, 52, context);
                 assert_eq!(state(&machine), before, "{context}");
                 runs_only_the_rest(&machine, context);
@@ -189,8 +189,8 @@ fn a_restoration_that_is_cut_off_anywhere_is_completed_by_whatever_comes_next() 
             machine
         };
         let restores = |process: &Process| {
-            let newest = backup::all(tree(process)).unwrap().remove(0);
-            let _ = restore(tree(process), &newest.id);
+            let newest = backup::all(host(process)).unwrap().remove(0);
+            let _ = restore(host(process), &newest.id);
         };
         at_every_operation(fixed, restores, |machine, context| {
             runs_only_the_rest(&machine, context);
@@ -200,7 +200,7 @@ fn a_restoration_that_is_cut_off_anywhere_is_completed_by_whatever_comes_next() 
             assert_eq!(state(&machine), before, "{context}");
         });
         at_every_operation(fixed, restores, |machine, context| {
-            let treatment = fix(tree(&machine.process(51))).unwrap();
+            let treatment = fix(host(&machine.process(51))).unwrap();
             machine.kill(51);
             assert!(treatment.left.iter().all(|left| !left.fixable), "{context}");
             runs_only_the_rest(&machine, context);
@@ -215,12 +215,12 @@ fn a_file_that_was_changed_while_a_restoration_was_cut_off_stays_as_it_is() {
         fix_all(&machine.process(49));
         machine.kill(49);
         let process = machine.process(50);
-        let newest = backup::all(tree(&process)).unwrap().remove(0);
+        let newest = backup::all(host(&process)).unwrap().remove(0);
         machine.power_until.set(machine.operations().len() + operations);
-        let _ = restore(tree(&process), &newest.id);
+        let _ = restore(host(&process), &newest.id);
         machine.kill(50);
         machine.power_until.set(usize::MAX);
-        let is_begun = backup::pending(tree(&process)).unwrap().is_some();
+        let is_begun = backup::pending(host(&process)).unwrap().is_some();
         is_begun.then_some(machine)
     };
     let machine = (0..100).find_map(begun).expect("a restoration that was begun");

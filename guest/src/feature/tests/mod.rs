@@ -1,7 +1,6 @@
 //! Features against a disk in memory.
 
 mod other_hands;
-mod running;
 mod working;
 
 use std::rc::Rc;
@@ -10,14 +9,14 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::formats::layout::FEATURES;
+use crate::io::host::Host;
 use crate::io::memory::{Machine, Process};
-use crate::io::tree::Tree;
 
 const ID: &str = "asset-export_20260301_081500";
 const FILE: &str = "asset-export_20260301_081500/progress.json";
 
-fn tree(process: &Process) -> Tree<'_> {
-    Tree::of(process, &FEATURES)
+fn host(process: &Process) -> Host<'_> {
+    Host::with_layout(process, &FEATURES)
 }
 
 /// A machine whose disk has this document.
@@ -46,7 +45,7 @@ fn least(phases: &[(&str, &str)]) -> Value {
 }
 
 fn step(machine: &Rc<Machine>, step: Move, phase: &str) -> Result<Changed, FeatureError> {
-    make_move(tree(&machine.process(1)), ID, phase, step, &Details::default())
+    make_move(host(&machine.process(1)), ID, phase, step, &Details::default())
 }
 
 fn illegal(result: Result<Changed, FeatureError>) -> Vec<String> {

@@ -97,7 +97,7 @@ fn any_document() -> impl Strategy<Value = Value> {
 /// A command: which one, and on which phase.
 fn command(machine: &Rc<Machine>, which: u8, phase: &str) -> bool {
     let process = machine.process(1);
-    let tree = tree(&process);
+    let host = host(&process);
     let details = Details {
         set: vec![("task_count".to_owned(), "8".to_owned())],
         artifacts: vec![("design".to_owned(), "design.md".to_owned())],
@@ -116,13 +116,13 @@ fn command(machine: &Rc<Machine>, which: u8, phase: &str) -> bool {
         ..Measurements::default()
     };
     match which {
-        0 => make_move(tree, ID, phase, Move::Start, &details).is_ok(),
-        1 => make_move(tree, ID, phase, Move::Complete, &details).is_ok(),
-        2 => make_move(tree, ID, phase, Move::Block, &details).is_ok(),
-        3 => make_move(tree, ID, phase, Move::Fail, &details).is_ok(),
-        4 => iterate(tree, ID, &pass).is_ok(),
-        5 => record(tree, ID, &measured).is_ok(),
-        _ => abort(tree, ID, Reason::UserRequest, Cleanup::KeepEverything, None).is_ok(),
+        0 => make_move(host, ID, phase, Move::Start, &details).is_ok(),
+        1 => make_move(host, ID, phase, Move::Complete, &details).is_ok(),
+        2 => make_move(host, ID, phase, Move::Block, &details).is_ok(),
+        3 => make_move(host, ID, phase, Move::Fail, &details).is_ok(),
+        4 => iterate(host, ID, &pass).is_ok(),
+        5 => record(host, ID, &measured).is_ok(),
+        _ => abort(host, ID, Reason::UserRequest, Cleanup::KeepEverything, None).is_ok(),
     }
 }
 
@@ -183,8 +183,8 @@ proptest! {
         let machine = with(&document);
         command(&machine, which, "planning");
         let process = machine.process(1);
-        let _ = (resume(tree(&process), ID), summary(tree(&process), ID), doctor::diagnose(tree(&process)));
-        let is_corrupt = matches!(read(tree(&process), ID), Err(FeatureError::Corrupt(_)));
+        let _ = (resume(host(&process), ID), summary(host(&process), ID), doctor::diagnose(host(&process)));
+        let is_corrupt = matches!(read(host(&process), ID), Err(FeatureError::Corrupt(_)));
         prop_assert_eq!(is_corrupt, Document::from_json(document).is_err());
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::formats::layout::FEATURES;
 use crate::io::memory::Machine;
+use crate::session::leftovers::Termination;
 
 #[test]
 fn illegal_moves_name_the_legal_ones() {
@@ -36,8 +37,8 @@ fn illegal_moves_name_the_legal_ones() {
     assert_eq!(illegal(step(&machine, Move::Start, "testing")), [""; 0]);
     let process = machine.process(1);
     for result in [
-        abort(tree(&process), ID, Reason::UserRequest, Cleanup::KeepEverything, None).map(drop),
-        resume(tree(&process), ID).map(drop),
+        abort(host(&process), ID, Reason::UserRequest, Cleanup::KeepEverything, None).map(drop),
+        resume(host(&process), ID).map(drop),
     ] {
         assert!(matches!(result, Err(FeatureError::Illegal { .. })), "{result:?}");
     }
@@ -53,7 +54,7 @@ fn an_abort_that_keeps_everything_is_reopened_where_it_was_and_no_other_is() {
     let machine = with(&least(&[("planning", "in_progress"), ("testing", "pending")]));
     let process = machine.process(1);
     let give_up =
-        |cleanup, commit| abort(tree(&process), ID, Reason::CostExceeded, cleanup, commit);
+        |cleanup, commit| abort(host(&process), ID, Reason::CostExceeded, cleanup, commit);
     illegal(give_up(Cleanup::Rollback, None));
     give_up(Cleanup::KeepEverything, Some("abc123")).unwrap();
     illegal(give_up(Cleanup::KeepEverything, None));
@@ -69,9 +70,9 @@ fn an_abort_that_keeps_everything_is_reopened_where_it_was_and_no_other_is() {
         })
     );
     assert_eq!(illegal(step(&machine, Move::Start, "testing")), ["start planning"]);
-    illegal(iterate(tree(&process), ID, &round(Verdict::Pass, Verdict::Pass)));
+    illegal(iterate(host(&process), ID, &round(Verdict::Pass, Verdict::Pass)));
     assert_eq!(
-        resume(tree(&process), ID).unwrap()["next"],
+        resume(host(&process), ID).unwrap()["next"],
         json!({"phase": "planning", "move": "start"})
     );
     step(&machine, Move::Start, "planning").unwrap();
@@ -79,11 +80,11 @@ fn an_abort_that_keeps_everything_is_reopened_where_it_was_and_no_other_is() {
 
     give_up(Cleanup::KeepArtifacts, None).unwrap();
     assert_eq!(illegal(step(&machine, Move::Start, "planning")), [""; 0]);
-    illegal(resume(tree(&process), ID).map(|_| unreachable!()));
+    illegal(resume(host(&process), ID).map(|_| unreachable!()));
     // Its cleanup did not succeed: the same is tried again, another one is not.
     illegal(give_up(Cleanup::FullCleanup, None));
     give_up(Cleanup::KeepArtifacts, None).unwrap();
-    cleaned(tree(&process), ID).unwrap();
+    cleaned(host(&process), ID).unwrap();
     illegal(give_up(Cleanup::KeepArtifacts, None));
     assert_eq!(document(&machine)["abort_info"]["cleanup_performed"], true);
 }
@@ -94,9 +95,9 @@ fn a_full_cleanup_removes_the_directory_and_nothing_else() {
     machine.put("another_20260101_000000/progress.json", "{}");
     machine.put(&format!("{ID}/logs/planning.1.log"), "said");
     let process = machine.process(1);
-    illegal(cleaned(tree(&process), ID));
-    abort(tree(&process), ID, Reason::UserRequest, Cleanup::FullCleanup, None).unwrap();
-    cleaned(tree(&process), ID).unwrap();
+    illegal(cleaned(host(&process), ID));
+    abort(host(&process), ID, Reason::UserRequest, Cleanup::FullCleanup, None).unwrap();
+    cleaned(host(&process), ID).unwrap();
     assert!(machine.paths().iter().all(|path| !path.starts_with(ID)));
     assert!(machine.text("another_20260101_000000/progress.json").is_some());
 }
@@ -113,8 +114,8 @@ fn a_full_cleanup_that_is_cut_off_is_finished_by_the_same_command() {
     };
     let give_up = |machine: &Rc<Machine>| {
         let process = machine.process(1);
-        abort(tree(&process), ID, Reason::UserRequest, Cleanup::FullCleanup, None)?;
-        cleaned(tree(&process), ID)
+        abort(host(&process), ID, Reason::UserRequest, Cleanup::FullCleanup, None)?;
+        cleaned(host(&process), ID)
     };
     let whole = with_documents();
     give_up(&whole).unwrap();
@@ -130,7 +131,7 @@ fn a_full_cleanup_that_is_cut_off_is_finished_by_the_same_command() {
             let remains = machine.paths().iter().any(is_of_it);
             if remains && machine.text(FILE).is_none() {
                 without_document += 1;
-                let found = doctor::diagnose(tree(&machine.process(1)));
+                let found = doctor::diagnose(host(&machine.process(1)));
                 assert_eq!(found.len(), 1, "{found:?}");
                 assert!(found[0].message.contains("the same `abort` tries again"), "{found:?}");
             }
@@ -151,36 +152,36 @@ fn the_feedback_loop_verifies_reopens_and_escalates() {
     let machine = with(&least(&[("implementation", "in_progress")]));
     let process = machine.process(1);
     let state = |key: &str| document(&machine)["feedback_loop"][key].clone();
-    iterate(tree(&process), ID, &round(Pass, Pass)).unwrap();
+    iterate(host(&process), ID, &round(Pass, Pass)).unwrap();
     assert_eq!(state("status"), "IMPLEMENTATION_VERIFIED");
-    iterate(tree(&process), ID, &round(Fail, Pass)).unwrap();
+    iterate(host(&process), ID, &round(Fail, Pass)).unwrap();
     assert_eq!(
         (state("status"), state("consecutive_review_failures")),
         (json!("in_progress"), json!(1))
     );
-    iterate(tree(&process), ID, &round(Fail, Fail)).unwrap();
+    iterate(host(&process), ID, &round(Fail, Fail)).unwrap();
     assert_eq!(
         (state("consecutive_review_failures"), state("consecutive_test_failures")),
         (json!(2), json!(1))
     );
-    iterate(tree(&process), ID, &round(Pass, Fail)).unwrap();
+    iterate(host(&process), ID, &round(Pass, Fail)).unwrap();
     assert_eq!(
         (state("consecutive_review_failures"), state("consecutive_test_failures")),
         (json!(0), json!(2))
     );
-    iterate(tree(&process), ID, &round(Pass, Fail)).unwrap();
+    iterate(host(&process), ID, &round(Pass, Fail)).unwrap();
     assert_eq!((state("status"), state("current_iteration")), (json!("escalated"), json!(5)));
     assert_eq!(
         document(&machine)["metrics"]["escalations"],
         json!({"to_user": 1, "reasons": ["max_iterations_reached"]})
     );
-    illegal(iterate(tree(&process), ID, &round(Pass, Pass)));
+    illegal(iterate(host(&process), ID, &round(Pass, Pass)));
     // A person may allow more; what other hands wrote as a status counts as in progress.
     let mut more = document(&machine);
     more["feedback_loop"]["max_iterations"] = json!(7);
     more["feedback_loop"]["status"] = json!("thinking");
     machine.put(FILE, more.to_string());
-    iterate(tree(&process), ID, &round(Pass, Pass)).unwrap();
+    iterate(host(&process), ID, &round(Pass, Pass)).unwrap();
     assert_eq!(state("status"), "IMPLEMENTATION_VERIFIED");
     assert_eq!(state("iterations").as_array().unwrap().len(), 6);
 }
@@ -193,11 +194,11 @@ fn completing_counts_minutes_agents_approvals_and_estimates() {
         set: set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         ..Details::default()
     };
-    make_move(tree(&process), ID, "planning", Move::Start, &details(&[])).unwrap();
+    make_move(host(&process), ID, "planning", Move::Start, &details(&[])).unwrap();
     machine.clock.set(machine.clock.get() + 90_000);
     let set =
         details(&[("approved", "true"), ("agents_used", r#"["a", "b"]"#), ("task_count", "8")]);
-    make_move(tree(&process), ID, "planning", Move::Complete, &set).unwrap();
+    make_move(host(&process), ID, "planning", Move::Complete, &set).unwrap();
     let after = document(&machine);
     assert_eq!(after["phases"]["planning"]["duration_minutes"], json!(1.5));
     assert_eq!(
@@ -216,7 +217,7 @@ fn completing_counts_minutes_agents_approvals_and_estimates() {
         model: Some("claude-sonnet-4".to_owned()),
         ..Measurements::default()
     };
-    record(tree(&process), ID, &counted).unwrap();
+    record(host(&process), ID, &counted).unwrap();
     let tokens = &document(&machine)["metrics"]["tokens"];
     assert_eq!(
         (&tokens["by_phase"]["planning"], &tokens["estimated_total_tokens"]),
@@ -225,18 +226,18 @@ fn completing_counts_minutes_agents_approvals_and_estimates() {
     assert_eq!(document(&machine)["metrics"]["cost"]["estimated_cost_usd"], json!(0.042));
     assert_eq!(tokens["estimated_phases"], json!([]));
     // A phase that nobody has an estimate for gets none; one without a start took no time.
-    make_move(tree(&process), ID, "review", Move::Start, &details(&[])).unwrap();
+    make_move(host(&process), ID, "review", Move::Start, &details(&[])).unwrap();
     let mut torn = document(&machine);
     torn["phases"]["review"].as_object_mut().unwrap().shift_remove("started_at");
     machine.put(FILE, torn.to_string());
-    make_move(tree(&process), ID, "review", Move::Complete, &details(&[])).unwrap();
+    make_move(host(&process), ID, "review", Move::Complete, &details(&[])).unwrap();
     assert_eq!(document(&machine)["phases"]["review"]["duration_minutes"], json!(0));
     for (key, value) in [("status", "\"complete\""), ("started_at", "1"), ("x", "no JSON")] {
         let result =
-            make_move(tree(&process), ID, "review", Move::Start, &details(&[(key, value)]));
+            make_move(host(&process), ID, "review", Move::Start, &details(&[(key, value)]));
         assert!(result.is_err(), "{key}");
     }
-    let told = summary(tree(&process), ID).unwrap();
+    let told = summary(host(&process), ID).unwrap();
     assert_eq!(
         (&told["total_duration_minutes"], &told["tokens"]["total"]),
         (&json!(1.5), &json!(10_000))
@@ -247,7 +248,7 @@ fn completing_counts_minutes_agents_approvals_and_estimates() {
 fn ids_names_and_two_in_one_second() {
     let machine = Machine::new();
     let process = machine.process(1);
-    let new = |name: &str| create(tree(&process), &New { name: name.to_owned(), ..New::default() });
+    let new = |name: &str| create(host(&process), &New { name: name.to_owned(), ..New::default() });
     let (first, second) = (new("Asset Export").unwrap(), new("Asset Export").unwrap());
     assert_ne!(first.id, second.id);
     assert!(first.id.starts_with("asset-export_2023111"), "{}", first.id);
@@ -258,14 +259,14 @@ fn ids_names_and_two_in_one_second() {
     }
     for phases in [vec!["a/b"], vec![""], vec!["a", "a"], vec!["complete"], vec!["--x"]] {
         let phases = phases.into_iter().map(str::to_owned).collect();
-        let result = create(tree(&process), &New { name: "x".to_owned(), phases, worktree: None });
+        let result = create(host(&process), &New { name: "x".to_owned(), phases, worktree: None });
         assert!(matches!(result, Err(FeatureError::Invalid(_))));
     }
     for id in ["../../etc", "", "/", "asset-export", "nobody", ".lock", "."] {
-        assert!(matches!(read(tree(&process), id), Err(FeatureError::Unknown(_))), "{id}");
+        assert!(matches!(read(host(&process), id), Err(FeatureError::Unknown(_))), "{id}");
     }
-    assert_eq!(read(tree(&process), "etc").unwrap().1.text("feature_name"), "../../etc");
-    assert_eq!(list(tree(&process)).unwrap().len(), 4);
+    assert_eq!(read(host(&process), "etc").unwrap().1.text("feature_name"), "../../etc");
+    assert_eq!(list(host(&process)).unwrap().len(), 4);
 }
 
 #[test]
@@ -287,7 +288,7 @@ fn a_resume_tells_everything_and_reads_nothing_outside() {
     // Nobody has named these.
     machine.put(&format!("{ID}/architecture-v2.md"), "# Architecture");
     machine.put(&format!("{ID}/notes.md"), "none of the usual names");
-    let told = resume(tree(&machine.process(1)), ID).unwrap();
+    let told = resume(host(&machine.process(1)), ID).unwrap();
     let state = |name: &str| {
         let artifacts = told["artifacts"].as_array().unwrap();
         artifacts.iter().find(|it| it["name"] == name).unwrap()["state"].clone()
@@ -338,12 +339,12 @@ fn a_change_that_is_cut_off_leaves_the_document_of_before_or_after() {
 fn who_comes_second_is_told() {
     let machine = with(&least(&[("planning", "pending")]));
     let (first, second) = (machine.process(1), machine.process(2));
-    store::lock(tree(&first), crate::formats::layout::FEATURE_LOCK, true).unwrap();
-    let result = make_move(tree(&second), ID, "planning", Move::Start, &Details::default());
+    store::lock(host(&first), crate::formats::layout::FEATURE_LOCK, true).unwrap();
+    let result = make_move(host(&second), ID, "planning", Move::Start, &Details::default());
     let Err(FeatureError::Busy(holder)) = result else { panic!("{result:?}") };
-    assert!(holder.momentary && holder.pid == Some(1));
+    assert!(holder.transient && holder.pid == Some(1));
     machine.kill(1);
-    make_move(tree(&second), ID, "planning", Move::Start, &Details::default()).unwrap();
+    make_move(host(&second), ID, "planning", Move::Start, &Details::default()).unwrap();
 }
 
 #[test]
@@ -355,18 +356,18 @@ fn a_damaged_document_is_brought_back_from_its_newest_good_backup() {
     let good = document(&machine);
     for damage in ["", "{", "[]", "{\"phases\": {}}"] {
         machine.put(FILE, damage);
-        let found = doctor::diagnose(tree(&process));
+        let found = doctor::diagnose(host(&process));
         assert_eq!((found.len(), found[0].code), (1, crate::doctor::Code::FeatureProgressCorrupt));
-        assert!(matches!(read(tree(&process), ID), Err(FeatureError::Corrupt(_))));
-        let treatment = doctor::fix(tree(&process)).unwrap();
+        assert!(matches!(read(host(&process), ID), Err(FeatureError::Corrupt(_))));
+        let treatment = doctor::fix(host(&process), &mut Termination::default()).unwrap();
         assert!(treatment.fixes[0].fixed && treatment.left.is_empty(), "{treatment:?}");
         assert_eq!(document(&machine), good, "what was acknowledged is there");
-        assert_eq!(doctor::fix(tree(&process)).unwrap().fixes, []);
-        doctor::restore(tree(&process), &treatment.backup.unwrap()).unwrap();
+        assert_eq!(doctor::fix(host(&process), &mut Termination::default()).unwrap().fixes, []);
+        doctor::restore(host(&process), &treatment.backup.unwrap()).unwrap();
         assert_eq!(machine.text(FILE).as_deref(), Some(damage));
     }
     let alone = with(&json!([]));
-    let found = doctor::diagnose(tree(&alone.process(1)));
+    let found = doctor::diagnose(host(&alone.process(1)));
     assert!(!found[0].fixable, "there is no backup of it");
 }
 
@@ -378,7 +379,7 @@ fn contradictions_and_missing_artifacts_are_found_and_sound_documents_are_not() 
     ];
     let codes = |document: &Value| {
         let machine = with(document);
-        let found = doctor::diagnose(tree(&machine.process(1)));
+        let found = doctor::diagnose(host(&machine.process(1)));
         found.into_iter().map(|it| it.code.name()).collect::<Vec<_>>()
     };
     assert_eq!(codes(&sound[0]), [""; 0]);

@@ -1,4 +1,4 @@
-//! What a journal records.
+//! The events of a journal.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
@@ -6,91 +6,51 @@ use serde_json::{Map, Value};
 use crate::formats::json;
 use crate::io::time::Timestamp;
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// What happened.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub enum EventKind {
-            $($(#[$doc])* $variant,)*
-            /// An event of a later version; it changes nothing here.
-            Unknown(String),
-        }
+pub use crate::bindings::exports::wreckit::batch::session::EventKind;
 
-        impl EventKind {
-            /// The name in the journal.
-            pub fn name(&self) -> &str {
-                match self {
-                    $(EventKind::$variant => $name,)*
-                    EventKind::Unknown(name) => name,
-                }
-            }
+/// The names of the kinds in a journal. `docs/file-formats.md` describes their fields.
+const NAMES: [(EventKind, &str); 15] = [
+    (EventKind::BatchStarted, "batch-started"),
+    (EventKind::JournalRecreated, "journal-recreated"),
+    (EventKind::ItemStarted, "item-started"),
+    (EventKind::PhaseStarted, "phase-started"),
+    (EventKind::PhaseCompleted, "phase-completed"),
+    (EventKind::ItemCompleted, "item-completed"),
+    (EventKind::ItemFailed, "item-failed"),
+    (EventKind::ItemRetrying, "item-retrying"),
+    (EventKind::ItemInterrupted, "item-interrupted"),
+    (EventKind::BatchPaused, "batch-paused"),
+    (EventKind::BatchResumed, "batch-resumed"),
+    (EventKind::ItemBlocked, "item-blocked"),
+    (EventKind::ItemInvalid, "item-invalid"),
+    (EventKind::Synced, "synced"),
+    (EventKind::BatchFinished, "batch-finished"),
+];
 
-            fn from_name(name: &str) -> Self {
-                match name {
-                    $($name => EventKind::$variant,)*
-                    other => EventKind::Unknown(other.to_owned()),
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// A process opened the session. Carries `session_id`, the owner, `queue` and `skipped` (what
-    /// is new in them), `retried`, and as `reason` how the session came about.
-    BatchStarted = "batch-started",
-    /// The journal was removed while the session ran. Carries the full state: the fields of
-    /// `batch-started`, `in_flight` and `attempts`.
-    JournalRecreated = "journal-recreated",
-    /// The intent to start an item. Carries the item's `state` at that moment.
-    ItemStarted = "item-started",
-    /// A process works on the item: its `pid` (also its process group) and `start_time`.
-    PhaseStarted = "phase-started",
-    /// A phase of the item ended well.
-    PhaseCompleted = "phase-completed",
-    /// The item completed; with `mock` if nothing was done.
-    ItemCompleted = "item-completed",
-    /// The item failed: `error`.
-    ItemFailed = "item-failed",
-    /// The item failed and is tried again.
-    ItemRetrying = "item-retrying",
-    /// The item's agent was ended because the batch stopped.
-    ItemInterrupted = "item-interrupted",
-    /// The batch waits: `reason`, `until`.
-    BatchPaused = "batch-paused",
-    /// The wait is over.
-    BatchResumed = "batch-resumed",
-    /// The item cannot run: `reason`.
-    ItemBlocked = "item-blocked",
-    /// The item's `item.json` cannot be used: `error`.
-    ItemInvalid = "item-invalid",
-    /// Every result up to the event number `through` is in its `item.json`.
-    Synced = "synced",
-    /// The session was closed; `resumable` if a later run goes on with it.
-    BatchFinished = "batch-finished",
-}
+/// The name of an event of a later version, when it is written again.
+const UNKNOWN: &str = "unknown";
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Counts from 1 through all segments; 0 until it is recorded.
+    /// Its sequence number, from 1 through all segments; 0 until it is recorded.
     pub seq: u64,
     /// When it happened.
     pub time: Timestamp,
-    /// What happened.
-    pub kind: EventKind,
-    /// To which item.
+    /// What happened. `None` in an event of a later version, which changes nothing here.
+    pub kind: Option<EventKind>,
+    /// The item that it concerns.
     pub item: Option<String>,
-    /// In which of its starts.
+    /// The attempt that it concerns.
     pub attempt: Option<u32>,
-    /// Everything else, in the order of the line.
+    /// All other fields, in the order of the line.
     pub more: Map<String, Value>,
 }
 
 impl Event {
-    /// An event of the whole batch.
+    /// An event of the whole session.
     pub fn new(kind: EventKind, time: Timestamp) -> Self {
-        Event { seq: 0, time, kind, item: None, attempt: None, more: Map::new() }
+        Event { seq: 0, time, kind: Some(kind), item: None, attempt: None, more: Map::new() }
     }
 
     /// An event of one item.
@@ -98,19 +58,30 @@ impl Event {
         Event { item: Some(item.to_owned()), ..Event::new(kind, time) }
     }
 
-    /// In this start of the item.
+    /// The name of its kind in the journal.
+    fn name(&self) -> &'static str {
+        let known = NAMES.iter().find(|(kind, _)| Some(*kind) == self.kind);
+        known.map_or(UNKNOWN, |(_, name)| name)
+    }
+
+    /// Whether it is of this kind.
+    pub fn is_kind(&self, kind: EventKind) -> bool {
+        self.kind == Some(kind)
+    }
+
+    /// The event with the number of an attempt.
     pub fn attempt(mut self, number: u32) -> Self {
         self.attempt = Some(number);
         self
     }
 
-    /// With one more field.
+    /// The event with one more field.
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.more.insert(key.to_owned(), value.into());
         self
     }
 
-    /// With one more field, if there is a value for it.
+    /// The event with one more field, if it has a value.
     pub fn with_some(self, key: &str, value: Option<impl Into<Value>>) -> Self {
         match value {
             Some(value) => self.with(key, value),
@@ -118,31 +89,33 @@ impl Event {
         }
     }
 
-    /// A string among the other fields.
+    /// The string in a field.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.more.get(key)?.as_str()
     }
 
-    /// A number among the other fields.
+    /// The number in a field.
     pub fn integer(&self, key: &str) -> Option<u64> {
         json::integer(self.more.get(key)?)
     }
 
-    /// A list of strings among the other fields; empty if there is none.
+    /// The strings in a field; empty if it is missing.
     pub fn strings(&self, key: &str) -> Vec<String> {
         self.more.get(key).and_then(json::strings).unwrap_or_default()
     }
 
-    /// A truth value among the other fields; false if there is none.
+    /// The Boolean in a field; false if it is missing.
     pub fn is(&self, key: &str) -> bool {
         self.more.get(key).and_then(Value::as_bool).unwrap_or(false)
     }
 
-    /// `None` if the object lacks what every event has.
+    /// Reads an event. `None` if a field that every event has is missing.
     pub fn from_json(mut object: Map<String, Value>) -> Option<Self> {
         let seq = json::integer(&object.shift_remove("seq")?)?;
         let time = Timestamp::parse(object.shift_remove("time")?.as_str()?)?;
-        let kind = EventKind::from_name(object.shift_remove("event")?.as_str()?);
+        let name = object.shift_remove("event")?;
+        let name = name.as_str()?;
+        let kind = NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind);
         let item = match object.shift_remove("item") {
             None => None,
             Some(Value::String(item)) => Some(item),
@@ -157,13 +130,13 @@ impl Event {
 }
 
 impl Serialize for Event {
-    /// The fields in the order of the line. Nothing is copied: the first event of a large batch is
+    /// Writes the fields in the order of the line, without copying them: the first event of a large batch is
     /// large.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("seq", &self.seq)?;
         map.serialize_entry("time", &self.time.to_string())?;
-        map.serialize_entry("event", self.kind.name())?;
+        map.serialize_entry("event", self.name())?;
         if let Some(item) = &self.item {
             map.serialize_entry("item", item)?;
         }

@@ -7,7 +7,7 @@ use super::gaps::Gaps;
 use super::line;
 use crate::formats::layout;
 use crate::io::capabilities::Kind;
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// How much is read at a time.
 const CHUNK: u64 = 256 << 10;
@@ -59,8 +59,8 @@ pub struct Reading {
 }
 
 /// The segments of a journal in their order; none if there is no journal.
-pub fn segments(tree: Tree<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
-    let mut numbers: Vec<u32> = tree
+pub fn segments(host: Host<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
+    let mut numbers: Vec<u32> = host
         .list(directory)?
         .iter()
         .filter(|entry| entry.kind == Kind::File)
@@ -71,8 +71,8 @@ pub fn segments(tree: Tree<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
 }
 
 /// The number of the segment to begin next: behind everything that has such a name, whatever it is.
-pub(super) fn next_segment(tree: Tree<'_>, directory: &str) -> Result<u32, Failure> {
-    let entries = tree.list(directory)?;
+pub(super) fn next_segment(host: Host<'_>, directory: &str) -> Result<u32, Failure> {
+    let entries = host.list(directory)?;
     let last = entries.iter().filter_map(|entry| layout::segment_number(&entry.name)).max();
     Ok(last.map_or(1, |last| last.saturating_add(1)))
 }
@@ -85,40 +85,40 @@ pub(super) fn next_segment(tree: Tree<'_>, directory: &str) -> Result<u32, Failu
 /// found. Events that the next segment numbers anew belong to a failed
 /// append, which was never acknowledged either.
 pub fn read(
-    tree: Tree<'_>,
+    host: Host<'_>,
     directory: &str,
     after: u64,
     visit: impl FnMut(Event),
 ) -> Result<Reading, Failure> {
-    read_segments(tree, segments_with_start(tree, directory)?, after, visit)
+    read_segments(host, segments_with_start(host, directory)?, after, visit)
 }
 
 /// Gives every event of a journal to `visit` as if these segments did not exist.
 pub fn read_without(
-    tree: Tree<'_>,
+    host: Host<'_>,
     directory: &str,
     without: &[String],
     visit: impl FnMut(Event),
 ) -> Result<Reading, Failure> {
-    let mut segments = segments_with_start(tree, directory)?;
+    let mut segments = segments_with_start(host, directory)?;
     segments.retain(|(path, _)| !without.contains(path));
-    read_segments(tree, segments, 0, visit)
+    read_segments(host, segments, 0, visit)
 }
 
 fn read_segments(
-    tree: Tree<'_>,
+    host: Host<'_>,
     segments: Vec<(String, Option<u64>)>,
     after: u64,
     visit: impl FnMut(Event),
 ) -> Result<Reading, Failure> {
-    let mut reader = Reader { tree, after, last: after, gaps: Gaps::default(), visit };
+    let mut reader = Reader { host, after, last: after, gaps: Gaps::default(), visit };
     let mut damage = Vec::new();
     for (index, (path, _)) in segments.iter().enumerate() {
         let end = segments[index + 1..].iter().find_map(|(_, first)| *first).unwrap_or(u64::MAX);
         if end <= after.saturating_add(1) {
             continue;
         }
-        let start = seek(tree, path, after)?;
+        let start = seek(host, path, after)?;
         let mut found = reader.read(path, start, end)?;
         // The search took the order of the lines for granted: what it passed over may be among the rest.
         if start > 0 && (found.disorder.is_some() || !reader.gaps.is_empty()) {
@@ -134,7 +134,7 @@ fn read_segments(
 
 /// Reads segments one after the other and gives each event once.
 struct Reader<'t, V> {
-    tree: Tree<'t>,
+    host: Host<'t>,
     /// Later events are asked for.
     after: u64,
     /// The highest number so far.
@@ -156,8 +156,8 @@ impl<V: FnMut(Event)> Reader<'_, V> {
         let mut wrong = Wrong::default();
         // Damage that may be of events that are not asked for.
         let mut earlier = None;
-        let is_too_large = size(self.tree, path)? > LARGEST_SEGMENT;
-        let mut lines = Lines::new(self.tree, path, start);
+        let is_too_large = size(self.host, path)? > LARGEST_SEGMENT;
+        let mut lines = Lines::new(self.host, path, start);
         while let Some((offset, line)) = lines.next()? {
             let Some(event) = line::decode(&line) else {
                 if !lines.is_torn()? {
@@ -194,12 +194,12 @@ impl<V: FnMut(Event)> Reader<'_, V> {
 }
 
 /// The last whole event of a journal, found from its end.
-pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Failure> {
-    for number in segments(tree, directory)?.into_iter().rev() {
+pub fn last_event(host: Host<'_>, directory: &str) -> Result<Option<Event>, Failure> {
+    for number in segments(host, directory)?.into_iter().rev() {
         let path = layout::segment(directory, number);
-        let size = size(tree, &path)?;
+        let size = size(host, &path)?;
         if size > LARGEST_SEGMENT {
-            match last_before_damage(tree, &path)? {
+            match last_before_damage(host, &path)? {
                 Some(event) => return Ok(Some(event)),
                 None => continue,
             }
@@ -207,7 +207,7 @@ pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Fail
         let mut window = NEAR;
         loop {
             let start = size.saturating_sub(window);
-            let bytes = tree.read_at(&path, start, size - start)?;
+            let bytes = host.read_at(&path, start, size - start)?;
             let found = bytes.rsplit(|b| *b == b'\n').find_map(line::decode);
             if found.is_some() {
                 return Ok(found);
@@ -222,8 +222,8 @@ pub fn last_event(tree: Tree<'_>, directory: &str) -> Result<Option<Event>, Fail
 }
 
 /// The last event of a segment that was made larger than any is: its end says nothing.
-fn last_before_damage(tree: Tree<'_>, path: &str) -> Result<Option<Event>, Failure> {
-    let mut lines = Lines::new(tree, path, 0);
+fn last_before_damage(host: Host<'_>, path: &str) -> Result<Option<Event>, Failure> {
+    let mut lines = Lines::new(host, path, 0);
     let mut last = None;
     while let Some((_, line)) = lines.next()? {
         match line::decode(&line) {
@@ -236,15 +236,15 @@ fn last_before_damage(tree: Tree<'_>, path: &str) -> Result<Option<Event>, Failu
 
 /// Whether a journal in a directory is that of the session which the directory is named after: the
 /// segments that begin with the opening of a session name it.
-pub fn names_session(tree: Tree<'_>, directory: &str) -> Result<bool, Failure> {
-    for number in segments(tree, directory)? {
+pub fn names_session(host: Host<'_>, directory: &str) -> Result<bool, Failure> {
+    for number in segments(host, directory)? {
         let path = layout::segment(directory, number);
-        let first = Lines::new(tree, &path, 0).next()?;
+        let first = Lines::new(host, &path, 0).next()?;
         let event = first.and_then(|(_, line)| line::decode(&line));
         if event
             .as_ref()
             .and_then(|event| event.text("session_id"))
-            .is_some_and(|session| layout::run_directory(session) == directory)
+            .is_some_and(|session| host.layout().run_directory(session) == directory)
         {
             return Ok(true);
         }
@@ -255,33 +255,33 @@ pub fn names_session(tree: Tree<'_>, directory: &str) -> Result<bool, Failure> {
 /// The files of the segments, each with the sequence number that it begins with. That of the first
 /// one is of no interest, and its line is long; one that is damaged is not known.
 fn segments_with_start(
-    tree: Tree<'_>,
+    host: Host<'_>,
     directory: &str,
 ) -> Result<Vec<(String, Option<u64>)>, Failure> {
     let mut found = Vec::new();
-    for number in segments(tree, directory)? {
+    for number in segments(host, directory)? {
         let path = layout::segment(directory, number);
         let first = match found.is_empty() {
             true => None,
-            false => Lines::new(tree, &path, 0).next()?.and_then(|(_, line)| line::decode(&line)),
+            false => Lines::new(host, &path, 0).next()?.and_then(|(_, line)| line::decode(&line)),
         };
         found.push((path, first.map(|event| event.seq)));
     }
     Ok(found)
 }
 
-fn size(tree: Tree<'_>, path: &str) -> Result<u64, Failure> {
-    Ok(tree.stat(path)?.map_or(0, |metadata| metadata.size))
+fn size(host: Host<'_>, path: &str) -> Result<u64, Failure> {
+    Ok(host.stat(path)?.map_or(0, |metadata| metadata.size))
 }
 
 /// A line start from which no event later than `after` is missed: sequence numbers grow through a
 /// segment, so the place is found by halving.
-fn seek(tree: Tree<'_>, path: &str, after: u64) -> Result<u64, Failure> {
+fn seek(host: Host<'_>, path: &str, after: u64) -> Result<u64, Failure> {
     let mut low = 0;
-    let mut high = size(tree, path)?.min(LARGEST_SEGMENT);
+    let mut high = size(host, path)?.min(LARGEST_SEGMENT);
     while after > 0 && high - low > NEAR {
         let middle = low + (high - low) / 2;
-        let bytes = tree.read_at(path, middle, NEAR.min(high - middle))?;
+        let bytes = host.read_at(path, middle, NEAR.min(high - middle))?;
         // A whole line, and a sound one: a damaged number would lead astray.
         let mut lines = bytes.split(|b| *b == b'\n');
         let skipped = lines.next().map_or(0, <[u8]>::len) + 1;
@@ -297,7 +297,7 @@ fn seek(tree: Tree<'_>, path: &str, after: u64) -> Result<u64, Failure> {
 
 /// The lines of a file from an offset on, read in chunks.
 pub(super) struct Lines<'t> {
-    tree: Tree<'t>,
+    host: Host<'t>,
     path: &'t str,
     /// Where `buffer` begins in the file.
     offset: u64,
@@ -309,8 +309,8 @@ pub(super) struct Lines<'t> {
 }
 
 impl<'t> Lines<'t> {
-    pub(super) fn new(tree: Tree<'t>, path: &'t str, offset: u64) -> Self {
-        Lines { tree, path, offset, buffer: Vec::new(), used: 0, is_terminated: false }
+    pub(super) fn new(host: Host<'t>, path: &'t str, offset: u64) -> Self {
+        Lines { host, path, offset, buffer: Vec::new(), used: 0, is_terminated: false }
     }
 
     /// The next line without its line break, and its offset. The rest of a file that does not end
@@ -355,7 +355,7 @@ impl<'t> Lines<'t> {
         let offset = self.offset + self.buffer.len() as u64;
         let chunk = match LARGEST_SEGMENT.saturating_sub(offset).min(CHUNK) {
             0 => Vec::new(),
-            length => self.tree.read_at(self.path, offset, length)?,
+            length => self.host.read_at(self.path, offset, length)?,
         };
         self.buffer.extend_from_slice(&chunk);
         Ok(!chunk.is_empty())

@@ -2,7 +2,7 @@
 
 use super::line;
 use super::reader::Lines;
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// How sound a segment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub struct Soundness {
 }
 
 /// Looks at every line of a segment. Takes its checksum for the truth and reads no event.
-pub fn inspect(tree: Tree<'_>, path: &str) -> Result<Soundness, Failure> {
+pub fn inspect(host: Host<'_>, path: &str) -> Result<Soundness, Failure> {
     let mut soundness = Soundness { damage: None, sound: 0, damaged: 0, disorder: None };
     let mut last = 0;
-    let mut lines = Lines::new(tree, path, 0);
+    let mut lines = Lines::new(host, path, 0);
     while let Some((offset, line)) = lines.next()? {
         if let Some(body) = line::checked(&line) {
             soundness.sound += 1;
@@ -39,9 +39,9 @@ pub fn inspect(tree: Tree<'_>, path: &str) -> Result<Soundness, Failure> {
 }
 
 /// The lines of a segment that are as they were written, in the order of their numbers.
-pub fn sound_lines(tree: Tree<'_>, path: &str) -> Result<Vec<u8>, Failure> {
+pub fn sound_lines(host: Host<'_>, path: &str) -> Result<Vec<u8>, Failure> {
     let mut sound = Vec::new();
-    let mut lines = Lines::new(tree, path, 0);
+    let mut lines = Lines::new(host, path, 0);
     while let Some((_, line)) = lines.next()? {
         if let Some(body) = line::checked(&line) {
             sound.push((line::sequence(body), line));

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::io::host::Host;
 use crate::io::memory::{Machine, Process};
 use crate::io::time::Timestamp;
-use crate::io::tree::Tree;
 
 const DIRECTORY: &str = "runs/session";
 
@@ -18,7 +18,7 @@ fn event(length: usize) -> Event {
 fn numbers(process: &Process, after: u64) -> (Vec<u64>, Reading) {
     let mut found = Vec::new();
     let reading =
-        read(Tree::new(process), DIRECTORY, after, |event| found.push(event.seq)).unwrap();
+        read(Host::new(process), DIRECTORY, after, |event| found.push(event.seq)).unwrap();
     (found, reading)
 }
 
@@ -38,19 +38,19 @@ proptest! {
     ) {
         let machine = Machine::new();
         let process = machine.process(1);
-        let tree = Tree::new(&process);
+        let host = Host::new(&process);
         let mut last = 0;
         for lengths in segments {
-            let mut writer = Writer::open(tree, DIRECTORY, last).unwrap();
+            let mut writer = Writer::open(host, DIRECTORY, last).unwrap();
             for length in lengths {
-                writer.append(tree, &mut [event(length)], true).unwrap();
+                writer.append(host, &mut [event(length)], true).unwrap();
             }
             last = writer.last();
         }
         let (found, reading) = numbers(&process, after);
         prop_assert_eq!(found, (after + 1..=last).collect::<Vec<u64>>());
         prop_assert_eq!(reading, Reading { last: last.max(after), damage: Vec::new() });
-        let newest = last_event(tree, DIRECTORY).unwrap().map(|event| event.seq);
+        let newest = last_event(host, DIRECTORY).unwrap().map(|event| event.seq);
         prop_assert_eq!(newest, (last > 0).then_some(last));
     }
 
@@ -59,10 +59,10 @@ proptest! {
     fn a_torn_end_is_passed_over(lengths in proptest::collection::vec(0usize..300, 1..20), cut in 0usize..8000) {
         let machine = Machine::new();
         let process = machine.process(1);
-        let tree = Tree::new(&process);
-        let mut writer = Writer::open(tree, DIRECTORY, 0).unwrap();
+        let host = Host::new(&process);
+        let mut writer = Writer::open(host, DIRECTORY, 0).unwrap();
         for length in lengths {
-            writer.append(tree, &mut [event(length)], true).unwrap();
+            writer.append(host, &mut [event(length)], true).unwrap();
         }
         let text = machine.text(&segment(1)).unwrap();
         let kept = &text[..cut % (text.len() + 1)];
@@ -74,8 +74,8 @@ proptest! {
         prop_assert!((whole..=whole + but_for_its_break).contains(&found.len()));
         prop_assert_eq!(reading.damage, []);
         // The next opening goes on behind what counts.
-        let mut writer = Writer::open(tree, DIRECTORY, reading.last).unwrap();
-        writer.append(tree, &mut [event(0)], true).unwrap();
+        let mut writer = Writer::open(host, DIRECTORY, reading.last).unwrap();
+        writer.append(host, &mut [event(0)], true).unwrap();
         prop_assert_eq!(numbers(&process, 0).0, (1..=reading.last + 1).collect::<Vec<u64>>());
     }
 }
@@ -84,19 +84,19 @@ proptest! {
 fn what_a_failed_append_left_does_not_count_once_it_was_written_anew() {
     let machine = Machine::new();
     let process = machine.process(1);
-    let tree = Tree::new(&process);
-    let mut writer = Writer::open(tree, DIRECTORY, 0).unwrap();
-    writer.append(tree, &mut [event(1)], true).unwrap();
+    let host = Host::new(&process);
+    let mut writer = Writer::open(host, DIRECTORY, 0).unwrap();
+    writer.append(host, &mut [event(1)], true).unwrap();
     machine.full.set(true);
     // Half of it is two whole lines.
     let mut batch = [event(2), event(3), event(2), event(3)];
-    assert!(writer.append(tree, &mut batch, true).is_err());
+    assert!(writer.append(host, &mut batch, true).is_err());
     machine.full.set(false);
     assert_eq!(writer.last(), 1);
     assert!(numbers(&process, 0).0.len() > 1, "unacknowledged lines are on disk");
-    writer.append(tree, &mut [event(9)], true).unwrap();
+    writer.append(host, &mut [event(9)], true).unwrap();
     let mut found = Vec::new();
-    read(tree, DIRECTORY, 0, |event| found.push(event.text("error").unwrap().len())).unwrap();
+    read(host, DIRECTORY, 0, |event| found.push(event.text("error").unwrap().len())).unwrap();
     assert_eq!(found, [1, 9]);
 }
 
@@ -104,13 +104,13 @@ fn what_a_failed_append_left_does_not_count_once_it_was_written_anew() {
 fn damage_is_reported_and_every_sound_line_around_it_counts() {
     let machine = Machine::new();
     let process = machine.process(1);
-    let tree = Tree::new(&process);
-    let mut writer = Writer::open(tree, DIRECTORY, 0).unwrap();
+    let host = Host::new(&process);
+    let mut writer = Writer::open(host, DIRECTORY, 0).unwrap();
     for _ in 0..3 {
-        writer.append(tree, &mut [event(5)], true).unwrap();
+        writer.append(host, &mut [event(5)], true).unwrap();
     }
-    let mut writer = Writer::open(tree, DIRECTORY, 3).unwrap();
-    writer.append(tree, &mut [event(5)], true).unwrap();
+    let mut writer = Writer::open(host, DIRECTORY, 3).unwrap();
+    writer.append(host, &mut [event(5)], true).unwrap();
     let text = machine.text(&segment(1)).unwrap();
     machine.put(&segment(1), text.replacen("{\"seq\":2,", "{\"seq\":2;", 1));
     let (found, reading) = numbers(&process, 0);
@@ -133,10 +133,10 @@ proptest! {
     ) {
         let machine = Machine::new();
         let process = machine.process(1);
-        let tree = Tree::new(&process);
-        let mut writer = Writer::open(tree, DIRECTORY, 0).unwrap();
+        let host = Host::new(&process);
+        let mut writer = Writer::open(host, DIRECTORY, 0).unwrap();
         for _ in 0..60 {
-            writer.append(tree, &mut [event(length)], true).unwrap();
+            writer.append(host, &mut [event(length)], true).unwrap();
         }
         let text = machine.text(&segment(1)).unwrap();
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
@@ -144,7 +144,7 @@ proptest! {
         let (mut found, _) = numbers(&process, 0);
         found.sort_unstable();
         prop_assert_eq!(found, (1..=60).collect::<Vec<u64>>());
-        let sound = sound_lines(tree, &segment(1)).unwrap();
+        let sound = sound_lines(host, &segment(1)).unwrap();
         prop_assert_eq!(String::from_utf8(sound).unwrap(), text, "a fix sorts them");
         // Behind a snapshot, the search for its last event cannot rely on the order.
         let (found, _) = numbers(&process, after);
@@ -156,10 +156,10 @@ proptest! {
 fn two_lines_that_were_swapped_are_reported_and_count() {
     let machine = Machine::new();
     let process = machine.process(1);
-    let tree = Tree::new(&process);
-    let mut writer = Writer::open(tree, DIRECTORY, 0).unwrap();
+    let host = Host::new(&process);
+    let mut writer = Writer::open(host, DIRECTORY, 0).unwrap();
     for _ in 0..400 {
-        writer.append(tree, &mut [event(2000)], true).unwrap();
+        writer.append(host, &mut [event(2000)], true).unwrap();
     }
     let text = machine.text(&segment(1)).unwrap();
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
@@ -171,7 +171,7 @@ fn two_lines_that_were_swapped_are_reported_and_count() {
         assert_eq!(found, (after + 1..=400).collect::<Vec<u64>>(), "after {after}");
         assert!(reading.damage.iter().any(|damage| !damage.lost), "after {after}");
     }
-    assert!(inspect(tree, &segment(1)).unwrap().disorder.is_some());
+    assert!(inspect(host, &segment(1)).unwrap().disorder.is_some());
 }
 
 #[test]
@@ -181,5 +181,5 @@ fn what_is_no_segment_is_not_read() {
     machine.put(&format!("{DIRECTORY}/001-a.1.log"), "output");
     machine.put(&format!("{DIRECTORY}/events.01.jsonl"), "{}");
     assert_eq!(numbers(&process, 0), (Vec::new(), Reading::default()));
-    assert_eq!(last_event(Tree::new(&process), DIRECTORY).unwrap(), None);
+    assert_eq!(last_event(Host::new(&process), DIRECTORY).unwrap(), None);
 }

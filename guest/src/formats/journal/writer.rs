@@ -4,7 +4,7 @@ use super::event::Event;
 use super::line;
 use super::reader;
 use crate::formats::layout;
-use crate::io::tree::{Failure, Tree};
+use crate::io::host::{Failure, Host};
 
 /// The next segment begins when one has so many bytes: readers take none of any size.
 const FULL: u64 = 128 << 20;
@@ -22,14 +22,16 @@ pub struct Writer {
     size: u64,
     /// True if the current segment is not on disk with its name yet.
     is_new: bool,
+    /// True if nothing is written: the session has nothing to do.
+    is_idle: bool,
 }
 
 impl Writer {
     /// Begins the next segment of the journal in `directory`, which is made if it is missing.
     /// `last` is the sequence number of the last event that counts.
-    pub fn open(tree: Tree<'_>, directory: &str, last: u64) -> Result<Self, Failure> {
-        tree.create_directory(directory)?;
-        let segment = reader::next_segment(tree, directory)?;
+    pub fn open(host: Host<'_>, directory: &str, last: u64) -> Result<Self, Failure> {
+        host.create_directory(directory)?;
+        let segment = reader::next_segment(host, directory)?;
         Ok(Writer {
             directory: directory.to_owned(),
             segment,
@@ -38,7 +40,22 @@ impl Writer {
             bytes: 0,
             size: 0,
             is_new: true,
+            is_idle: false,
         })
+    }
+
+    /// The journal of a session that has nothing to do: it numbers events and writes nothing.
+    pub fn idle(directory: &str) -> Self {
+        Writer {
+            directory: directory.to_owned(),
+            segment: 1,
+            last: 0,
+            durable: 0,
+            bytes: 0,
+            size: 0,
+            is_new: true,
+            is_idle: true,
+        }
     }
 
     /// The directory of the session.
@@ -63,15 +80,15 @@ impl Writer {
 
     /// True if the current segment is as this writer left it. A `git clean` may have removed it, and a
     /// file that someone else appended to is not continued either.
-    pub fn is_intact(&self, tree: Tree<'_>) -> Result<bool, Failure> {
-        let size = tree.stat(&layout::segment(&self.directory, self.segment))?.map(|it| it.size);
+    pub fn is_intact(&self, host: Host<'_>) -> Result<bool, Failure> {
+        let size = host.stat(&layout::segment(&self.directory, self.segment))?.map(|it| it.size);
         Ok(self.is_new || size == Some(self.size))
     }
 
     /// Continues in a new segment; its directory is made again if it is missing.
-    pub fn begin_segment(&mut self, tree: Tree<'_>) -> Result<(), Failure> {
-        tree.create_directory(&self.directory)?;
-        let next = reader::next_segment(tree, &self.directory)?;
+    pub fn begin_segment(&mut self, host: Host<'_>) -> Result<(), Failure> {
+        host.create_directory(&self.directory)?;
+        let next = reader::next_segment(host, &self.directory)?;
         self.segment = next.max(self.segment.saturating_add(1));
         self.size = 0;
         self.is_new = true;
@@ -83,7 +100,7 @@ impl Writer {
     /// have left anything behind, and a file whose sync failed must not be trusted again.
     pub fn append(
         &mut self,
-        tree: Tree<'_>,
+        host: Host<'_>,
         events: &mut [Event],
         durable: bool,
     ) -> Result<(), Failure> {
@@ -95,13 +112,17 @@ impl Writer {
             event.seq = seq;
             text.push_str(&line::encode(event));
         }
+        if self.is_idle {
+            self.last += events.len() as u64;
+            return Ok(());
+        }
         if self.size >= FULL {
-            self.begin_segment(tree)?;
+            self.begin_segment(host)?;
         }
         let path = layout::segment(&self.directory, self.segment);
         // What makes the file makes it durably: later appends take its name for granted.
         let durable = durable || self.is_new;
-        match tree.append(&path, text.as_bytes(), durable) {
+        match host.append(&path, text.as_bytes(), durable) {
             Ok(()) => {
                 self.is_new = false;
                 self.last += events.len() as u64;
@@ -115,7 +136,7 @@ impl Writer {
             Err(failure) => {
                 // One that nothing was written into is as good as none.
                 let is_empty =
-                    tree.stat(&path).is_ok_and(|found| found.is_none_or(|it| it.size == 0));
+                    host.stat(&path).is_ok_and(|found| found.is_none_or(|it| it.size == 0));
                 self.segment = self.segment.saturating_add(u32::from(!is_empty));
                 self.size = 0;
                 self.is_new = true;
@@ -136,11 +157,11 @@ mod tests {
     fn a_segment_that_is_full_is_followed_by_another_one() {
         let machine = Machine::new();
         let process = machine.process(1);
-        let tree = Tree::new(&process);
-        let mut writer = Writer::open(tree, "runs/s", 0).unwrap();
+        let host = Host::new(&process);
+        let mut writer = Writer::open(host, "runs/s", 0).unwrap();
         let add = |writer: &mut Writer| {
             let event = Event::new(EventKind::Synced, Timestamp::from_millis(5));
-            writer.append(tree, &mut [event], true).unwrap();
+            writer.append(host, &mut [event], true).unwrap();
         };
         add(&mut writer);
         writer.size = FULL;
@@ -150,9 +171,9 @@ mod tests {
             machine.text("runs/s/events.2.jsonl").is_some_and(|text| text.lines().count() == 2)
         );
         let mut read_back = Vec::new();
-        let reading = read(tree, "runs/s", 0, |event| read_back.push(event.seq)).unwrap();
+        let reading = read(host, "runs/s", 0, |event| read_back.push(event.seq)).unwrap();
         assert_eq!((reading.last, reading.damage), (3, Vec::new()));
         assert_eq!(read_back, [1, 2, 3]);
-        assert_eq!(last_event(tree, "runs/s").unwrap().unwrap().seq, 3);
+        assert_eq!(last_event(host, "runs/s").unwrap().unwrap().seq, 3);
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum Node {
 }
 
 /// A change of the disk, as the logic asked for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
     Replace(Vec<Replacement>),
     Append(String, Vec<u8>),
@@ -26,7 +26,7 @@ pub(crate) enum Change {
 }
 
 /// A change, when it was made, and whether it was on disk when the call returned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Operation {
     pub(crate) change: Change,
     pub(crate) durable: bool,
@@ -41,7 +41,7 @@ impl Files {
         match change {
             Change::Replace(files) => {
                 for file in files {
-                    let modified = file.modified.unwrap_or(time);
+                    let modified = file.modified.map_or(time, Timestamp::from_millis);
                     self.put(&file.path, Node::File(file.contents.clone()), modified);
                 }
             }

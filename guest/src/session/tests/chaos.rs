@@ -9,11 +9,11 @@ use super::phases::{phased, work};
 use super::*;
 
 /// A call that ends like this; with phases a good one leaves what it should.
-fn outcome(machine: &Machine, attempt: &Attempt, how: u8) -> Outcome {
+fn outcome(machine: &Machine, attempt: &Call, how: u8) -> Outcome {
     match how % 8 {
         0 => Outcome::Failed("no".to_owned()),
         1 => Outcome::TimedOut(1),
-        2 => Outcome::Paused("limit".to_owned()),
+        2 => Outcome::Paused,
         // Nothing is left behind: in a phase that is a failure.
         3 => Outcome::Completed,
         _ if attempt.phase == "run" => Outcome::Completed,
@@ -43,22 +43,26 @@ proptest! {
         }
         let process = machine.process(1);
         let options = Options {
-            parallel, retries, max_failures, single, phases: has_phases, ..phased()
+            parallel,
+            retries,
+            max_failures,
+            single,
+            ..if has_phases { phased(&machine) } else { options() }
         };
-        let (mut session, _) = open(tree(&process), &options).unwrap();
+        let (mut session, _) = open(host(&process), &options).unwrap();
         let (mut how, mut full) = (how.iter().cycle(), full.iter().cycle());
         let mut in_hand: HashSet<String> = HashSet::new();
         let mut reports = Vec::new();
-        let mut running: Vec<Attempt> = Vec::new();
+        let mut running: Vec<Call> = Vec::new();
         let mut steps = 0;
         let summary = loop {
             steps += 1;
-            prop_assert!(steps < 5_000, "it does not end: {:?}", Counts::of(&session.ledger));
+            prop_assert!(steps < 5_000, "it does not end: {:?}", events::counts(&session.ledger));
             // The longer it takes, the better it gets: pauses and full disks come to an end.
             let is_late = steps > 500;
             machine.full.set(*full.next().unwrap() && !is_late);
             let slots = (parallel as usize).saturating_sub(running.len());
-            let step = session.advance(tree(&process), &std::mem::take(&mut reports), slots);
+            let step = session.advance(host(&process), &std::mem::take(&mut reports), slots);
             let Ok(step) = step else {
                 machine.clock.set(machine.clock.get() + 1_000);
                 continue;
@@ -71,7 +75,7 @@ proptest! {
             if step.finished {
                 prop_assert!(running.is_empty());
                 machine.full.set(false);
-                break session.close(tree(&process), CloseReason::Ended).unwrap();
+                break session.close(host(&process), CloseReason::Ended).unwrap();
             }
             // One of them ends; time passes.
             if !running.is_empty() {
@@ -84,14 +88,14 @@ proptest! {
         };
         let completed: HashSet<&String> = summary.completed.iter().collect();
         prop_assert_eq!(completed.len(), summary.completed.len(), "an item completed twice");
-        let failed: HashSet<&String> = summary.failed.iter().map(|(id, _)| id).collect();
+        let failed: HashSet<&String> = summary.failed.iter().map(|it| &it.item).collect();
         let remaining: HashSet<&String> = summary.remaining.iter().collect();
         prop_assert_eq!(completed.len() + failed.len() + remaining.len(), items.len());
         for id in &summary.completed {
             prop_assert_eq!(machine.state_of(id), "done", "{}", id);
         }
         if max_failures == 0 && !single {
-            let blocked: HashSet<&String> = summary.blocked.iter().map(|(id, _)| id).collect();
+            let blocked: HashSet<&String> = summary.blocked.iter().map(|it| &it.item).collect();
             prop_assert_eq!(&blocked, &remaining, "what is left is blocked, and named");
         }
         prop_assert!(max_failures == 0 || failed.len() <= (max_failures + parallel) as usize);

@@ -46,11 +46,11 @@ proptest! {
             match way {
                 Way::Delete => machine.delete(layout::PROGRESS),
                 Way::Doctor => {
-                    doctor::fix(tree(&process)).unwrap();
+                    fix(host(&process)).unwrap();
                 }
                 Way::DamageAndDoctor => {
                     machine.put(layout::PROGRESS, "{");
-                    doctor::fix(tree(&process)).unwrap();
+                    fix(host(&process)).unwrap();
                 }
                 Way::Resume | Way::Afresh => {}
             }
@@ -59,23 +59,23 @@ proptest! {
             machine.cut.set(crash.and_then(|(_, _, cut, ..)| cut).map(usize::from));
             let options = Options { parallel, no_resume: matches!(way, Way::Afresh), ..options() };
             let died = (|| {
-                let (mut session, _) = open(tree(&process), &options).map_err(|_| ())?;
+                let (mut session, _) = open(host(&process), &options).map_err(|_| ())?;
                 let mut reports = Vec::new();
                 loop {
-                    let step = session.advance(tree(&process), &reports, 8).map_err(|_| ())?;
+                    let step = session.advance(host(&process), &reports, 8).map_err(|_| ())?;
                     for report in &reports {
                         let Report::Ended(ended) = report else { continue };
                         acknowledged.insert(ended.item.clone());
                     }
                     for attempt in &step.start {
                         assert!(!acknowledged.contains(&attempt.item), "{} ran twice", attempt.item);
-                        assert!(logs.insert(attempt.log.clone()), "{} twice", attempt.log);
+                        assert!(logs.insert(attempt.launch.log.clone()), "{} twice", attempt.launch.log);
                     }
                     reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
                     // Time passes, so that files are brought up to date in between.
                     machine.clock.set(machine.clock.get() + 700);
                     if step.finished {
-                        return session.close(tree(&process), CloseReason::Ended).map_err(|_| ());
+                        return session.close(host(&process), CloseReason::Ended).map_err(|_| ());
                     }
                 }
             })();

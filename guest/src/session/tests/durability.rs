@@ -9,22 +9,18 @@ const ITEMS: [&str; 4] = ["001-a", "002-b", "003-c", "004-d"];
 
 /// Opens a session and runs it as far as the machine goes; what was acknowledged as completed, also
 /// of what an earlier process did.
-fn run_until_it_dies(process: &Process, agent: impl FnMut(&Attempt)) -> HashSet<String> {
+fn run_until_it_dies(process: &Process, agent: impl FnMut(&Call)) -> HashSet<String> {
     run_with(process, &Options { parallel: 2, ..options() }, agent)
 }
 
-fn run_with(
-    process: &Process,
-    options: &Options,
-    mut agent: impl FnMut(&Attempt),
-) -> HashSet<String> {
+fn run_with(process: &Process, options: &Options, mut agent: impl FnMut(&Call)) -> HashSet<String> {
     let mut acknowledged = HashSet::new();
-    let Ok((mut session, opening)) = open(tree(process), options) else {
+    let Ok((mut session, opening)) = open(host(process), options) else {
         return acknowledged;
     };
-    acknowledged.extend(opening.events[0].strings("completed"));
+    acknowledged.extend(strings(&opening.events[0], "completed"));
     let mut reports: Vec<Report> = Vec::new();
-    while let Ok(step) = session.advance(tree(process), &reports, 2) {
+    while let Ok(step) = session.advance(host(process), &reports, 2) {
         acknowledged.extend(reports.iter().filter_map(|report| match report {
             Report::Ended(ended) => Some(ended.item.clone()),
             Report::Started(_) => None,
@@ -33,7 +29,7 @@ fn run_with(
         reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
         process.machine.clock.set(process.machine.clock.get() + 700);
         if step.finished {
-            let _ = session.close(tree(process), CloseReason::Ended);
+            let _ = session.close(host(process), CloseReason::Ended);
             break;
         }
     }
@@ -43,7 +39,7 @@ fn run_with(
 /// Runs what remains; nothing of `acknowledged` may be among it, and everything ends up done.
 fn runs_only_the_rest(machine: &Rc<Machine>, acknowledged: &HashSet<String>, context: &str) {
     let process = machine.process(900);
-    let again = |attempt: &Attempt| {
+    let again = |attempt: &Call| {
         assert!(!acknowledged.contains(&attempt.item), "{} runs again: {context}", attempt.item);
     };
     run_until_it_dies(&process, again);
@@ -86,7 +82,7 @@ fn what_a_killed_process_left_without_a_sync_is_synced_by_the_next_one() {
 /// Results of the mock agent are in the journal alone.
 #[test]
 fn what_a_killed_process_left_in_the_journal_is_synced_before_it_counts() {
-    let options = Options { parallel: 2, mock: true, ..options() };
+    let options = Options { parallel: 2, agent: AgentChoice::Mock(0), ..options() };
     for until in 0..operations_of_a_batch() {
         for second in [0, 1, 2, 3, 5, 8] {
             let machine = machine(&ITEMS);

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::doctor::{self, Code};
-use crate::io::capabilities::Worker;
+use crate::io::memory::leftover;
 
 fn events(machine: &Machine, kind: &str) -> Vec<Value> {
     let mut segments: Vec<String> =
@@ -20,7 +20,7 @@ fn events(machine: &Machine, kind: &str) -> Vec<Value> {
 fn a_failure_is_tried_again_ever_later_and_every_try_is_recorded() {
     let machine = machine(&THREE[..2]);
     let process = machine.process(1);
-    let options = Options { retries: 8, ..options() };
+    let options = Options { retries: 8, timeout: Some(7_000), ..options() };
     let mut starts = Vec::new();
     let summary = run(&process, &options, |attempt| {
         if attempt.item == "002-b" {
@@ -55,8 +55,11 @@ fn retries_run_out() {
         Outcome::Failed(format!("no {calls}"))
     });
     assert_eq!(calls, 2);
-    assert_eq!(summary.failed, [("001-a".to_owned(), "no 2".to_owned())]);
-    assert_eq!(ids(&summary.blocked), ["002-b"]);
+    assert_eq!(
+        (ids(&summary.failed), &*summary.failed[0].error),
+        (vec!["001-a"], "the agent could not be started: no 2")
+    );
+    assert_eq!(blocked_ids(&summary.blocked), ["002-b"]);
 }
 
 #[test]
@@ -76,21 +79,20 @@ fn a_single_run_tries_its_item_again() {
 fn a_failure_is_recorded_with_all_that_is_known_of_it() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
-    let (mut session, opening) = open(tree(&process), &options()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let (mut session, opening) = open(host(&process), &options()).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     let report = Report::Ended(Ended {
         item: "001-a".to_owned(),
         attempt: 1,
-        outcome: Outcome::Failed("the agent exited with code 3".to_owned()),
-        exit_code: Some(3),
-        signal: None,
+        ending: Ending::Exited(3),
+        stopped: None,
         duration: 42,
         output: Some("last words".to_owned()),
     });
-    session.advance(tree(&process), &[report], 1).unwrap();
+    session.advance(host(&process), &[report], 1).unwrap();
     let failed = &events(&machine, "item-failed")[0];
     assert_eq!(failed["log"], json!(format!("runs/{}/001-a.1.log", opening.session)));
-    assert_eq!(failed["log"], json!(step.start[0].log));
+    assert_eq!(failed["log"], json!(step.start[0].launch.log));
     for (key, value) in [
         ("attempt", json!(1)),
         ("exit_code", json!(3)),
@@ -107,17 +109,17 @@ fn enough_failures_end_the_batch_and_what_runs_is_waited_for() {
     let machine = machine(&["001-a", "002-b", "003-c", "004-d"]);
     let process = machine.process(1);
     let options = Options { max_failures: 1, parallel: 2, ..options() };
-    let (mut session, _) = open(tree(&process), &options).unwrap();
-    let step = session.advance(tree(&process), &[], 2).unwrap();
+    let (mut session, _) = open(host(&process), &options).unwrap();
+    let step = session.advance(host(&process), &[], 2).unwrap();
     let failed = ended(&step.start[0], Outcome::Failed("no".to_owned()));
-    let after = session.advance(tree(&process), &[failed], 1).unwrap();
+    let after = session.advance(host(&process), &[failed], 1).unwrap();
     assert!(after.start.is_empty() && !after.finished);
     let done = ended(&step.start[1], Outcome::Completed);
-    assert!(session.advance(tree(&process), &[done], 2).unwrap().finished);
-    let summary = session.close(tree(&process), CloseReason::Ended).unwrap();
+    assert!(session.advance(host(&process), &[done], 2).unwrap().finished);
+    let summary = session.close(host(&process), CloseReason::Ended).unwrap();
     assert_eq!((summary.remaining.len(), summary.blocked.len()), (2, 0));
     assert!(summary.resumable);
-    assert_eq!(summary.events.last().unwrap().text("reason"), Some("max-failures"));
+    assert_eq!(summary.events.last().unwrap().reason.as_deref(), Some("max-failures"));
     let process = machine.process(2);
     let summary = run(&process, &options, |_| Outcome::Completed);
     assert_eq!(summary.completed.len(), 3, "they are counted from each start");
@@ -128,16 +130,16 @@ fn several_that_run_into_one_limit_are_one_pause() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let options = Options { parallel: 3, ..options() };
-    let (mut session, _) = open(tree(&process), &options).unwrap();
-    let step = session.advance(tree(&process), &[], 3).unwrap();
-    let paused = |attempt| ended(attempt, Outcome::Paused("limit".to_owned()));
+    let (mut session, _) = open(host(&process), &options).unwrap();
+    let step = session.advance(host(&process), &[], 3).unwrap();
+    let paused = |attempt| ended(attempt, Outcome::Paused);
     let reports: Vec<Report> = step.start.iter().map(paused).collect();
-    session.advance(tree(&process), &reports, 3).unwrap();
+    session.advance(host(&process), &reports, 3).unwrap();
     let untils: Vec<Value> =
         events(&machine, "batch-paused").iter().map(|event| event["until"].clone()).collect();
     assert!(untils.len() == 3 && untils.iter().all(|until| *until == untils[0]), "{untils:?}");
     machine.clock.set(machine.clock.get() + 60_000);
-    assert_eq!(session.advance(tree(&process), &[], 3).unwrap().start.len(), 3);
+    assert_eq!(session.advance(host(&process), &[], 3).unwrap().start.len(), 3);
     assert_eq!(events(&machine, "batch-resumed").len(), 1);
 }
 
@@ -145,17 +147,17 @@ fn several_that_run_into_one_limit_are_one_pause() {
 fn a_batch_that_runs_for_days_or_sleeps_is_not_stale() {
     let machine = machine(&THREE);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
-    session.advance(tree(&process), &[], 1).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
+    session.advance(host(&process), &[], 1).unwrap();
     // The machine is suspended for longer than a file stays fresh.
     machine.clock.set(machine.clock.get() + 2 * DAY);
     let other = machine.process(2);
-    let Err(OpenError::Busy(holder)) = open(tree(&other), &options()) else { panic!() };
-    assert!(holder.locked && !holder.momentary);
-    let found = doctor::diagnose(tree(&other)).into_iter().map(|finding| finding.code);
+    let Err(OpenError::Busy(holder)) = open(host(&other), &options()) else { panic!() };
+    assert!(holder.locked && !holder.transient);
+    let found = doctor::diagnose(host(&other)).into_iter().map(|finding| finding.code);
     assert_eq!(found.collect::<Vec<_>>(), [Code::MissingConfig, Code::MissingPrompts]);
-    assert!(matches!(doctor::fix(tree(&other)), Err(doctor::RepairError::Busy(_))));
-    session.advance(tree(&process), &[], 1).unwrap();
+    assert!(matches!(fix(host(&other)), Err(doctor::RepairError::Busy(_))));
+    session.advance(host(&process), &[], 1).unwrap();
     let age = machine.clock.get()
         - Timestamp::parse(progress(&machine)["updated_at"].as_str().unwrap()).unwrap().as_millis();
     assert!(age < 60_000, "{age} ms");
@@ -165,20 +167,18 @@ fn a_batch_that_runs_for_days_or_sleeps_is_not_stale() {
 fn killed_beside_an_agent() -> Rc<Machine> {
     let machine = machine(&THREE);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     machine.process(77);
     let started = Report::Started(Started {
         item: step.start[0].item.clone(),
         attempt: 1,
-        phase: "run".to_owned(),
-        pid: 77,
-        start_time: Some(7700),
+        process: crate::io::memory::process(77),
     });
-    session.advance(tree(&process), &[started], 0).unwrap();
+    session.advance(host(&process), &[started], 0).unwrap();
     // Long enough for a snapshot that has the event already.
     machine.clock.set(machine.clock.get() + 120_000);
-    session.advance(tree(&process), &[], 0).unwrap();
+    session.advance(host(&process), &[], 0).unwrap();
     assert_eq!(progress(&machine)["journal"]["workers"]["001-a"]["pid"], 77);
     machine.kill(1);
     machine
@@ -188,23 +188,17 @@ fn killed_beside_an_agent() -> Rc<Machine> {
 fn what_a_killed_batch_left_is_ended_before_anything_starts() {
     let machine = killed_beside_an_agent();
     let item = Some("001-a".to_owned());
-    machine.marked.borrow_mut().push(Worker {
-        pid: 78,
-        start_time: Some(7800),
-        item,
-        since: None,
-        proven: true,
-    });
+    machine.marked.borrow_mut().push(leftover(78, Some("001-a"), true));
     let process = machine.process(2);
-    let findings = doctor::diagnose(tree(&process));
+    let findings = doctor::diagnose(host(&process));
     let orphans: Vec<_> =
         findings.iter().filter(|finding| finding.code == Code::OrphanedAgent).collect();
     assert_eq!(orphans.len(), 1);
     assert!(orphans[0].message.contains("pid 78, 77 (since 20"), "{}", orphans[0].message);
     assert_eq!(orphans[0].item.as_deref(), Some("001-a"));
-    open(tree(&process), &options()).unwrap();
+    open(host(&process), &options()).unwrap();
     assert!(!machine.running.borrow().contains(&77));
-    assert!(machine.said("001-a (pid 78), 001-a (pid 77)"));
+    assert!(machine.said("001-a (pid 77), 001-a (pid 78)"));
 }
 
 #[test]
@@ -212,15 +206,15 @@ fn nothing_starts_beside_what_cannot_be_ended() {
     let machine = killed_beside_an_agent();
     machine.immortal.borrow_mut().push(77);
     let process = machine.process(2);
-    let Err(OpenError::Orphaned(left)) = open(tree(&process), &options()) else { panic!() };
-    assert_eq!(left[0].pid, 77);
-    let treatment = doctor::fix(tree(&process)).unwrap();
+    let Err(OpenError::Leftovers(left)) = open(host(&process), &options()) else { panic!() };
+    assert_eq!(left[0].process.pid, 77);
+    let treatment = fix(host(&process)).unwrap();
     let orphan = treatment.fixes.iter().find(|fix| fix.diagnostic.code == Code::OrphanedAgent);
     assert!(!orphan.unwrap().fixed);
     machine.immortal.borrow_mut().clear();
-    let treatment = doctor::fix(tree(&process)).unwrap();
+    let treatment = fix(host(&process)).unwrap();
     assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
-    open(tree(&process), &options()).unwrap();
+    open(host(&process), &options()).unwrap();
 }
 
 #[test]
@@ -228,7 +222,7 @@ fn nobody_is_ended_while_the_owner_may_live() {
     let machine = killed_beside_an_agent();
     machine.unknown.borrow_mut().push(1);
     let process = machine.process(2);
-    assert!(matches!(open(tree(&process), &options()), Err(OpenError::Busy(_))));
+    assert!(matches!(open(host(&process), &options()), Err(OpenError::Busy(_))));
     assert!(machine.running.borrow().contains(&77));
 }
 
@@ -237,15 +231,15 @@ fn what_is_not_proven_to_be_an_agent_is_named_and_never_ended() {
     let machine = killed_beside_an_agent();
     machine.unmarked.borrow_mut().push(77);
     let process = machine.process(2);
-    let findings = doctor::diagnose(tree(&process));
+    let findings = doctor::diagnose(host(&process));
     let orphan = findings.iter().find(|finding| finding.code == Code::OrphanedAgent).unwrap();
     assert!(!orphan.fixable && orphan.message.contains("nothing proves it"), "{orphan:?}");
-    doctor::fix(tree(&process)).unwrap();
-    let Err(OpenError::Orphaned(unproven)) = open(tree(&process), &options()) else { panic!() };
-    assert_eq!((unproven[0].pid, unproven[0].proven), (77, false));
+    fix(host(&process)).unwrap();
+    let Err(OpenError::Leftovers(unproven)) = open(host(&process), &options()) else { panic!() };
+    assert_eq!((unproven[0].process.pid, unproven[0].proven), (77, false));
     let options = Options { take_over: true, ..options() };
-    open(tree(&process), &options).unwrap();
-    assert!(machine.said("not proven to be agents, and left alone: 001-a (pid 77)"));
+    open(host(&process), &options).unwrap();
+    assert!(machine.said("Not proven to be agents, and therefore not signaled: 001-a (pid 77)"));
     assert!(machine.running.borrow().contains(&77));
 }
 
@@ -254,10 +248,10 @@ fn an_agent_that_does_not_end_fails_its_item_for_good() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let options = Options { retries: 3, ..options() };
-    let (mut session, _) = open(tree(&process), &options).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let (mut session, _) = open(host(&process), &options).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     let lost = ended(&step.start[0], Outcome::Lost("it hangs".to_owned()));
-    let step = session.advance(tree(&process), &[lost], 1).unwrap();
+    let step = session.advance(host(&process), &[lost], 1).unwrap();
     assert_eq!(step.start[0].item, "002-b", "the batch goes on");
     assert!(events(&machine, "item-retrying").is_empty());
     assert_eq!(events(&machine, "item-failed")[0]["reason"], "lost");
@@ -268,22 +262,25 @@ fn where_there_is_room_for_fewer_agents_fewer_run_and_nothing_waits() {
     let machine = machine(&["001-a", "002-b", "003-c", "004-d"]);
     let process = machine.process(1);
     let options = Options { parallel: 4, ..options() };
-    let (mut session, _) = open(tree(&process), &options).unwrap();
-    let step = session.advance(tree(&process), &[], 4).unwrap();
+    let (mut session, _) = open(host(&process), &options).unwrap();
+    let step = session.advance(host(&process), &[], 4).unwrap();
     assert_eq!(step.start.len(), 4);
     let not_started = |index: usize| {
-        ended(&step.start[index], Outcome::NotStarted("too many open files".to_owned()))
+        ended(&step.start[index], Outcome::OutOfResources("too many open files".to_owned()))
     };
-    let next = session.advance(tree(&process), &[not_started(2), not_started(3)], 2).unwrap();
+    let next = session.advance(host(&process), &[not_started(2), not_started(3)], 2).unwrap();
     assert!(next.start.is_empty() && next.paused_until.is_none());
-    assert!(machine.said("from here on 2 run at once"));
+    assert!(machine.said("From now on, at most 2 run at once"));
     let done = ended(&step.start[0], Outcome::Completed);
-    let next = session.advance(tree(&process), &[done], 3).unwrap();
+    let next = session.advance(host(&process), &[done], 3).unwrap();
     assert_eq!(next.start.iter().map(|start| start.item.as_str()).collect::<Vec<_>>(), ["003-c"]);
     // Alone it is a failure.
     let done = ended(&step.start[1], Outcome::Completed);
-    session.advance(tree(&process), &[done], 0).unwrap();
-    let alone = ended(&next.start[0], Outcome::NotStarted("too many open files".to_owned()));
-    session.advance(tree(&process), &[alone], 0).unwrap();
-    assert_eq!(events(&machine, "item-failed")[0]["error"], "too many open files");
+    session.advance(host(&process), &[done], 0).unwrap();
+    let alone = ended(&next.start[0], Outcome::OutOfResources("too many open files".to_owned()));
+    session.advance(host(&process), &[alone], 0).unwrap();
+    assert_eq!(
+        events(&machine, "item-failed")[0]["error"],
+        "the agent could not be started: too many open files"
+    );
 }

@@ -4,8 +4,13 @@ use serde_json::json;
 
 use super::*;
 
-pub(super) fn phased() -> Options {
-    Options { phases: true, max_iterations: 10, ..options() }
+/// Options for an agent that is called once per phase; its configuration is on the machine.
+pub(super) fn phased(machine: &Machine) -> Options {
+    if machine.text("config.json").is_none() {
+        let config = json!({"agent": {"kind": "process", "command": "agent"}});
+        machine.put("config.json", config.to_string());
+    }
+    Options { agent: AgentChoice::Configured, max_iterations: Some(10), ..options() }
 }
 
 fn put_prd(machine: &Machine, id: &str, stories: &[(&str, &str)]) {
@@ -21,7 +26,7 @@ fn put_prd(machine: &Machine, id: &str, stories: &[(&str, &str)]) {
 }
 
 /// Does what a good agent does in a phase.
-pub(super) fn work(machine: &Machine, attempt: &Attempt) -> Outcome {
+pub(super) fn work(machine: &Machine, attempt: &Call) -> Outcome {
     let directory = &attempt.directory;
     match attempt.phase.as_str() {
         "research" => machine.put(&format!("{directory}/research.md"), "found"),
@@ -43,10 +48,10 @@ fn an_item_goes_through_its_phases_and_its_stories_one_by_one() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
     let mut seen = Vec::new();
-    let summary = run(&process, &phased(), |attempt| {
+    let summary = run(&process, &phased(&machine), |attempt| {
         let state = machine.state_of(&attempt.item);
         let phase = attempt.phase.clone();
-        seen.push((attempt.number, attempt.call, phase, attempt.story.clone(), state));
+        seen.push((attempt.attempt, attempt.number, phase, attempt.story.clone(), state));
         work(&machine, attempt)
     });
     let story = |id: &str| Some(id.to_owned());
@@ -67,16 +72,16 @@ fn an_item_goes_through_its_phases_and_its_stories_one_by_one() {
 fn an_interrupted_item_resumes_at_its_phase() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &phased()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
-    let done = ended(&step.start[0], work(&machine, &step.start[0]));
-    let step = session.advance(tree(&process), &[done], 1).unwrap();
+    let (mut session, _) = open(host(&process), &phased(&machine)).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
+    let done = ended_in(&mut session, &step.start[0], work(&machine, &step.start[0]));
+    let step = session.advance(host(&process), &[done], 1).unwrap();
     assert_eq!(step.start[0].phase, "plan");
     machine.kill(1);
     let process = machine.process(2);
     let mut seen = Vec::new();
-    run(&process, &phased(), |attempt| {
-        seen.push((attempt.number, attempt.phase.clone()));
+    run(&process, &phased(&machine), |attempt| {
+        seen.push((attempt.attempt, attempt.phase.clone()));
         work(&machine, attempt)
     });
     let call = |phase: &str| (2, phase.to_owned());
@@ -117,11 +122,11 @@ fn a_phase_that_leaves_nothing_has_failed() {
             machine.put("items/001-a/research.md", "found");
         }
         let process = machine.process(1);
-        let summary = run(&process, &phased(), |_| {
+        let summary = run(&process, &phased(&machine), |_| {
             leave(&machine);
             Outcome::Completed
         });
-        assert!(summary.failed[0].1.starts_with(error), "{error}: {:?}", summary.failed);
+        assert!(summary.failed[0].error.starts_with(error), "{error}: {:?}", summary.failed);
         assert_eq!(machine.state_of("001-a"), state);
     }
 }
@@ -135,7 +140,7 @@ fn what_a_state_claims_and_is_not_there_is_made_first() {
         machine.item("001-a", state, &[]);
         let process = machine.process(1);
         let mut phases = Vec::new();
-        let summary = run(&process, &phased(), |attempt| {
+        let summary = run(&process, &phased(&machine), |attempt| {
             phases.push(attempt.phase.clone());
             work(&machine, attempt)
         });
@@ -153,13 +158,13 @@ fn stories_that_never_get_done_end_with_the_iterations() {
     put_prd(&machine, "001-a", &[("US-001", "pending")]);
     let process = machine.process(1);
     let mut calls = 0;
-    let options = Options { max_iterations: 3, ..phased() };
+    let options = Options { max_iterations: Some(3), ..phased(&machine) };
     let summary = run(&process, &options, |_| {
         calls += 1;
         Outcome::Completed
     });
     assert_eq!(calls, 3);
-    assert!(summary.failed[0].1.contains("after 3 calls"), "{:?}", summary.failed);
+    assert!(summary.failed[0].error.contains("after 3 calls"), "{:?}", summary.failed);
 }
 
 #[test]
@@ -170,7 +175,7 @@ fn nobody_is_called_where_nothing_is_left_to_do() {
     put_prd(&machine, "001-a", &[("US-001", "done")]);
     machine.item("002-b", "in_pr", &[]);
     let process = machine.process(1);
-    let summary = run(&process, &phased(), |attempt| panic!("{attempt:?}"));
+    let summary = run(&process, &phased(&machine), |attempt| panic!("{attempt:?}"));
     assert_eq!(summary.completed, ["001-a", "002-b"]);
     assert_eq!(machine.state_of("001-a"), "done");
     assert_eq!(machine.state_of("002-b"), "in_pr", "a review is not over because we look");
@@ -181,7 +186,7 @@ fn an_agent_that_moves_the_state_itself_is_not_overruled_and_not_led_in_circles(
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
     let mut calls = 0;
-    let summary = run(&process, &phased(), |attempt| {
+    let summary = run(&process, &phased(&machine), |attempt| {
         calls += 1;
         assert!(calls < 10, "it goes on for ever");
         let outcome = work(&machine, attempt);
@@ -196,21 +201,21 @@ fn an_agent_that_moves_the_state_itself_is_not_overruled_and_not_led_in_circles(
 fn a_stopping_batch_and_a_paused_one_make_no_further_call() {
     let machine = machine(&THREE[..2]);
     let process = machine.process(1);
-    let options = Options { parallel: 2, ..phased() };
-    let (mut session, _) = open(tree(&process), &options).unwrap();
-    let step = session.advance(tree(&process), &[], 2).unwrap();
-    let paused = ended(&step.start[1], Outcome::Paused("limit".to_owned()));
-    let done = ended(&step.start[0], work(&machine, &step.start[0]));
-    let step = session.advance(tree(&process), &[paused, done], 2).unwrap();
+    let options = Options { parallel: 2, ..phased(&machine) };
+    let (mut session, _) = open(host(&process), &options).unwrap();
+    let step = session.advance(host(&process), &[], 2).unwrap();
+    let paused = ended(&step.start[1], Outcome::Paused);
+    let done = ended_in(&mut session, &step.start[0], work(&machine, &step.start[0]));
+    let step = session.advance(host(&process), &[paused, done], 2).unwrap();
     assert!(step.start.is_empty() && !step.finished && step.paused_until.is_some());
     machine.clock.set(machine.clock.get() + 60_000);
-    let step = session.advance(tree(&process), &[], 0).unwrap();
+    let step = session.advance(host(&process), &[], 0).unwrap();
     assert!(step.start.is_empty() && !step.finished, "no slots: the batch is being stopped");
-    let step = session.advance(tree(&process), &[], 2).unwrap();
+    let step = session.advance(host(&process), &[], 2).unwrap();
     let phases: Vec<_> =
         step.start.iter().map(|attempt| (&*attempt.item, &*attempt.phase)).collect();
     assert_eq!(phases, [("001-a", "plan"), ("002-b", "research")]);
-    let summary = session.close(tree(&process), CloseReason::Interrupted).unwrap();
+    let summary = session.close(host(&process), CloseReason::Interrupted).unwrap();
     assert_eq!(summary.remaining, ["001-a", "002-b"]);
 }
 
@@ -218,13 +223,13 @@ fn a_stopping_batch_and_a_paused_one_make_no_further_call() {
 fn a_full_disk_between_two_phases_loses_neither() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &phased()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
-    let done = ended(&step.start[0], work(&machine, &step.start[0]));
+    let (mut session, _) = open(host(&process), &phased(&machine)).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
+    let done = ended_in(&mut session, &step.start[0], work(&machine, &step.start[0]));
     machine.full.set(true);
-    session.advance(tree(&process), &[done], 1).unwrap_err();
+    session.advance(host(&process), &[done], 1).unwrap_err();
     machine.full.set(false);
-    let step = session.advance(tree(&process), &[], 1).unwrap();
-    assert_eq!((&*step.start[0].phase, step.start[0].call), ("plan", 2));
+    let step = session.advance(host(&process), &[], 1).unwrap();
+    assert_eq!((&*step.start[0].phase, step.start[0].number), ("plan", 2));
     assert_eq!(machine.state_of("001-a"), "researched");
 }

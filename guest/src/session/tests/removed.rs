@@ -25,19 +25,19 @@ fn run_and_remove(
     until: usize,
 ) -> Vec<(String, String)> {
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
     let mut started = Vec::new();
     let mut reports = Vec::new();
     for step in 0..until {
         if step == at {
             remove(machine, removed);
         }
-        let step = session.advance(tree(&process), &reports, 1).unwrap();
-        started.extend(step.start.iter().map(|it| (it.item.clone(), it.log.clone())));
+        let step = session.advance(host(&process), &reports, 1).unwrap();
+        started.extend(step.start.iter().map(|it| (it.item.clone(), it.launch.log.clone())));
         reports = step.start.iter().map(|it| ended(it, Outcome::Completed)).collect();
         machine.clock.set(machine.clock.get() + 400);
         if step.finished {
-            session.close(tree(&process), CloseReason::Ended).unwrap();
+            session.close(host(&process), CloseReason::Ended).unwrap();
             break;
         }
     }
@@ -78,7 +78,7 @@ fn a_batch_that_is_killed_after_its_files_were_removed_goes_on_where_it_stopped(
                     let process = machine.process(2);
                     run(&process, &options(), |attempt| {
                         assert!(!acknowledged.contains(&attempt.item), "{context}");
-                        started.push((attempt.item.clone(), attempt.log.clone()));
+                        started.push((attempt.item.clone(), attempt.launch.log.clone()));
                         Outcome::Completed
                     });
                     let logs: std::collections::HashSet<_> = started.iter().collect();
@@ -95,18 +95,18 @@ fn a_lock_file_that_is_removed_lets_nobody_in() {
     for removed in REMOVED.into_iter().filter(|removed| removed.contains(&layout::LOCK)) {
         let machine = machine(&THREE);
         let process = machine.process(1);
-        let (mut session, _) = open(tree(&process), &options()).unwrap();
-        let step = session.advance(tree(&process), &[], 1).unwrap();
+        let (mut session, _) = open(host(&process), &options()).unwrap();
+        let step = session.advance(host(&process), &[], 1).unwrap();
         remove(&machine, removed);
         let other = machine.process(2);
-        let refused = open(tree(&other), &Options { take_over: true, ..options() });
+        let refused = open(host(&other), &Options { take_over: true, ..options() });
         assert!(matches!(refused, Err(OpenError::Busy(_))), "{removed:?}");
-        assert!(matches!(doctor::fix(tree(&other)), Err(doctor::RepairError::Busy(_))));
+        assert!(matches!(fix(host(&other)), Err(doctor::RepairError::Busy(_))));
         // The lock file is made again, and says whose it is.
         machine.clock.set(machine.clock.get() + 1_000);
         let reports = [ended(&step.start[0], Outcome::Completed)];
-        session.advance(tree(&process), &reports, 1).unwrap();
-        match open(tree(&other), &options()) {
+        session.advance(host(&process), &reports, 1).unwrap();
+        match open(host(&other), &options()) {
             Err(OpenError::Busy(holder)) => assert_eq!(holder.pid, Some(1), "{removed:?}"),
             other => panic!("{other:?}"),
         }

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::*;
 use crate::doctor;
-use crate::io::capabilities::{Capabilities, Liveness};
+use crate::io::capabilities::{Capabilities, ProcessStatus};
+use crate::io::capabilities::{FileSystem, LockState};
 use crate::io::memory::Node;
 use crate::session::runs;
 
@@ -13,12 +14,12 @@ fn a_killed_batch_goes_on_where_it_stopped_with_what_was_in_hand_first() {
     let machine = machine(&THREE);
     interrupted(&machine, 1);
     let process = machine.process(2);
-    let (mut session, opening) = open(tree(&process), &options()).unwrap();
+    let (mut session, opening) = open(host(&process), &options()).unwrap();
     assert_eq!(opening.origin, Origin::Resumed);
     assert_eq!(opening.session, progress(&machine)["session_id"]);
     let mut started = Vec::new();
     let summary = finish(&process, &mut session, |attempt| {
-        started.push((attempt.item.clone(), attempt.number));
+        started.push((attempt.item.clone(), attempt.attempt));
         Outcome::Completed
     });
     assert_eq!(started, [("002-b".to_owned(), 2), ("003-c".to_owned(), 1)]);
@@ -35,7 +36,7 @@ fn unknown_fields_of_every_file_survive_in_their_order() {
     document["owner"]["shoe"] = json!(44);
     machine.put(layout::PROGRESS, document.to_string());
     let process = machine.process(2);
-    let _session = open(tree(&process), &options()).unwrap();
+    let _session = open(host(&process), &options()).unwrap();
     let text = machine.text(layout::PROGRESS).unwrap();
     let document = progress(&machine);
     let keys: Vec<&String> = document.as_object().unwrap().keys().collect();
@@ -48,26 +49,32 @@ fn unknown_fields_of_every_file_survive_in_their_order() {
 fn failed_items_are_left_alone_unless_they_are_asked_for() {
     let machine = machine(&THREE);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     let failed = ended(&step.start[0], Outcome::Failed("it broke".to_owned()));
-    session.advance(tree(&process), &[failed], 1).unwrap();
-    let summary = session.close(tree(&process), CloseReason::Interrupted).unwrap();
-    assert_eq!(summary.failed, [("001-a".to_owned(), "it broke".to_owned())]);
-    assert_eq!(progress(&machine)["errors"], json!({"001-a": "it broke"}));
+    session.advance(host(&process), &[failed], 1).unwrap();
+    let summary = session.close(host(&process), CloseReason::Interrupted).unwrap();
+    assert_eq!(
+        (ids(&summary.failed), &*summary.failed[0].error),
+        (vec!["001-a"], "the agent could not be started: it broke")
+    );
+    assert_eq!(
+        progress(&machine)["errors"],
+        json!({"001-a": "the agent could not be started: it broke"})
+    );
     assert!(machine.text("items/001-a/item.json").unwrap().contains("it broke"));
 
     let mut again = Vec::new();
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
-    let step = session.advance(tree(&process), &[], 8).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
+    let step = session.advance(host(&process), &[], 8).unwrap();
     again.extend(step.start.iter().map(|attempt| attempt.item.clone()));
-    session.close(tree(&process), CloseReason::Interrupted).unwrap();
+    session.close(host(&process), CloseReason::Interrupted).unwrap();
     assert_eq!(again, ["002-b"]);
 
     let retry = Options { retry_failed: true, ..options() };
     let mut started = Vec::new();
     let summary = run(&process, &retry, |attempt| {
-        started.push((attempt.item.clone(), attempt.number));
+        started.push((attempt.item.clone(), attempt.attempt));
         Outcome::Completed
     });
     assert_eq!(
@@ -82,35 +89,35 @@ fn failed_items_are_left_alone_unless_they_are_asked_for() {
 fn a_clean_stop_is_released_and_resumes_from_anywhere() {
     let machine = machine(&THREE);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
-    session.advance(tree(&process), &[], 1).unwrap();
-    session.close(tree(&process), CloseReason::Interrupted).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
+    session.advance(host(&process), &[], 1).unwrap();
+    session.close(host(&process), CloseReason::Interrupted).unwrap();
     assert_eq!(progress(&machine)["owner"]["released"], true);
     assert_eq!(progress(&machine)["in_flight"], json!(["001-a"]));
     machine.unknown.borrow_mut().push(1);
     let other = machine.process(2);
-    assert_eq!(open(tree(&other), &options()).unwrap().1.origin, Origin::Resumed);
+    assert_eq!(open(host(&other), &options()).unwrap().1.origin, Origin::Resumed);
 }
 
 #[test]
 fn an_owner_that_runs_or_cannot_be_seen_is_not_robbed_unless_asked() {
-    for liveness in [Liveness::Running, Liveness::Unknown] {
+    for liveness in [ProcessStatus::Running, ProcessStatus::Unknown] {
         let machine = machine(&THREE);
         interrupted(&machine, 1);
         match liveness {
-            Liveness::Unknown => machine.unknown.borrow_mut().push(100),
+            ProcessStatus::Unknown => machine.unknown.borrow_mut().push(100),
             _ => machine.running.borrow_mut().push(100),
         }
         let process = machine.process(2);
         let before = machine.operations().len();
         for options in [options(), Options { no_resume: true, ..options() }] {
-            let Err(OpenError::Busy(holder)) = open(tree(&process), &options) else { panic!() };
-            assert_eq!((holder.pid, holder.liveness), (Some(100), Some(liveness)));
-            assert!(!holder.locked && !holder.momentary);
+            let Err(OpenError::Busy(holder)) = open(host(&process), &options) else { panic!() };
+            assert_eq!((holder.pid, holder.status), (Some(100), Some(liveness)));
+            assert!(!holder.locked && !holder.transient);
         }
         assert_eq!(machine.operations().len(), before, "nothing was changed");
         let take_over = Options { take_over: true, ..options() };
-        assert_eq!(open(tree(&process), &take_over).unwrap().1.origin, Origin::Resumed);
+        assert_eq!(open(host(&process), &take_over).unwrap().1.origin, Origin::Resumed);
     }
 }
 
@@ -118,17 +125,17 @@ fn an_owner_that_runs_or_cannot_be_seen_is_not_robbed_unless_asked() {
 fn a_second_batch_is_told_who_holds_the_lock() {
     let machine = machine(&THREE);
     let (one, two) = (machine.process(1), machine.process(2));
-    let (_session, opening) = open(tree(&one), &options()).unwrap();
+    let (_session, opening) = open(host(&one), &options()).unwrap();
     let take_over = Options { take_over: true, ..options() };
     for options in [options(), take_over] {
-        let Err(OpenError::Busy(holder)) = open(tree(&two), &options) else { panic!() };
+        let Err(OpenError::Busy(holder)) = open(host(&two), &options) else { panic!() };
         assert_eq!(holder.session, Some(opening.session.clone()));
         assert_eq!(holder.pid, Some(1));
-        assert!(holder.locked && !holder.momentary);
+        assert!(holder.locked && !holder.transient);
     }
     machine.running.borrow_mut().retain(|pid| *pid != 1);
-    let Err(OpenError::Busy(holder)) = open(tree(&two), &options()) else { panic!() };
-    assert!(holder.momentary, "its holder is dead: a child has the lock, which passes");
+    let Err(OpenError::Busy(holder)) = open(host(&two), &options()) else { panic!() };
+    assert!(holder.transient, "its holder is dead: a child has the lock, which passes");
 }
 
 #[test]
@@ -137,7 +144,7 @@ fn after_a_day_to_the_millisecond_it_still_resumes() {
         let machine = machine(&THREE);
         interrupted(&machine, 1);
         let written = machine.process(3);
-        let events = runs::all(tree(&written)).unwrap();
+        let events = runs::all(host(&written)).unwrap();
         let last = events[0].last.as_ref().unwrap().time;
         // The clock ticks with every write, and the three of the owner record come first.
         machine.clock.set(last.as_millis() + age - 3);
@@ -146,7 +153,7 @@ fn after_a_day_to_the_millisecond_it_still_resumes() {
         let mut document = progress(&machine);
         document["updated_at"] = json!(last.to_string());
         machine.put(layout::PROGRESS, document.to_string());
-        let (_, opening) = open(tree(&process), &options()).unwrap();
+        let (_, opening) = open(host(&process), &options()).unwrap();
         assert_eq!(opening.origin, origin, "{age}");
         assert_eq!(machine.said("older than 24 hours"), origin == Origin::Fresh);
     }
@@ -164,7 +171,7 @@ fn a_session_that_is_left_forgets_no_completion() {
         }),
         ("--no-resume", |_| Options { no_resume: true, ..options() }),
         ("doctor --fix", |machine| {
-            let treatment = doctor::fix(Tree::new(&machine.process(50))).unwrap();
+            let treatment = fix(Host::new(&machine.process(50))).unwrap();
             assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
             assert!(treatment.left.iter().all(|left| !left.fixable), "{:?}", treatment.left);
             machine.kill(50);
@@ -235,7 +242,7 @@ fn a_snapshot_with_a_wrong_mark_hides_no_result() {
         let machine = machine(&THREE);
         interrupted(&machine, 2);
         machine.put(layout::PROGRESS, with(wrong, keep));
-        let diagnostics = doctor::diagnose(Tree::new(&machine.process(3)));
+        let diagnostics = doctor::diagnose(Host::new(&machine.process(3)));
         let codes: Vec<&str> = diagnostics.iter().map(|found| found.code.name()).collect();
         assert!(codes.contains(&"BATCH_PROGRESS_CORRUPT"), "{wrong} {keep}: {codes:?}");
         let mut started = Vec::new();
@@ -250,7 +257,7 @@ fn a_snapshot_with_a_wrong_mark_hides_no_result() {
         let machine = self::machine(&THREE);
         interrupted(&machine, 2);
         machine.put(layout::PROGRESS, with(wrong, keep));
-        let treatment = doctor::fix(Tree::new(&machine.process(4))).unwrap();
+        let treatment = fix(Host::new(&machine.process(4))).unwrap();
         assert!(treatment.fixes.iter().all(|fix| fix.fixed), "{:?}", treatment.fixes);
         assert_eq!(machine.state_of("001-a"), "done");
         machine.kill(4);
@@ -301,7 +308,7 @@ fn new_items_join_a_resumed_queue_and_gone_ones_are_reported() {
     let process = machine.process(2);
     let summary = run(&process, &options(), |_| Outcome::Completed);
     assert_eq!(summary.completed, ["001-a", "003-c", "004-new"]);
-    assert!(machine.said("002-b was queued, but its directory is gone"));
+    assert!(machine.said("002-b was queued, but it does not exist any more"));
     assert!(!summary.resumable);
 }
 
@@ -314,10 +321,10 @@ fn damage_in_a_journal_is_reported_and_what_stands_around_it_counts() {
     let text = machine
         .text(&path)
         .unwrap()
-        .replace("\"001-a\",\"attempt\":1,\"duration", "\"001-x\",\"attempt\":1,\"duration");
+        .replace("\"001-a\",\"attempt\":1,\"exit_code", "\"001-x\",\"attempt\":1,\"exit_code");
     machine.put(&path, text);
     // The damage is there when the session goes on, and what is written then does not hide anything.
-    drop(open(tree(&machine.process(2)), &options()).unwrap());
+    drop(open(host(&machine.process(2)), &options()).unwrap());
     machine.kill(2);
     assert!(machine.said("is damaged at byte"));
     let sound: String = machine
@@ -359,11 +366,11 @@ fn the_status_shows_what_the_journal_knows_beyond_the_snapshot() {
     let machine = machine(&THREE);
     interrupted(&machine, 2);
     let process = machine.process(2);
-    let seen = status(tree(&process)).unwrap();
-    assert_eq!((seen.counts.completed, seen.counts.left), (2, 1));
-    assert_eq!(seen.owner, Some(Liveness::Exited));
-    let standings: Vec<ItemStanding> = seen.items.iter().map(|item| item.standing).collect();
-    assert_eq!(standings, [ItemStanding::Completed, ItemStanding::Completed, ItemStanding::Ready]);
+    let seen = status(host(&process)).unwrap();
+    assert_eq!((seen.counts.completed, seen.counts.remaining), (2, 1));
+    assert_eq!(seen.owner, Some(ProcessStatus::Exited));
+    let standings: Vec<BatchState> = seen.items.iter().map(|item| item.batch_state).collect();
+    assert_eq!(standings, [BatchState::Completed, BatchState::Completed, BatchState::Ready]);
     let session: Value = serde_json::from_str(&seen.session.unwrap()).unwrap();
     assert_eq!(session["completed"], json!(["001-a", "002-b"]));
 }
@@ -373,14 +380,14 @@ fn the_status_shows_what_only_the_journal_of_a_killed_single_run_knows() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let single = Options { single: true, ..options() };
-    let (mut session, _) = open(tree(&process), &single).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
-    session.advance(tree(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
+    let (mut session, _) = open(host(&process), &single).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
+    session.advance(host(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
     machine.kill(1);
     assert_eq!(machine.state_of("001-a"), "idea", "the file trails the journal");
-    let status = status(tree(&machine.process(2))).unwrap();
+    let status = status(host(&machine.process(2))).unwrap();
     let first = &status.items[0];
-    assert_eq!((first.state.as_str(), first.standing), ("done", ItemStanding::Completed));
+    assert_eq!((first.state.as_str(), first.batch_state), ("done", BatchState::Completed));
 }
 
 /// Two at once take turns; in the memory of a test that is all there is to see.
@@ -388,11 +395,11 @@ fn the_status_shows_what_only_the_journal_of_a_killed_single_run_knows() {
 fn two_that_add_items_at_once_do_not_give_a_number_twice() {
     let machine = machine(&THREE);
     let (one, other) = (machine.process(1), machine.process(2));
-    assert_eq!(one.lock(layout::ITEMS, b""), Ok(LockOutcome::Acquired));
-    assert_eq!(add(tree(&other), &["d".to_owned()]), Err(AddError::Busy));
+    assert_eq!(one.lock(layout::ITEMS, b""), Ok(LockState { held: false, note: Vec::new() }));
+    assert_eq!(add(host(&other), &["d".to_owned()]), Err(AddError::Busy));
     one.unlock(layout::ITEMS).unwrap();
-    assert_eq!(add(tree(&other), &["d".to_owned()]).unwrap(), ["004-d"]);
-    assert_eq!(add(tree(&one), &["e".to_owned(), "f".to_owned()]).unwrap(), ["005-e", "006-f"]);
+    assert_eq!(add(host(&other), &["d".to_owned()]).unwrap(), ["004-d"]);
+    assert_eq!(add(host(&one), &["e".to_owned(), "f".to_owned()]).unwrap(), ["005-e", "006-f"]);
 }
 
 #[test]
@@ -406,14 +413,17 @@ fn a_session_of_another_tool_resumes_and_its_journal_alone_tells_it_whole() {
     });
     machine.put(layout::PROGRESS, theirs.to_string());
     let process = machine.process(1);
-    let (_, opening) = open(tree(&process), &options()).unwrap();
+    let (_, opening) = open(host(&process), &options()).unwrap();
     assert_eq!((opening.origin, opening.session.as_str()), (Origin::Resumed, "../odd name"));
     machine.kill(1);
     machine.put(layout::PROGRESS, "not JSON");
     let process = machine.process(2);
-    let (_, opening) = open(tree(&process), &options()).unwrap();
+    let (_, opening) = open(host(&process), &options()).unwrap();
     assert_eq!((opening.origin, opening.session.as_str()), (Origin::Rebuilt, "../odd name"));
-    assert_eq!((opening.counts.completed, opening.counts.left, opening.counts.skipped), (1, 2, 1));
+    assert_eq!(
+        (opening.counts.completed, opening.counts.remaining, opening.counts.skipped),
+        (1, 2, 1)
+    );
 }
 
 #[test]
@@ -422,7 +432,7 @@ fn what_cannot_be_read_in_place_of_the_progress_file_is_set_aside() {
         let machine = machine(&THREE);
         machine.put_node(layout::PROGRESS, node.clone());
         let process = machine.process(1);
-        let (_, opening) = open(tree(&process), &options()).unwrap();
+        let (_, opening) = open(host(&process), &options()).unwrap();
         assert_eq!(opening.origin, Origin::Fresh);
         assert!(machine.said(words), "{:?}", machine.messages);
         let kept = machine
@@ -488,5 +498,5 @@ fn only_the_last_twenty_runs_are_kept() {
         machine.item("001-a", "idea", &[]);
         run(&process, &options(), |_| Outcome::Completed);
     }
-    assert_eq!(runs::all(tree(&process)).unwrap().len(), 20);
+    assert_eq!(runs::all(host(&process)).unwrap().len(), 20);
 }

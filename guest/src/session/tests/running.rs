@@ -16,7 +16,7 @@ fn every_item_becomes_done_and_the_progress_file_goes() {
     assert!(!summary.resumable);
     assert!(THREE.iter().all(|id| machine.state_of(id) == "done"));
     assert_eq!(machine.text(layout::PROGRESS), None);
-    let last = serde_json::to_value(summary.events.last()).unwrap();
+    let last = line(summary.events.last().unwrap());
     assert_eq!(last["event"], "batch-finished");
     assert_eq!(last["completed"], json!(THREE));
 }
@@ -45,7 +45,7 @@ fn what_depends_on_a_failure_is_blocked_named_and_kept_for_later() {
     let process = machine.process(1);
     let summary = run(&process, &options(), |_| Outcome::Failed("no".to_owned()));
     let reasons: HashMap<&str, &str> =
-        summary.blocked.iter().map(|(id, reason)| (id.as_str(), reason.as_str())).collect();
+        summary.blocked.iter().map(|it| (it.item.as_str(), it.reason.as_str())).collect();
     assert_eq!(reasons["002-b"], "depends on 001-a, which failed");
     assert_eq!(reasons["003-c"], "depends on 009-gone, which does not exist");
     assert_eq!(reasons["004-d"], "circular dependency: 004-d -> 004-d");
@@ -63,20 +63,20 @@ fn what_depends_on_a_failure_is_blocked_named_and_kept_for_later() {
 fn a_pause_starts_nothing_waits_longer_each_time_and_tries_the_same_item() {
     let machine = machine(&THREE);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
     let mut reports = Vec::new();
     for (number, wait) in [60_000, 120_000, 240_000].into_iter().enumerate() {
-        let step = session.advance(tree(&process), &reports, 1).unwrap();
+        let step = session.advance(host(&process), &reports, 1).unwrap();
         assert_eq!(
-            (step.start[0].item.as_str(), step.start[0].number),
+            (step.start[0].item.as_str(), step.start[0].attempt),
             ("001-a", number as u32 + 1)
         );
-        let paused = ended(&step.start[0], Outcome::Paused("limit".to_owned()));
-        let step = session.advance(tree(&process), &[paused], 1).unwrap();
+        let paused = ended(&step.start[0], Outcome::Paused);
+        let step = session.advance(host(&process), &[paused], 1).unwrap();
         assert!(step.start.is_empty() && !step.finished);
         let until = machine.clock.get() + wait;
         machine.clock.set(until - 10);
-        assert!(session.advance(tree(&process), &[], 1).unwrap().start.is_empty(), "{wait}");
+        assert!(session.advance(host(&process), &[], 1).unwrap().start.is_empty(), "{wait}");
         machine.clock.set(until);
         reports = Vec::new();
     }
@@ -86,20 +86,20 @@ fn a_pause_starts_nothing_waits_longer_each_time_and_tries_the_same_item() {
 fn a_full_disk_starts_nothing_and_loses_nothing() {
     let machine = machine(&THREE);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     machine.full.set(true);
     let done = [ended(&step.start[0], Outcome::Completed)];
-    let failure = session.advance(tree(&process), &done, 1).unwrap_err();
+    let failure = session.advance(host(&process), &done, 1).unwrap_err();
     assert!(failure.to_string().contains("No space left on device"), "{failure}");
     assert!(failure.to_string().contains("events.1.jsonl"), "{failure}");
     machine.full.set(false);
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     assert_eq!((step.counts.completed, step.start[0].item.as_str()), (1, "002-b"));
     drop(session);
     machine.kill(1);
     let process = machine.process(2);
-    let (_, opening) = open(tree(&process), &options()).unwrap();
+    let (_, opening) = open(host(&process), &options()).unwrap();
     assert_eq!(opening.counts.completed, 1);
     assert!(!machine.said("damaged"), "a torn end is no damage");
 }
@@ -108,11 +108,11 @@ fn a_full_disk_starts_nothing_and_loses_nothing() {
 fn an_unknown_attempt_is_an_error() {
     let machine = machine(&THREE);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
-    let wrong = Attempt { number: 7, ..step.start[0].clone() };
-    let answer = session.advance(tree(&process), &[ended(&wrong, Outcome::Completed)], 1);
-    assert!(matches!(answer, Err(SessionError::UnknownAttempt { .. })));
+    let (mut session, _) = open(host(&process), &options()).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
+    let wrong = Call { attempt: 7, ..step.start[0].clone() };
+    let answer = session.advance(host(&process), &[ended(&wrong, Outcome::Completed)], 1);
+    assert!(matches!(answer, Err(SessionError::UnknownAttempt(_))));
 }
 
 #[test]
@@ -123,10 +123,10 @@ fn a_preview_changes_nothing_and_shows_what_a_run_would_do() {
     machine.item("003-c", "idea", &["009-x"]);
     machine.item("004-d", "done", &[]);
     let process = machine.process(1);
-    let seen = preview(tree(&process), &options()).unwrap();
+    let seen = preview(host(&process), &options()).unwrap();
     assert_eq!(seen.queue, ["002-b", "001-a"]);
-    assert_eq!(ids(&seen.blocked), ["003-c"]);
-    assert_eq!((seen.resumes, seen.settled), (None, 1));
+    assert_eq!(blocked_ids(&seen.blocked), ["003-c"]);
+    assert_eq!((seen.resumes, seen.finished), (None, 1));
     assert_eq!(machine.operations(), []);
 }
 
@@ -149,7 +149,7 @@ fn a_single_run_waits_for_its_paused_item() {
     let mut starts = 0;
     let summary = run(&process, &single, |_| {
         starts += 1;
-        if starts < 3 { Outcome::Paused("limit".to_owned()) } else { Outcome::Completed }
+        if starts < 3 { Outcome::Paused } else { Outcome::Completed }
     });
     assert_eq!((starts, summary.completed), (3, vec!["001-a".to_owned()]));
 }
@@ -189,7 +189,7 @@ fn the_progress_file_has_the_documented_keys_in_their_order() {
 fn the_intent_is_on_disk_before_the_agent_starts_and_the_result_before_it_counts() {
     let machine = machine(&THREE[..2]);
     let process = machine.process(1);
-    let (mut session, _) = open(tree(&process), &options()).unwrap();
+    let (mut session, _) = open(host(&process), &options()).unwrap();
     let durable_events = || -> Vec<String> {
         let operations = machine.operations();
         let appended = operations.iter().filter_map(|operation| match &operation.change {
@@ -203,12 +203,12 @@ fn the_intent_is_on_disk_before_the_agent_starts_and_the_result_before_it_counts
     let has = |event: &str, item: &str| {
         durable_events().iter().any(|line| line.contains(event) && line.contains(item))
     };
-    let step = session.advance(tree(&process), &[], 1).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
     assert_eq!(step.start[0].item, "001-a");
     assert!(has("item-started", "001-a"));
     let syncs = machine.operations().iter().filter(|operation| operation.durable).count();
     let step =
-        session.advance(tree(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
+        session.advance(host(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
     assert_eq!(step.counts.completed, 1);
     assert!(has("item-completed", "001-a") && has("item-started", "002-b"));
     let after = machine.operations().iter().filter(|operation| operation.durable).count();
@@ -218,13 +218,13 @@ fn the_intent_is_on_disk_before_the_agent_starts_and_the_result_before_it_counts
 #[test]
 fn the_mock_agent_changes_no_item_and_leaves_nothing_to_settle() {
     let machine = machine(&THREE);
-    let mock = Options { mock: true, ..options() };
+    let mock = Options { agent: AgentChoice::Mock(0), ..options() };
     let process = machine.process(1);
     run(&process, &mock, |_| Outcome::Completed);
     assert!(THREE.iter().all(|id| machine.state_of(id) == "idea"));
-    let (mut session, _) = open(tree(&process), &mock).unwrap();
-    let step = session.advance(tree(&process), &[], 1).unwrap();
-    session.advance(tree(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
+    let (mut session, _) = open(host(&process), &mock).unwrap();
+    let step = session.advance(host(&process), &[], 1).unwrap();
+    session.advance(host(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
     drop(session);
     machine.kill(1);
     machine.delete(layout::PROGRESS);
@@ -246,7 +246,7 @@ fn only_the_chosen_items_run_and_the_rest_of_a_resumed_queue_stays() {
     assert!(summary.resumable);
     let unknown = Options { items: vec!["9".to_owned()], ..options() };
     let before = machine.operations().len();
-    assert!(matches!(open(tree(&process), &unknown), Err(OpenError::Unresolved(_))));
+    assert!(matches!(open(host(&process), &unknown), Err(OpenError::UnknownItem(_))));
     assert_eq!(machine.operations().len(), before);
 }
 

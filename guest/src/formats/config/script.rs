@@ -1,31 +1,25 @@
-//! UNSAFE_PLACEHOLDER: placeholders in the script of a shell, where their values would be run as code.
+//! Placeholders in the script of a shell, where their values would be executed.
+
+use super::Placeholder;
 
 /// Programs that take a script with `-c`.
 const SHELLS: [&str; 10] =
     ["sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "fish", "csh", "tcsh"];
 
-/// Placeholders and the variables with the same values.
-const VARIABLES: [(&str, &str); 5] = [
-    ("{id}", "WRECKIT_ITEM_ID"),
-    ("{title}", "WRECKIT_TITLE"),
-    ("{phase}", "WRECKIT_PHASE"),
-    ("{dir}", "WRECKIT_ITEM_DIR"),
-    ("{root}", "WRECKIT_REPOSITORY"),
-];
-
-/// A warning about placeholders in the script of a shell that this command starts, directly or behind
-/// another program such as `env`. The host says the same when a run starts (`host/src/agents/shell.rs`).
-pub(super) fn warning(command: &str, args: &[String]) -> Option<String> {
+/// Returns a warning about placeholders in the script of a shell that this command starts, directly or
+/// through another program such as `env`.
+pub(super) fn warning(program: &str, args: &[String]) -> Option<String> {
     let words: Vec<&str> =
-        std::iter::once(command).chain(args.iter().map(String::as_str)).collect();
-    let shell = (0..words.len()).find_map(|place| {
-        let script = script(&words[place..])?;
-        VARIABLES.iter().any(|(name, _)| script.contains(name)).then_some((words[place], script))
-    });
-    let (shell, script) = shell?;
-    let named = VARIABLES.iter().filter(|(name, _)| script.contains(name));
-    let (placeholders, variables): (Vec<String>, Vec<String>) =
-        named.map(|(name, variable)| (format!("`{name}`"), format!("\"${variable}\""))).unzip();
+        std::iter::once(program).chain(args.iter().map(String::as_str)).collect();
+    let (shell, used) = (0..words.len()).find_map(|index| {
+        let script = script(&words[index..])?;
+        let is_used = |name: &Placeholder| script.contains(name.text());
+        let used: Vec<Placeholder> = Placeholder::ALL.into_iter().filter(is_used).collect();
+        (!used.is_empty()).then_some((words[index], used))
+    })?;
+    let placeholders: Vec<String> = used.iter().map(|name| format!("`{}`", name.text())).collect();
+    let variables: Vec<String> =
+        used.iter().map(|name| format!("\"${}\"", name.variable())).collect();
     Some(format!(
         "`agent.args`: {} in the script of `{shell} -c` is run as code, whatever it contains; write {} instead",
         placeholders.join(", "),
@@ -33,7 +27,7 @@ pub(super) fn warning(command: &str, args: &[String]) -> Option<String> {
     ))
 }
 
-/// The script that the shell which `words` begin with is given.
+/// Returns the script that is passed to the shell at the beginning of `words`.
 fn script<'w>(words: &[&'w str]) -> Option<&'w str> {
     let (shell, rest) = words.split_first()?;
     let name = shell.rsplit('/').next().unwrap_or_default();
@@ -67,7 +61,6 @@ fn script<'w>(words: &[&'w str]) -> Option<&'w str> {
 mod tests {
     use super::*;
 
-    /// The same cases are in `host/src/agents/shell.rs`.
     #[test]
     fn placeholders_in_a_script_are_found_and_others_are_not() {
         for (words, is_found) in [

@@ -1,0 +1,63 @@
+//! Whether the root of an instance is what it should be.
+//!
+//! An embedder that opens the root of the repository instead of its `.wreckit` would otherwise get a session
+//! beside the code.
+
+use crate::formats::layout::{self, STATE};
+use crate::io::host::{Failure, Host};
+
+/// Why a root is not used.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RootError {
+    /// It is another directory; which one it looks like.
+    Wrong(String),
+    /// It cannot be listed.
+    Storage(Failure),
+}
+
+impl From<Failure> for RootError {
+    fn from(failure: Failure) -> Self {
+        RootError::Storage(failure)
+    }
+}
+
+/// Entries that only a directory above the right one has.
+const ABOVE_STATE: [&str; 1] = [".wreckit"];
+/// The same for a directory of features.
+const ABOVE_FEATURES: [&str; 3] = [".wreckit", ".claude", ".git"];
+
+/// Checks that the root of the instance is a `.wreckit` or a directory of features, by the layout of `host`. An
+/// empty directory is either.
+pub fn check(host: Host<'_>) -> Result<(), RootError> {
+    let entries = host.list(layout::ROOT)?;
+    let has = |name: &str| entries.iter().any(|entry| entry.name == name);
+    let is_state =
+        ["config.json", layout::ITEMS, layout::PROGRESS, STATE.runs].into_iter().any(has);
+    let wrong = |what: &str| Err(RootError::Wrong(what.to_owned()));
+    match host.layout() == &STATE {
+        true if ABOVE_STATE.into_iter().any(has) => {
+            wrong("it contains a .wreckit: open that directory instead")
+        }
+        true if !is_state && !is_new(&entries) => {
+            wrong("it has neither config.json nor items/: it is not a .wreckit")
+        }
+        false if ABOVE_FEATURES.into_iter().any(has) => {
+            wrong("it is the root of a repository: open .claude/.output/features in it instead")
+        }
+        false if is_state => wrong("it is a .wreckit, not a directory of features"),
+        false if has("progress.json") => {
+            wrong("it is the directory of one feature: open the directory above it instead")
+        }
+        true | false => Ok(()),
+    }
+}
+
+/// Whether a directory contains nothing but hidden files, locks, owner records and backups.
+fn is_new(entries: &[crate::io::capabilities::Entry]) -> bool {
+    let is_ours = |name: &str| {
+        name.starts_with('.')
+            || name.starts_with("batch.")
+            || matches!(name, "backups" | "prompts" | "index.json" | "config.local.json")
+    };
+    entries.iter().all(|entry| is_ours(&entry.name))
+}
