@@ -1,7 +1,11 @@
-//! The few places where the program reaches past a directory that it was given: `/proc`, what the
-//! user names on the command line, and the environment. Everything else goes through `cap_std`.
+//! Access to everything outside of a directory that the program was given: `/proc`, files that the user names on the command
+//! line, and the environment. Everything else goes through `cap_std`.
 
-#![expect(clippy::disallowed_methods, reason = "this is the module that the ban points to")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the module that the ban points to"
+)]
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,12 +16,12 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-/// A file that the user or the system names.
+/// Reads a file that the user or the system names.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// A regular file of at most `limit` bytes that the user names. Never waits for the writer of a FIFO.
+/// Reads a regular file of at most `limit` bytes that the user names. Never waits for the writer of a FIFO.
 pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let options = fs::OpenOptions::new().read(true).custom_flags(NONBLOCK).clone();
     let file = options.open(path)?;
@@ -41,13 +45,13 @@ pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// The flag that keeps an `open` from waiting for the other end of a FIFO.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
-/// A text file that the user or the system names.
+/// Reads a text file that the user or the system names.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// A regular file of at most `limit` bytes that a repository names. Anything else is an error, at once: a
-/// FIFO does not block, a link is not followed, a device is not read.
+/// Reads a regular file of at most `limit` bytes that a repository names. Anything else is an error, at once: a FIFO does not
+/// block, a link is not followed, a device is not read.
 pub fn read_small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
     let is_small = |found: &fs::Metadata| found.is_file() && found.len() <= limit;
@@ -67,7 +71,7 @@ pub fn read_small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Err(unusable())
 }
 
-/// The names in a directory of the system.
+/// Returns the names in a directory of the system.
 pub fn names_in(path: &Path) -> io::Result<Vec<String>> {
     fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
@@ -77,55 +81,55 @@ pub fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     fs::write(path, contents)
 }
 
-/// A directory, to be reached through from here on.
+/// Opens a directory, as the capability for everything in it.
 pub fn open_dir(path: &Path) -> io::Result<Dir> {
     Dir::open_ambient_dir(path, ambient_authority())
 }
 
-/// The path without links and `..`.
+/// Returns the path without links and `..`.
 pub fn canonicalize(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path)
 }
 
-/// True if a directory stands there.
+/// Whether a path is a directory.
 pub fn is_dir(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// True if something is there.
+/// Whether a path exists.
 pub fn exists(path: &Path) -> bool {
     fs::metadata(path).is_ok()
 }
 
-/// Where a link of the system leads.
+/// Returns the target of a link of the system.
 pub fn read_link(path: &Path) -> io::Result<PathBuf> {
     fs::read_link(path)
 }
 
-/// This program.
+/// Returns the path of this program.
 pub fn current_exe() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// The directory in which the program was started.
+/// Returns the directory in which the program was started.
 pub fn current_dir() -> io::Result<PathBuf> {
     std::env::current_dir()
 }
 
-/// `PATH` without entries that depend on the working directory (empty, `.`, `bin`): that may be a
-/// repository of someone else, and a program in it is none of the user's.
+/// Returns `PATH` without entries that depend on the working directory (empty, `.`, `bin`): it may be a repository of someone
+/// else, with programs of theirs.
 pub fn search_path() -> Option<OsString> {
     let path = variable("PATH")?;
     let absolute = std::env::split_paths(&path).filter(|entry| entry.is_absolute());
     std::env::join_paths(absolute).ok().filter(|path| !path.is_empty())
 }
 
-/// A variable of the environment; an empty one is not set.
+/// Returns a variable of the environment. An empty one counts as not set.
 pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// The variables of the environment.
+/// Returns the variables of the environment.
 pub fn variables() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
 }

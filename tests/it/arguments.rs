@@ -23,9 +23,13 @@ fn repository() -> Repository {
 
 #[test]
 fn an_unknown_or_ambiguous_item() {
-    refused(&repository(), &["run", "9"], &["no item \"9\"", "wreckit-host status"]);
+    refused(&repository(), &["run", "9"], &["unknown item \"9\"", "wreckit-host status"]);
     refused(&repository(), &["run", "009-logout"], &["did you mean 002-logout"]);
-    refused(&repository(), &["run", "00"], &["more than one", "001-login, 002-logout, 003-search"]);
+    refused(
+        &repository(),
+        &["run", "00"],
+        &["ambiguous; it matches 001-login, 002-logout, 003-search"],
+    );
 }
 
 #[test]
@@ -46,7 +50,7 @@ fn a_configuration_that_cannot_be_used() {
         (r#"{"agent": {"kind": "rlm"}}"#, vec!["`rlm`", "set agent.kind to `command`"]),
         (
             r#"{"agent": {"kind": "command", "command": "no-such-agent"}}"#,
-            vec!["no-such-agent", "--mock-agent"],
+            vec!["no-such-agent", "not found in PATH", "--mock-agent"],
         ),
         (r#"{"agent": {"kind": "command", "command": "./notes.txt"}}"#, vec!["notes.txt"]),
     ] {
@@ -87,6 +91,30 @@ fn the_local_configuration_wins() {
     repository.agent(json!({"kind": "rlm", "model": "m"}));
     repository.write(".wreckit/config.local.json", r#"{"agent": {"kind": "mock"}}"#);
     assert_eq!(repository.run(&["run", "--mock-delay", "0"]).code, Some(0));
+}
+
+#[test]
+fn numbers_that_are_refused_with_the_reason() {
+    for (arguments, words) in [
+        (["run", "--parallel", "0"], "must be at least 1"),
+        (["run", "--parallel", "two"], "must be a whole number"),
+        (["run", "--timeout", "0"], "must be at least 1"),
+        (["next", "--retries", "4294967296"], "is too large"),
+    ] {
+        refused(&repository(), &arguments, &[words]);
+    }
+}
+
+/// A component that does not exist is a mistake of the user. Nothing ran, so no agents were ended.
+#[test]
+fn a_component_that_does_not_exist() {
+    for arguments in
+        [&["--component", "nowhere.wasm", "status"][..], &["--component", "nowhere.wasm", "run"]]
+    {
+        refused(&repository(), arguments, &["nowhere.wasm"]);
+        let ran = repository().run(arguments);
+        assert!(!ran.stderr.contains("agents"), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn the_demo_runs_anywhere_and_leaves_nothing() {
     let mut command = place.command(&["run", "--demo", "--mock-delay", "1"]);
     let ran = finish(command.env("TMPDIR", temporary.root()).spawn().expect("it starts"));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert_eq!(ran.stdout, "5 completed, 1 done before\n");
+    assert_eq!(ran.stdout, "5 completed, 1 already done\n");
     assert_eq!(place.everything(), []);
     assert_eq!(temporary.everything(), []);
 }
@@ -106,13 +106,10 @@ fn a_failure_is_shown_with_its_log_and_ends_with_1() {
         "{}",
         ran.stdout
     );
-    let log = ran
-        .stdout
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("its output: "))
-        .expect("a log");
+    let log = ran.stdout.lines().find_map(|line| line.trim().strip_prefix("Log: ")).expect("a log");
     assert_eq!(repository.read(log), "it broke\n");
-    assert!(ran.stderr.contains("--retry-failed"), "{}", ran.stderr);
+    let retry = "Retry failed items: wreckit-host run --retry-failed\n";
+    assert!(ran.stderr.contains(retry), "{}", ran.stderr);
     let item = repository.json(".wreckit/items/001-a/item.json");
     assert_eq!(item["last_error"], "the agent exited with code 4");
 
@@ -233,8 +230,8 @@ fn the_status_after_a_session_tells_what_failed() {
     assert_eq!(repository.run(&["run"]).code, Some(1));
     let status = repository.run(&["status"]).stdout;
     assert!(status.contains("ready     002-b  "), "{status}");
-    assert!(status.contains("(failed last: the agent exited with code 3)"), "{status}");
-    assert_eq!(status.matches("failed last").count(), 1, "{status}");
+    assert!(status.contains("(last failure: the agent exited with code 3)"), "{status}");
+    assert_eq!(status.matches("last failure").count(), 1, "{status}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_batch_of_another_pid_namespace_is_not_taken_for_dead() {
 
     let ran = in_container(&repository, &["run"]);
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
-    assert!(ran.stderr.contains("cannot be seen from here"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is not visible from here"), "{}", ran.stderr);
     assert!(ran.stderr.contains("another container"), "{}", ran.stderr);
     assert!(ran.stderr.contains("run --take-over"), "{}", ran.stderr);
     assert_eq!(in_container(&repository, &["next"]).code, Some(3));

@@ -30,7 +30,7 @@ fn names(found: &[(String, Option<String>)]) -> Vec<(&str, Option<&str>)> {
 }
 
 #[test]
-fn findings_stand_by_severity_with_what_mends_them() {
+fn findings_are_sorted_by_severity_with_what_fixes_them() {
     let repository = Repository::new("true", &["001-a", "002-b", "003-c"]);
     repository.write(".wreckit/items/001-a/item.json", "{");
     repository.write(".wreckit/items/002-b/item.json.0123456789ab.tmp", "");
@@ -47,21 +47,23 @@ warning  ORPHANED_TEMP_FILE 002-b: .wreckit/items/002-b/item.json.0123456789ab.t
          `wreckit-host doctor --fix` moves it into a backup
 info     MISSING_PROMPTS prompts directory is missing (the defaults are used)
          `wreckit-host doctor --fix` writes the default prompts, for you to change
-2 errors, 1 warning, 1 note: `wreckit-host doctor --fix` mends 2 of them, after a backup
+2 errors, 1 warning, 1 note, 2 of them fixable with `wreckit-host doctor --fix`
 ";
     assert_eq!(ran.stdout, expected);
 
     let ran = repository.run(&["doctor", "--fix"]);
     assert_eq!(ran.code, Some(1));
-    let mended: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("mended ")).collect();
+    let fixed: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("fixed ")).collect();
     assert_eq!(
-        mended,
+        fixed,
         [
-            "mended   MISSING_PROMPTS Created default prompt templates",
-            "mended   ORPHANED_TEMP_FILE 002-b: Moved into the backup",
+            "fixed    MISSING_PROMPTS Created default prompt templates",
+            "fixed    ORPHANED_TEMP_FILE 002-b: Moved into the backup",
         ]
     );
-    assert!(ran.stdout.ends_with("2 errors, 1 warning, 1 note found; 2 mended, 2 errors left\n"));
+    assert!(
+        ran.stdout.ends_with("2 errors, 1 warning, 1 note found; 2 fixed, 2 errors remaining\n")
+    );
     assert!(ran.stderr.contains("backups restore 20") && ran.stderr.contains("undoes all of this"));
 
     let quiet = Repository::new("true", &["001-a"]);
@@ -384,7 +386,7 @@ fn what_comes_up_on_the_way_is_told() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.contains("\nerror    INVALID_PRD 001-a: "), "{}", ran.stdout);
     let listed = repository.run(&["backups", "list"]).stdout;
-    assert!(listed.contains("(made) .wreckit/prompts/plan.md"), "{listed}");
+    assert!(listed.contains("(created) .wreckit/prompts/plan.md"), "{listed}");
     let id = listed.split(' ').next().expect("an id");
     let restored = repository.run(&["backups", "restore", id]).stdout;
     assert!(restored.contains("\nremoved .wreckit/prompts/plan.md\n"), "{restored}");

@@ -66,11 +66,17 @@ fn rewrite(text: &str, body: &str, special: &[(&str, &str)], extra: &str) -> Str
     module
 }
 
+/// A repository with an agent that runs until it is ended.
+fn with_agent() -> Repository {
+    let script =
+        "echo $$ > agent; trap 'echo ended > ended; exit 1' TERM; while :; do sleep 0.05; done";
+    let repository = Repository::new(script, &["001-a"]);
+    repository.write("agent.sh", script);
+    repository
+}
+
 fn run(component: &[u8], arguments: &[&str]) -> (Repository, Ran) {
-    let repository = Repository::new(
-        "echo $$ > agent; trap 'echo ended > ended; exit 1' TERM; while :; do sleep 0.05; done",
-        &["001-a"],
-    );
+    let repository = with_agent();
     std::fs::write(repository.path("c.wasm"), component).expect("a file");
     let ran = repository.run(&[&["--component", "c.wasm"], arguments].concat());
     (repository, ran)
@@ -175,7 +181,7 @@ fn what_is_no_component_of_ours() {
     );
     let repository = Repository::new("true", &[]);
     let ran = repository.run(&["--component", "missing.wasm", "run"]);
-    assert_eq!(ran.code, Some(70));
+    assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("missing.wasm"), "{}", ran.stderr);
 }
 
@@ -193,62 +199,88 @@ fn what_is_not_a_regular_file_is_not_read() {
         ("sparse", "bytes"),
     ] {
         let ran = repository.run(&["--component", file, "status"]);
-        assert_eq!(ran.code, Some(70), "{file}: {}", ran.stderr);
+        assert_eq!(ran.code, Some(2), "{file}: {}", ran.stderr);
         assert!(ran.stderr.contains(words) && ran.stderr.contains(file), "{}", ran.stderr);
     }
 }
 
-/// A component that starts an item of this id, and fails a while later.
+/// A component that starts an item with this id, and fails a while later.
 fn starts(item: &str, log: &str) -> Vec<u8> {
-    // It has nothing to say (zeros) for long enough that the agent is at work, then it traps.
+    // It returns zeros for long enough that the agent is running, then it traps.
     let fails = "(if (i32.gt_u (global.get $called) (i32.const 1000)) (then unreachable))";
     starts_and(item, log, fails)
 }
 
-/// A component that starts an item of this id, and then does something in each call.
+/// The little-endian bytes of a number, as in a text of WebAssembly.
+fn word(value: usize) -> String {
+    (value as u32).to_le_bytes().iter().fold(String::new(), |mut text, byte| {
+        write!(text, "\\{byte:02x}").expect("a string takes it");
+        text
+    })
+}
+
+/// A component that starts `sh agent.sh` for an item with this id, and then does something in each call.
 fn starts_and(item: &str, log: &str, then: &str) -> Vec<u8> {
-    // result<step>: tag at 0; step at 8: start (8, 12), events (16, 20), wake-after (24), finished
-    // (32), paused-until (36), counts (48…). An attempt has 92 bytes: item, number, call, phase,
-    // story, title, overview, section, branch, directory, log; what may be missing is.
-    let word = |value: usize| {
-        (value as u32).to_le_bytes().iter().fold(String::new(), |mut text, byte| {
-            write!(text, "\\{byte:02x}").expect("a string takes it");
-            text
-        })
-    };
+    // result<step>: tag at 0; step at 8: start (8, 12), events (16, 20), wake-after (24), finished (32), paused-until
+    // (36), counts (48…).
+    //
+    // A call has 152 bytes: item, attempt, number, phase, story, title, overview and directory (52); from 64 the launch:
+    // worker (tag at 64; program at 72, arguments at 80, directory at 88, input at 92), environment (104), watch-output
+    // (112), timeout (120), log (136) and append-log (144).
     let text = |at: usize, text: &str| format!("{}{}", word(at), word(text.len()));
-    let attempt = format!(
-        "{}{}{}{}{}{}{}{}",
+    let zeros = |bytes: usize| "\\00".repeat(bytes);
+    let call = [
         text(2304, item),
         word(1),
         word(1),
-        word(0).repeat(2 + 3),
+        zeros(20),
         text(2304, item),
-        word(0).repeat(2 + 3 + 3),
+        zeros(8),
         text(2400, "items/001-a"),
-        text(2500, log)
-    );
+        zeros(4 + 8),
+        text(2600, "sh"),
+        format!("{}{}", word(2700), word(1)),
+        zeros(136 - 88),
+        text(2500, log),
+        zeros(8),
+    ];
     let extra = format!(
         r#"(global $called (mut i32) (i32.const 0))
-        (data (i32.const 1024) "\00\00\00\00\00\00\00\00{}{}\00\00\00\00\00\00\00\00\10\27")
-        (data (i32.const 2048) "{attempt}")
+        (data (i32.const 1024) "{}{}{}{}\10\27")
+        (data (i32.const 2048) "{}")
         (data (i32.const 2304) "{item}")
         (data (i32.const 2400) "items/001-a")
-        (data (i32.const 2500) "{log}")"#,
+        (data (i32.const 2500) "{log}")
+        (data (i32.const 2600) "sh")
+        (data (i32.const 2700) "{}")
+        (data (i32.const 2800) "agent.sh")"#,
+        zeros(8),
         word(2048),
         word(1),
+        zeros(8),
+        call.concat(),
+        text(2800, "agent.sh"),
     );
     let answers = format!(
         "(global.set $called (i32.add (global.get $called) (i32.const 1))) {then} \
         (select (i32.const 1024) (i32.const 4096) (i32.eq (global.get $called) (i32.const 1)))"
     );
-    // `open` answers with zeros: a fresh session without a name.
-    component("i32.const 4096", &[("#advance", &answers)], &extra)
+    session(&answers, &extra)
 }
+
+/// A component with an open session: `open` returns zeros, a new session without a name, and `settings` the mock agent.
+fn session(advance: &str, extra: &str) -> Vec<u8> {
+    // result<configuration>: tag at 0; the tag of the agent at 8.
+    let extra = format!(r#"{extra} (data (i32.const 8200) "\03")"#);
+    let special = [("#advance", advance), ("#settings", "i32.const 8192")];
+    component("i32.const 4096", &special, &extra)
+}
+
+const RUN: [&str; 3] = ["run", "--parallel", "1"];
 
 #[test]
 fn one_that_fails_in_the_middle_has_its_agents_ended() {
-    let (repository, ran) = run(&starts("001-a", "log"), &["run"]);
+    let (repository, ran) = run(&starts("001-a", "log"), &RUN);
     assert_eq!(ran.code, Some(70), "{}", ran.stderr);
     assert!(ran.stderr.contains("the component failed: "), "{}", ran.stderr);
     let agent = repository.read("agent");
@@ -263,12 +295,9 @@ fn one_that_fails_in_the_middle_has_its_agents_ended() {
 fn one_that_loops_over_imports_does_not_keep_signals_away() {
     let loops = "(if (i32.gt_u (global.get $called) (i32.const 1)) (then \
         (loop (call $log (i32.const 0) (i32.const 0) (i32.const 0)) (br 0))))";
-    let repository = Repository::new(
-        "echo $$ > agent; trap 'echo ended > ended; exit 1' TERM; while :; do sleep 0.05; done",
-        &["001-a"],
-    );
+    let repository = with_agent();
     std::fs::write(repository.path("c.wasm"), starts_and("001-a", "log", loops)).expect("a file");
-    let child = repository.start(&["--component", "c.wasm", "run"]);
+    let child = repository.start(&[&["--component", "c.wasm"], &RUN[..]].concat());
     repository.until("the agent is at work", |repository| !repository.read("agent").is_empty());
     // Once the agent works, the call that reports so loops. The first signal is for when it returns
     // (it has 30 s), the second one ends it.
@@ -285,33 +314,37 @@ fn one_that_loops_over_imports_does_not_keep_signals_away() {
 
 #[test]
 fn one_that_names_paths_outside_reaches_nothing() {
-    let (repository, ran) = run(&starts("../x", "log"), &["run"]);
+    let (repository, ran) = run(&starts("../x", "log"), &RUN);
     assert_eq!(ran.code, Some(70), "{}", ran.stderr);
-    assert!(ran.stderr.contains("answered nonsense"), "{}", ran.stderr);
+    let words = "violated the protocol: invalid item name";
+    assert!(ran.stderr.contains(words), "{}", ran.stderr);
     assert_eq!(repository.read("agent"), "", "nothing was started");
-    let (repository, ran) = run(&starts("001-a", "../../escaped"), &["run"]);
+    let (repository, ran) = run(&starts("001-a", "../../escaped"), &RUN);
     assert_eq!(ran.code, Some(70), "{}", ran.stderr);
+    assert!(ran.stderr.contains("violated the protocol: invalid path"), "{}", ran.stderr);
     assert_eq!(repository.read("agent"), "", "nothing was started");
 }
 
-/// A component that says this of what happened, and is finished.
-fn says(event: &str) -> Vec<u8> {
-    // See `starts`: there is one event, and nothing to start.
-    let bytes: String = event.bytes().map(|byte| format!("\\{byte:02x}")).collect();
-    let length: String =
-        (event.len() as u32).to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect();
+/// A component that reports an event with this line, and has finished.
+fn reports(line: &str) -> Vec<u8> {
+    // See `starts_and`: there is one event, and nothing to start. An event has 128 bytes, and its line is at 120.
+    let bytes: String = line.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     let extra = format!(
-        r#"(data (i32.const 1040) "\00\08\00\00\01\00\00\00")
+        r#"(data (i32.const 1040) "{}{}")
         (data (i32.const 1056) "\01")
-        (data (i32.const 2048) "\00\09\00\00{length}")
-        (data (i32.const 2304) "{bytes}")"#
+        (data (i32.const 2168) "{}{}")
+        (data (i32.const 2304) "{bytes}")"#,
+        word(2048),
+        word(1),
+        word(2304),
+        word(line.len()),
     );
-    component("i32.const 4096", &[("#advance", "i32.const 1024")], &extra)
+    session("i32.const 1024", &extra)
 }
 
 #[test]
-fn one_that_hands_over_events_that_are_none() {
-    let run = |event| run(&says(event), &["run", "--format", "json"]).1;
+fn one_that_reports_events_that_are_not_json() {
+    let run = |line| run(&reports(line), &[&RUN[..], &["--format", "json"]].concat()).1;
     let sound = run("{\n\"event\":\"x\",\n\"a\": 1.0}");
     assert_eq!(sound.code, Some(0), "{}", sound.stderr);
     assert_eq!(sound.stdout, "{ \"event\":\"x\", \"a\": 1.0}\n", "one object on one line");

@@ -79,7 +79,7 @@ fn a_killed_batch_goes_on_exactly_where_it_stopped() {
 }
 
 #[test]
-fn a_signal_ends_agents_checkpoints_and_says_how_to_go_on() {
+fn a_signal_ends_agents_checkpoints_and_says_how_to_continue() {
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let repository = Repository::new(WAITS, &ITEMS);
         let batch = repository.start(&["run", "--parallel", "2"]);
@@ -87,7 +87,7 @@ fn a_signal_ends_agents_checkpoints_and_says_how_to_go_on() {
         kill(batch.id(), signal);
         let ran = finish(batch);
         assert_eq!(ran.code, Some(code), "{signal}: {}", ran.stderr);
-        assert!(ran.stderr.contains("go on with: wreckit-host run"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("Continue with: wreckit-host run"), "{}", ran.stderr);
         let progress = repository.json(".wreckit/batch-progress.json");
         assert_eq!(progress["in_flight"], json!(["001-a", "002-b"]));
         assert_eq!(progress["owner"]["released"], true);

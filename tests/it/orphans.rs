@@ -87,7 +87,7 @@ fn one_without_an_environment_is_named_and_never_ended() {
     repository.run(&["doctor", "--fix"]);
     let ran = repository.run(&mock);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(ran.stderr.contains("nothing proves that they are its agents"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("are not proven to be: pid"), "{}", ran.stderr);
     assert!(ran.stderr.contains(&format!("pid {agent}")), "{}", ran.stderr);
     let ran = repository.run(&[&mock[..], &["--take-over"]].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);

@@ -47,7 +47,7 @@ fn a_full_disk_starts_nothing_more_and_the_batch_resumes_when_there_is_room() {
         "{}",
         ran.stderr
     );
-    assert!(ran.stderr.contains("hint: nothing that was acknowledged is lost"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: No results were lost."), "{}", ran.stderr);
     let before = repository.read("ran-before");
     assert!(!before.contains("003-c"), "nothing starts on a full disk: {before}");
     let all: Vec<String> = repository.ran();

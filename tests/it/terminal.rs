@@ -165,16 +165,19 @@ fn the_time_left_is_told_once_something_has_ended() {
 }
 
 #[test]
-fn control_c_ends_the_batch_and_the_last_line_says_how_to_go_on() {
+fn control_c_ends_the_batch_and_the_last_line_says_how_to_continue() {
     let repository = four();
     let mut terminal = Terminal::run(&repository, &["run", "--parallel", "2"], 24, 80);
     terminal.until("the agents", |text| text.contains("2 running"));
     terminal.press(b"\x03");
     let (code, text) = terminal.end();
     assert_eq!(code, 130, "{text}");
-    assert!(text.contains("SIGINT: stopping, 2 running (once more: end them at once)"), "{text}");
+    assert!(
+        text.contains("Stopping 2 agents (up to 10 s). Press Ctrl-C again to kill them now."),
+        "{text}"
+    );
     let last = text.lines().last().expect("a line");
-    assert_eq!(last, "hint: go on with: wreckit-host run --parallel 2", "{text}");
+    assert_eq!(last, "hint: Continue with: wreckit-host run --parallel 2", "{text}");
     assert_eq!(repository.json(".wreckit/batch-progress.json")["owner"]["released"], true);
 }
 
@@ -186,7 +189,9 @@ fn a_second_control_c_ends_what_ignores_the_first() {
     thread::sleep(Duration::from_millis(200));
     let started = Instant::now();
     terminal.press(b"\x03");
-    terminal.until("the first", |text| text.contains("SIGINT: stopping"));
+    terminal.until("the first", |text| {
+        text.contains("Stopping 1 agent (up to 10 s). Press Ctrl-C again to kill it now.")
+    });
     terminal.press(b"\x03");
     assert_eq!(terminal.end().0, 130);
     assert!(started.elapsed() < Duration::from_secs(8), "10 s are for those who wait");
@@ -264,7 +269,7 @@ fn failures_stand_above_the_bar_when_they_happen_and_at_the_end() {
     let (code, text) = terminal.end();
     assert_eq!(code, 1);
     assert!(text.contains("failed   001-a: the agent exited with code 7"), "{text}");
-    assert!(text.contains("its output: .wreckit/runs/"), "{text}");
+    assert!(text.contains("Log: .wreckit/runs/"), "{text}");
 }
 
 #[test]
@@ -393,7 +398,7 @@ fn a_cleanup_asks_before_it_removes_anything() {
         ["feature", "abort", &id, "--reason", "user_request", "--cleanup", "full_cleanup"];
     for (answer, code) in [(b"n\n".as_slice(), 1), (b"\n", 1), (b"y\n", 0)] {
         let mut terminal = Terminal::run(&repository, &arguments, 24, 100);
-        terminal.until("the question", |text| text.contains("Go on? [y/N]"));
+        terminal.until("the question", |text| text.contains("Continue? [y/N]"));
         assert!(repository.exists(&file), "nothing was done before the answer");
         terminal.press(answer);
         assert_eq!(terminal.end().0, code);

@@ -68,7 +68,9 @@ fn a_restoration_is_refused_once_the_session_has_gone_on() {
     let again = repository.run(&["backups", "restore", &id]);
     assert_eq!(again.code, Some(2), "{}", again.stdout);
     assert!(
-        again.stderr.contains("changed since the backup was made, or nobody can tell: .wreckit/"),
+        again.stderr.contains(
+            "Not restored. These files changed since the repair, or cannot be verified: .wreckit/"
+        ),
         "{}",
         again.stderr
     );

@@ -4,14 +4,12 @@ use std::io::{self, BufRead};
 
 use super::Context;
 use super::error::Error;
-use super::exit_code::ExitCode;
-use crate::engine::batch::AddError;
-use crate::run;
+use crate::exit_code::ExitCode;
 
 /// Add new items
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A title for each; `-` reads one a line from standard input
+    /// A title for each item; `-` reads one per line from standard input
     #[arg(value_name = "TITLE", required = true)]
     titles: Vec<String>,
 }
@@ -26,9 +24,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         return Err(Error::usage("an item needs a title"));
     }
     let mut instance = context.instance(&repository)?;
-    let added = context.call(&mut instance, |instance| {
-        run::retry_while(|| instance.add(&titles), |error| matches!(error, AddError::Busy))
-    })?;
+    let added = context.call_patiently(&mut instance, None, |instance| instance.add(&titles))?;
     for id in added? {
         context.output.result(&id);
     }

@@ -1,180 +1,196 @@
 //! The flags of the commands that run agents.
 
 use std::path::Path;
-use std::time::Duration;
-
-use cap_std::fs::Dir;
-use clap::value_parser;
 
 use super::Context;
 use super::error::Error;
-use crate::agents::{Agent, PromptError, Prompts};
 use crate::ambient;
-use crate::config::{Config, ConfigError, LIMIT_WAIT_SECONDS};
-use crate::engine::batch::Options;
-use crate::output::Tone;
-use crate::repository::Repository;
-use crate::run::{Progress, Screen};
+use crate::engine::Instance;
+use crate::report::output::Tone;
+use crate::report::{Progress, Screen};
+use crate::repository::{Repository, check_configuration};
+use crate::run::{check_component, find_program};
+use crate::wit::batch::{AgentChoice, AgentKind, Configuration, Options};
 
-/// In milliseconds.
+/// Maximum delay of the mock agent, in milliseconds.
 const A_DAY: u64 = 24 * 60 * 60 * 1000;
-/// How long the mock agent takes, in milliseconds.
+/// How long a call of the mock agent takes by default, in milliseconds.
 const MOCK_DELAY: u64 = 500;
 
-/// Which agent, and how it is treated.
+/// Which agent to run, and how.
 #[derive(Debug, clap::Args)]
 pub(super) struct AgentArgs {
     /// Use an agent that does nothing and succeeds
     #[arg(long)]
-    pub(super) mock_agent: bool,
-    /// How long each call of the mock agent takes, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = MOCK_DELAY, value_parser = value_parser!(u64).range(..=A_DAY))]
-    mock_delay: u64,
-    /// End a call of an agent after so many seconds (default: `timeout_seconds` of config.json)
-    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    mock_agent: bool,
+    /// Let each call of the mock agent take this many milliseconds (default: 500)
+    #[arg(long, value_name = "MS", value_parser = mock_delay)]
+    mock_delay: Option<u64>,
+    /// Stop a call of an agent after this many seconds (default: `timeout_seconds` in config.json)
+    #[arg(long, value_name = "SECS", value_parser = at_least_one::<u64>)]
     timeout: Option<u64>,
-    /// Try an item that failed or timed out again, so many times: after 1 s, then twice as late each time
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(super) retries: u32,
+    /// Retry failed or timed-out items up to N times, with exponential backoff from 1 s
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
+    retries: Option<u32>,
     /// How to show progress
     #[arg(long, value_enum, value_name = "HOW")]
     progress: Option<Progress>,
-    /// The same as `--progress plain`
+    /// Same as `--progress plain`
     #[arg(long, conflicts_with = "progress")]
     no_tui: bool,
 }
 
-/// The agent of a batch, and what follows from its configuration.
-pub(super) struct Configured {
-    pub(super) agent: Agent,
-    /// How long a call may take.
-    pub(super) timeout: Option<Duration>,
-    /// How often an agent is called for the stories of an item.
-    max_iterations: u32,
-    /// How long a first pause lasts, in seconds.
-    pub(super) limit_wait: u64,
-}
-
-impl Configured {
-    /// The options of a batch with this agent that asks for nothing else.
-    pub(super) fn options(&self, args: &AgentArgs) -> Options {
+impl AgentArgs {
+    /// Returns the options of a run with these flags. `repository` is the root of the repository.
+    pub(super) fn options(&self, defaults: Options, repository: &Path) -> Options {
         Options {
-            items: Vec::new(),
-            no_resume: false,
-            retry_failed: false,
-            take_over: false,
-            parallel: 1,
-            mock: self.agent.is_mock(),
-            single: false,
-            limit_wait: self.limit_wait.saturating_mul(1000),
-            retries: args.retries,
-            max_failures: 0,
-            phases: self.agent.has_phases(),
-            max_iterations: self.max_iterations,
+            timeout: self.timeout.map(|seconds| seconds.saturating_mul(1000)).or(defaults.timeout),
+            retries: self.retries.unwrap_or(defaults.retries),
+            repository: repository.to_string_lossy().into_owned(),
+            ..defaults
         }
     }
-}
 
-impl AgentArgs {
-    /// The agent that is asked for. `mock`: the mock agent is, whatever was said.
-    pub(super) fn of_items(
+    /// Returns which agent works on the items, after checking that it can be started. With `mock`, it is the mock agent
+    /// whatever the flags say.
+    pub(super) fn choose(
         &self,
         repository: &Repository,
+        instance: &mut Instance,
         context: &Context,
         mock: bool,
-    ) -> Result<Configured, Error> {
-        let prompts = || Prompts::of_items(&repository.state);
-        self.configured(&repository.root, Some(&repository.state), prompts, context, mock)
+    ) -> Result<(AgentChoice, Option<Configuration>), Error> {
+        if self.is_mock(mock) {
+            // Nothing in the configuration is needed, so that it may be damaged.
+            return Ok((self.mock(), None));
+        }
+        let configuration = read_configuration(repository, instance, context)?;
+        let choice = match (&configuration.agent, self.mock_delay) {
+            (AgentKind::Mock, Some(_)) => self.mock(),
+            _ => AgentChoice::Configured,
+        };
+        match &configuration.agent {
+            AgentKind::Command(program) | AgentKind::Process(program) => {
+                find_program(program, &repository.root)?;
+            }
+            AgentKind::Component(file) => check_component(file, &repository.root)?,
+            AgentKind::Mock => {}
+        }
+        Ok((choice, Some(configuration)))
     }
 
-    /// The same for the phases of a feature; `state` is `.wreckit`, if there is one.
-    pub(super) fn of_feature(
-        &self,
-        root: &Path,
-        state: Option<&Dir>,
-        phases: &[String],
-        context: &Context,
-    ) -> Result<Configured, Error> {
-        let prompts = || Prompts::of_feature(state, phases);
-        self.configured(root, state, prompts, context, false)
+    /// Whether the flags ask for the mock agent. With `mock` they do, whatever they say.
+    pub(super) fn is_mock(&self, mock: bool) -> bool {
+        self.mock_agent || mock
     }
 
-    fn configured(
-        &self,
-        root: &Path,
-        state: Option<&Dir>,
-        prompts: impl FnOnce() -> Result<Prompts, PromptError>,
-        context: &Context,
-        mock: bool,
-    ) -> Result<Configured, Error> {
-        let delay = Duration::from_millis(self.mock_delay);
-        let timeout = self.timeout.map(Duration::from_secs);
-        if self.mock_agent || mock {
-            // Whatever the configuration says, even if it is damaged: nothing of it is needed.
-            return Ok(Configured {
-                agent: Agent::mock(delay),
-                timeout: None,
-                max_iterations: 1,
-                limit_wait: LIMIT_WAIT_SECONDS,
-            });
-        }
-        let config = Config::read(state.ok_or(ConfigError::Missing)?, root)?;
-        for key in &config.unknown {
-            context.output.detail(&format!("config.json: nobody knows `{key}`; it is ignored"));
-        }
-        let of_config = Some(config.timeout_seconds).filter(|seconds| *seconds > 0);
-        let agent = Agent::new(&config, root, prompts, delay)?;
-        if let Some(warning) = agent.warning() {
-            context.output.line(Tone::Warning, &warning);
-        }
-        Ok(Configured {
-            agent,
-            timeout: timeout.or(of_config.map(Duration::from_secs)),
-            max_iterations: config.max_iterations,
-            limit_wait: config.limit_wait_seconds,
-        })
+    /// Returns the mock agent.
+    pub(super) fn mock(&self) -> AgentChoice {
+        AgentChoice::Mock(self.mock_delay.unwrap_or(MOCK_DELAY))
     }
 
-    /// Where progress is to be shown: what the flags say, else the environment.
+    /// Returns where to show progress: as the flags say, or else the environment.
     pub(super) fn screen(&self, context: &Context) -> Result<Screen, Error> {
         let progress = match (self.progress, self.no_tui) {
             (Some(progress), _) => progress,
             (None, true) => Progress::Plain,
-            (None, false) => of_environment()?,
+            (None, false) => progress_of_environment()?,
         };
         Ok(Screen::new(progress, context.output))
     }
 
-    /// These flags again, for a command that goes on. `mock`: the mock agent is used, whatever was
-    /// said.
+    /// Returns these flags again, for a command that continues. With `mock`, the mock agent is used whatever the flags say.
     pub(super) fn repeated(&self, mock: bool) -> String {
-        let is_mock = self.mock_agent || mock;
         let mut words = String::new();
-        if is_mock {
+        if self.is_mock(mock) {
             words.push_str(" --mock-agent");
         }
-        if is_mock && self.mock_delay != MOCK_DELAY {
-            words.push_str(&format!(" --mock-delay {}", self.mock_delay));
-        }
-        if let Some(timeout) = self.timeout {
-            words.push_str(&format!(" --timeout {timeout}"));
-        }
-        if self.retries > 0 {
-            words.push_str(&format!(" --retries {}", self.retries));
+        for (flag, value) in [
+            ("--mock-delay", self.mock_delay),
+            ("--timeout", self.timeout),
+            ("--retries", self.retries.filter(|retries| *retries > 0).map(u64::from)),
+        ] {
+            if let Some(value) = value {
+                words.push_str(&format!(" {flag} {value}"));
+            }
         }
         words
     }
 }
 
-fn seconds(text: &str) -> Result<u64, &'static str> {
-    text.parse().ok().filter(|seconds| *seconds > 0).ok_or("a whole number of seconds, at least 1")
+/// Reads the configuration through the component, and prints its warnings. The user must own its files.
+fn read_configuration(
+    repository: &Repository,
+    instance: &mut Instance,
+    context: &Context,
+) -> Result<Configuration, Error> {
+    check_configuration(repository)?;
+    let configuration =
+        context.call(instance, Instance::settings)?.map_err(Error::Configuration)?;
+    // Again: the files may have been replaced in the meantime.
+    check_configuration(repository)?;
+    for warning in &configuration.warnings {
+        let lines = [Some(&warning.message), warning.hint.as_ref()];
+        let lines: Vec<&String> = lines.into_iter().flatten().collect();
+        context.output.lines(Tone::Warning, &lines);
+    }
+    Ok(configuration)
 }
 
-fn of_environment() -> Result<Progress, Error> {
+/// Parses a number of at least 1.
+pub(super) fn at_least_one<T: TryFrom<u64>>(text: &str) -> Result<T, &'static str> {
+    let number: u64 = whole_number(text)?;
+    if number == 0 {
+        return Err("must be at least 1");
+    }
+    T::try_from(number).map_err(|_| "is too large")
+}
+
+/// Parses a number.
+pub(super) fn whole_number<T: TryFrom<u64>>(text: &str) -> Result<T, &'static str> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return Err("must be a whole number");
+    }
+    let number = text.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
+    number.ok_or("is too large")
+}
+
+fn mock_delay(text: &str) -> Result<u64, &'static str> {
+    match whole_number(text)? {
+        delay @ ..=A_DAY => Ok(delay),
+        _ => Err("must be at most a day (86400000)"),
+    }
+}
+
+fn progress_of_environment() -> Result<Progress, Error> {
     const NAME: &str = "WRECKIT_PROGRESS";
     let Some(value) = ambient::variable(NAME) else { return Ok(Progress::Auto) };
     let value = value.to_string_lossy();
     <Progress as clap::ValueEnum>::from_str(&value, true).map_err(|_| {
         Error::usage(format!("{NAME} must be auto, bar, plain or none, found {value:?}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_refused_with_the_reason() {
+        assert_eq!(at_least_one::<u32>("7"), Ok(7));
+        for (text, reason) in [
+            ("0", "must be at least 1"),
+            ("-1", "must be a whole number"),
+            ("1.5", "must be a whole number"),
+            ("+1", "must be a whole number"),
+            ("", "must be a whole number"),
+            ("4294967296", "is too large"),
+            ("99999999999999999999", "is too large"),
+        ] {
+            assert_eq!(at_least_one::<u32>(text), Err(reason), "{text}");
+        }
+        assert_eq!(mock_delay("0"), Ok(0));
+        assert!(mock_delay("86400001").is_err());
+    }
 }

@@ -3,16 +3,14 @@
 use clap::Subcommand;
 
 use super::Context;
-use super::error::Error;
-use super::exit_code::ExitCode;
-use crate::engine::doctor::{RepairError, Restoration};
-use crate::engine::{ComponentError, Instance};
-use crate::features::FEATURES;
-use crate::output::{Tone, safe};
-use crate::repository::{RepositoryError, STATE};
-use crate::run;
+use super::error::{Error, Root};
+use crate::engine::Instance;
+use crate::exit_code::ExitCode;
+use crate::report::output::{Tone, safe};
+use crate::repository::RepositoryError;
+use crate::wit::doctor::{RepairError, Restoration, Scope};
 
-/// List what was changed, removed or set aside, and bring it back
+/// List and restore backups of files that were changed, removed or set aside
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -23,56 +21,57 @@ pub(super) struct Args {
 enum Command {
     /// List the backups, newest first
     List,
-    /// Put every file of a backup back; what stands there now is backed up first
+    /// Restore every file of a backup, after a backup of the current ones
     Restore {
         /// The backup, as `list` names it
         id: String,
     },
 }
 
-type Restore = fn(&mut Instance, &str) -> Result<Result<Restoration, RepairError>, ComponentError>;
-
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
-    let places = places(context)?;
+    let instances = instances(context)?;
     match &args.command {
-        Command::List => list(places, context),
-        Command::Restore { id } => restore(id, places, context),
+        Command::List => list(instances, context),
+        Command::Restore { id } => restore(id, instances, context),
     }
 }
 
-/// An instance over each directory that has backups, and how it restores one.
-fn places(context: &Context) -> Result<Vec<(Instance, Restore, &'static str)>, Error> {
-    let mut places: Vec<(Instance, Restore, &'static str)> = Vec::new();
+impl Root {
+    /// Returns what the component calls this root.
+    pub(super) fn scope(self) -> Scope {
+        match self {
+            Root::Batch => Scope::Batch,
+            Root::Features => Scope::Features,
+        }
+    }
+}
+
+/// Returns an instance over each directory that has state to repair.
+pub(super) fn instances(context: &Context) -> Result<Vec<(Instance, Root)>, Error> {
+    let mut instances = Vec::new();
+    // There may be nothing but features.
     let features = context.features_if_usable();
     match context.repository() {
-        Ok(repository) => places.push((context.instance(&repository)?, Instance::restore, STATE)),
+        Ok(repository) => instances.push((context.instance(&repository)?, Root::Batch)),
         Err(Error::Repository(RepositoryError::NotFound(_))) if features.is_some() => {}
         Err(error) => return Err(error),
     }
     if let Some(features) = features {
-        let instance = context.instance_over(&features.directory)?;
-        let restore: Restore = |instance, id| instance.feature_restore(id);
-        places.push((instance, restore, FEATURES));
+        instances.push((context.instance_over(&features.directory)?, Root::Features));
     }
-    Ok(places)
+    Ok(instances)
 }
 
-fn list(
-    places: Vec<(Instance, Restore, &'static str)>,
-    context: &Context,
-) -> Result<ExitCode, Error> {
+fn list(instances: Vec<(Instance, Root)>, context: &Context) -> Result<ExitCode, Error> {
     let mut backups = Vec::new();
-    for (mut instance, _, place) in places {
-        let listed = match place {
-            FEATURES => context.call(&mut instance, Instance::feature_list_backups)?,
-            _ => context.call(&mut instance, Instance::list_backups)?,
-        };
-        backups.extend(listed.map_err(|failure| Error::Storage(place, failure))?);
+    for (mut instance, root) in instances {
+        let listed = context.call(&mut instance, |instance| instance.list_backups(root.scope()))?;
+        backups.extend(listed.map_err(|failure| Error::Storage(root, failure))?);
     }
-    // They are named after their times.
+    // Their ids are times.
     backups.sort_by(|a, b| b.id.cmp(&a.id));
     for backup in &backups {
-        let created = backup.created.iter().map(|path| format!("(made) {path}"));
+        let created = backup.created.iter().map(|path| format!("(created) {path}"));
         let files = backup.files.iter().cloned().chain(created).collect::<Vec<_>>().join(", ");
         context.output.result(&format!("{}  {:<10}  {files}", backup.id, backup.reason));
     }
@@ -82,39 +81,42 @@ fn list(
     Ok(ExitCode::Success)
 }
 
-/// Restores it where it is.
+/// Restores a backup from the directory that has it.
 fn restore(
     id: &str,
-    places: Vec<(Instance, Restore, &'static str)>,
+    instances: Vec<(Instance, Root)>,
     context: &Context,
 ) -> Result<ExitCode, Error> {
-    for (mut instance, restore, place) in places {
-        let restored = context.call(&mut instance, |instance| {
-            run::patiently(|| restore(instance, id), run::holder_of_repair)
-        })?;
+    for (mut instance, root) in instances {
+        let restored = context
+            .call_patiently(&mut instance, None, |instance| instance.restore(root.scope(), id))?;
         match restored {
             Err(RepairError::UnknownBackup) => {}
-            Err(error) => return Err(Error::of_repair(error, place)),
+            Err(error) => return Err(Error::of_repair(error, root, id)),
             Ok(restored) => {
-                for file in &restored.files {
-                    context.output.result(&format!("restored {file}"));
-                }
-                for file in &restored.removed {
-                    context.output.result(&format!("removed {file}"));
-                }
-                if restored.files.is_empty() && restored.removed.is_empty() {
-                    context.output.result("nothing to restore: everything is as in the backup");
-                }
-                if let Some(backup) = restored.backup {
-                    let text = format!(
-                        "what was there before is in backup {backup}: `wreckit-host backups restore {}` goes back",
-                        safe::word(&backup)
-                    );
-                    context.output.note(Tone::Hint, &text);
-                }
+                print(&restored, context);
                 return Ok(ExitCode::Success);
             }
         }
     }
-    Err(Error::of_repair(RepairError::UnknownBackup, STATE))
+    Err(Error::of_repair(RepairError::UnknownBackup, Root::Batch, id))
+}
+
+fn print(restored: &Restoration, context: &Context) {
+    for file in &restored.files {
+        context.output.result(&format!("restored {file}"));
+    }
+    for file in &restored.removed {
+        context.output.result(&format!("removed {file}"));
+    }
+    if restored.files.is_empty() && restored.removed.is_empty() {
+        context.output.result("nothing to restore: every file is as in the backup");
+    }
+    if let Some(backup) = &restored.backup {
+        let text = format!(
+            "the previous files are in backup {backup}: `wreckit-host backups restore {}` restores them",
+            safe::word(backup)
+        );
+        context.output.note(Tone::Hint, &text);
+    }
 }

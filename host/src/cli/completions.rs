@@ -4,8 +4,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::error::Error;
-use super::exit_code::ExitCode;
 use super::{Cli, Context};
+use crate::exit_code::ExitCode;
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]

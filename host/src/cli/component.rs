@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use super::Context;
 use super::error::Error;
-use super::exit_code::ExitCode;
 use crate::ambient;
 use crate::engine::{EMBEDDED, WIT};
+use crate::exit_code::ExitCode;
 
 /// Write the embedded component to a file, to embed it elsewhere
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Write its WIT package instead, in one file
+    /// Write its WIT package instead, as one file
     #[arg(long)]
     wit: bool,
-    /// The file; `-` is standard output
+    /// The file to write; `-` is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -30,12 +30,11 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     }
     let out = context.directory.join(&args.out);
     ambient::write(&out, &contents)
-        .map_err(|error| Error::Failed(format!("cannot write {}: {error}", out.display())))?;
+        .map_err(Error::unexpected(format!("cannot write {}", out.display())))?;
     Ok(ExitCode::Success)
 }
 
-/// The package in one text: its own files under one package line, then each package that it uses
-/// as a nested one.
+/// Returns the package as one text: its own files under one package line, then each package that it uses as a nested one.
 fn wit() -> String {
     let mut text = String::new();
     for (name, file) in WIT {
@@ -52,7 +51,7 @@ fn wit() -> String {
     text
 }
 
-/// What stands before the package line of a file, the package, and what stands behind.
+/// Splits a file into the text before its package line, the package, and the text after it.
 fn split(file: &str) -> (&str, &str, &str) {
     let start = file.find("package ").unwrap_or(0);
     let (head, rest) = file.split_at(start);

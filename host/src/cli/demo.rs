@@ -1,4 +1,4 @@
-//! A throw-away copy of the quickstart, for `run --demo`.
+//! A temporary copy of the quickstart, for `run --demo`.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -25,7 +25,7 @@ const FILES: [(&str, &str); 7] = quickstart![
     "items/006-first-release/item.json",
 ];
 
-/// The copy; it goes when this goes, unless it is kept.
+/// The copy. It is removed when this value is dropped, unless it is kept.
 pub(super) struct Demo(TempDir);
 
 impl Demo {
@@ -39,7 +39,7 @@ impl Demo {
         self.0.path()
     }
 
-    /// Leaves the copy where it is.
+    /// Keeps the copy.
     pub(super) fn keep(self) {
         let _ = self.0.keep();
     }

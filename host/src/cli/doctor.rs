@@ -5,71 +5,46 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::error::Error;
-use super::exit_code::ExitCode;
-use crate::engine::doctor::{Diagnostic, Mended, RepairError, Severity, Treatment};
-use crate::engine::{ComponentError, Instance};
-use crate::features::FEATURES;
-use crate::output::{self, Tone, safe};
-use crate::repository::{RepositoryError, STATE};
-use crate::run;
+use super::backups::instances;
+use super::error::{Error, Root};
+use crate::engine::Instance;
+use crate::exit_code::ExitCode;
+use crate::report::counted;
+use crate::report::output::{Tone, safe};
+use crate::wit::doctor::{Diagnostic, FixReport, FixResult, RepairError, Severity};
 
-/// Find damaged, stale or contradictory state, and mend it with --fix
+/// Find damaged, stale or contradictory state, and fix it with --fix
 ///
-/// Ends with 0 if no error is left, 1 if one is, 3 if --fix cannot begin because a batch runs.
+/// Exits with 0 if no error remains, 1 if one does, 3 if --fix cannot start because a batch is running.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Mend what can be mended, after a backup that `backups restore` brings back
+    /// Fix what is fixable, after a backup that `backups restore` restores
     #[arg(long)]
     fix: bool,
-    /// Fail on warnings, too
+    /// Fail on warnings as well
     #[arg(long)]
     strict: bool,
-    /// Print it as JSON
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What was found and done.
+/// What was found and fixed.
 #[derive(Default)]
 struct Report {
     found: Vec<Diagnostic>,
-    fixes: Vec<Mended>,
-    left: Vec<Diagnostic>,
+    fixes: Vec<FixResult>,
+    remaining: Vec<Diagnostic>,
     /// Of the batch, and of the features.
     backups: Vec<String>,
 }
 
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
-    // Features may be all that there is.
-    let features = context.features_if_usable();
-    let repository = match (context.repository(), &features) {
-        (Err(Error::Repository(RepositoryError::NotFound(_))), Some(_)) => None,
-        (repository, _) => Some(repository?),
-    };
     let mut report = Report::default();
     let mut errors = Vec::new();
-    if let Some(repository) = repository {
-        let mut instance = context.instance(&repository)?;
-        let error = examine(
-            &mut report,
-            &mut instance,
-            args.fix,
-            (Instance::diagnose, Instance::fix),
-            context,
-        )?;
-        errors.extend(error.map(|error| Error::of_repair(error, STATE)));
-    }
-    if let Some(features) = features {
-        let mut instance = context.instance_over(&features.directory)?;
-        let error = examine(
-            &mut report,
-            &mut instance,
-            args.fix,
-            (Instance::feature_diagnose, Instance::feature_fix),
-            context,
-        )?;
-        errors.extend(error.map(|error| Error::of_repair(error, FEATURES)));
+    for (mut instance, root) in instances(context)? {
+        let error = examine(&mut report, &mut instance, root, args.fix, context)?;
+        errors.extend(error.map(|error| Error::of_repair(error, root, "")));
     }
     match args.json {
         true => print_json(&report, context),
@@ -77,55 +52,51 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     }
     match errors.into_iter().next() {
         Some(error) => Err(error),
-        None => Ok(exit_code(&report.left, args.strict)),
+        None => Ok(exit_code(&report.remaining, args.strict)),
     }
 }
 
-type Diagnose = fn(&mut Instance) -> Result<Vec<Diagnostic>, ComponentError>;
-type Fix = fn(&mut Instance) -> Result<Result<Treatment, RepairError>, ComponentError>;
-
-/// Looks at what an instance is over, and mends it if that is wanted; why it could not be mended.
+/// Examines the root of an instance, and fixes what it finds if asked to. Returns why nothing could be fixed.
 fn examine(
     report: &mut Report,
     instance: &mut Instance,
-    is_to_fix: bool,
-    (diagnose, fix): (Diagnose, Fix),
+    root: Root,
+    fix: bool,
     context: &Context,
 ) -> Result<Option<RepairError>, Error> {
     let mut error = None;
-    if is_to_fix {
-        let fixed = context
-            .call(instance, |instance| run::patiently(|| fix(instance), run::holder_of_repair))?;
+    if fix {
+        let fixed = context.call_patiently(instance, None, |it| it.fix(root.scope()))?;
         match fixed {
-            Ok(Treatment { found, fixes, left, backup }) => {
+            Ok(FixReport { found, fixes, remaining, backup }) => {
                 report.found.extend(found);
                 report.fixes.extend(fixes);
-                report.left.extend(left);
+                report.remaining.extend(remaining);
                 report.backups.extend(backup);
                 return Ok(None);
             }
-            // Where nothing can be mended, it still looks.
+            // Where nothing can be fixed, the findings are reported all the same.
             Err(why) => error = Some(why),
         }
     }
-    let found = context.call(instance, diagnose)?;
-    report.left.extend(found.clone());
+    let found = context.call(instance, |instance| instance.diagnose(root.scope()))?;
+    report.remaining.extend(found.clone());
     report.found.extend(found);
     Ok(error)
 }
 
-fn exit_code(left: &[Diagnostic], strict: bool) -> ExitCode {
+fn exit_code(remaining: &[Diagnostic], strict: bool) -> ExitCode {
     let fails = |finding: &Diagnostic| match finding.severity {
         Severity::Error => true,
         Severity::Warning => strict,
         Severity::Info => false,
     };
-    if left.iter().any(fails) { ExitCode::Failure } else { ExitCode::Success }
+    if remaining.iter().any(fails) { ExitCode::Failure } else { ExitCode::Success }
 }
 
 const SEVERITIES: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Info];
 
-/// The findings by severity, those of a kind together, and behind them what mends them.
+/// Prints the findings by severity, those of one kind together, each followed by what fixes them.
 fn print(report: &Report, fix: bool, context: &Context) {
     let output = context.output;
     let mut found: Vec<&Diagnostic> = report.found.iter().collect();
@@ -134,7 +105,7 @@ fn print(report: &Report, fix: bool, context: &Context) {
     });
     let mut groups: Vec<Vec<&Diagnostic>> = Vec::new();
     for finding in found {
-        let kind = |it: &Diagnostic| (it.severity, it.code.clone(), it.remedy.clone());
+        let kind = |it: &Diagnostic| (it.severity, it.code.clone(), it.advice.clone());
         match groups.iter_mut().find(|group| kind(group[0]) == kind(finding)) {
             Some(group) => group.push(finding),
             None => groups.push(vec![finding]),
@@ -145,30 +116,30 @@ fn print(report: &Report, fix: bool, context: &Context) {
             output.result(&line(word(finding.severity), &finding.code, finding, &finding.message));
         }
         let Some(first) = group.first() else { continue };
-        let remedy = match first.fixable {
-            true => format!("`wreckit-host doctor --fix` {}", first.remedy),
-            false => first.remedy.clone(),
+        let advice = match first.fixable {
+            true => format!("`wreckit-host doctor --fix` {}", first.advice),
+            false => first.advice.clone(),
         };
         if !(fix && first.fixable) {
-            output.result(&format!("{:<8} {remedy}", ""));
+            output.result(&format!("{:<8} {advice}", ""));
         }
     }
-    for mended in &report.fixes {
-        let word = if mended.fixed { "mended" } else { "not mended" };
-        let finding = &mended.diagnostic;
-        output.result(&line(word, &finding.code, finding, &mended.message));
+    for fix in &report.fixes {
+        let word = if fix.fixed { "fixed" } else { "not fixed" };
+        let finding = &fix.diagnostic;
+        output.result(&line(word, &finding.code, finding, &fix.message));
     }
-    for finding in came_up(report) {
+    for finding in new_findings(report) {
         output.result(&line(word(finding.severity), &finding.code, finding, &finding.message));
     }
     output.result(&summary(report, fix));
-    if let Some(hint) = undoing(report) {
+    if let Some(hint) = undo_hint(report) {
         output.line(Tone::Hint, &hint);
     }
 }
 
-/// How to undo what was done; `None` if no file was changed.
-fn undoing(report: &Report) -> Option<String> {
+/// Says how to undo the fixes; `None` if no file was changed.
+fn undo_hint(report: &Report) -> Option<String> {
     let commands: Vec<String> = report
         .backups
         .iter()
@@ -176,71 +147,73 @@ fn undoing(report: &Report) -> Option<String> {
         .collect();
     let undoes = if commands.len() == 1 { "undoes" } else { "undo" };
     let commands = Some(commands.join(" and ")).filter(|commands| !commands.is_empty())?;
-    Some(match report.fixes.iter().any(|mended| mended.fixed) {
+    Some(match report.fixes.iter().any(|fix| fix.fixed) {
         true => format!("{commands} {undoes} all of this"),
-        // A change that failed half-way has its backup all the same.
-        false => format!("if a file was changed all the same, {commands} {undoes} it"),
+        // A change that failed halfway has a backup as well.
+        false => format!("if a file was changed, {commands} {undoes} it"),
     })
 }
 
-/// What is left and was not found before something else was mended.
-fn came_up(report: &Report) -> impl Iterator<Item = &Diagnostic> {
+/// Returns the findings that appeared only after something else was fixed.
+fn new_findings(report: &Report) -> impl Iterator<Item = &Diagnostic> {
     fn key(it: &Diagnostic) -> (&str, &Option<String>, &str) {
         (&it.code, &it.item_id, &it.message)
     }
     let found: HashSet<_> = report.found.iter().map(key).collect();
-    report.left.iter().filter(move |finding| !found.contains(&key(finding)))
+    report.remaining.iter().filter(move |finding| !found.contains(&key(finding)))
 }
 
-/// `warning  INDEX_STALE 001-a: …`
+/// Returns `warning  INDEX_STALE 001-a: …`.
 fn line(word: &str, code: &str, finding: &Diagnostic, message: &str) -> String {
     let item = finding.item_id.as_ref().map(|item| format!("{item}: ")).unwrap_or_default();
     format!("{word:<8} {code} {item}{message}")
 }
 
-/// `2 errors and 1 warning found; 1 mended, 2 left`.
+/// Returns `2 errors, 1 warning found; 1 fixed, 2 errors remaining`.
 fn summary(report: &Report, fix: bool) -> String {
-    let count = |list: &[Diagnostic], severity, name: &str| {
-        let count = list.iter().filter(|finding| finding.severity == severity).count();
-        (count > 0).then(|| output::counted(count, name))
-    };
-    let counts = |list: &[Diagnostic]| {
-        let names = ["error", "warning", "note"];
-        let counted = SEVERITIES.iter().zip(names);
-        counted.filter_map(|(severity, name)| count(list, *severity, name)).collect::<Vec<_>>()
-    };
     if report.found.is_empty() {
         return "nothing found".to_owned();
     }
-    let found = counts(&report.found).join(", ");
+    let found = counts(&report.found);
     if report.fixes.is_empty() {
-        let fixable = report.left.iter().filter(|finding| finding.fixable).count();
+        let fixable = report.remaining.iter().filter(|finding| finding.fixable).count();
+        let some = if fixable < report.remaining.len() {
+            format!("{fixable} of them ")
+        } else {
+            String::new()
+        };
         return match fixable {
-            0 => format!("{found}: to be mended by hand"),
-            _ if fix => format!("{found}: nothing was mended"),
-            fixable => {
-                format!(
-                    "{found}: `wreckit-host doctor --fix` mends {fixable} of them, after a backup"
-                )
-            }
+            0 => format!("{found}: to be fixed by hand"),
+            _ if fix => format!("{found}: nothing was fixed"),
+            _ => format!("{found}, {some}fixable with `wreckit-host doctor --fix`"),
         };
     }
-    let mended = report.fixes.iter().filter(|mended| mended.fixed).count();
-    let left = match counts(&report.left) {
-        left if left.is_empty() => "nothing".to_owned(),
-        left => left.join(", "),
+    let fixed = report.fixes.iter().filter(|fix| fix.fixed).count();
+    let remaining = match report.remaining.is_empty() {
+        true => "nothing".to_owned(),
+        false => counts(&report.remaining),
     };
-    format!("{found} found; {mended} mended, {left} left")
+    format!("{found} found; {fixed} fixed, {remaining} remaining")
+}
+
+/// Returns `2 errors, 1 warning`.
+fn counts(findings: &[Diagnostic]) -> String {
+    let count = |(severity, name)| {
+        let count = findings.iter().filter(|finding| finding.severity == severity).count();
+        (count > 0).then(|| counted(count, name))
+    };
+    let names = SEVERITIES.into_iter().zip(["error", "warning", "note"]);
+    names.filter_map(count).collect::<Vec<_>>().join(", ")
 }
 
 fn print_json(report: &Report, context: &Context) {
     let document = json!({
         "diagnostics": report.found.iter().map(diagnostic).collect::<Vec<_>>(),
-        "fixes": report.fixes.iter().map(|mended| json!({
-            "diagnostic": diagnostic(&mended.diagnostic),
-            "fixed": mended.fixed,
-            "message": mended.message,
-            "backup": mended.backup.as_ref().map(|backup| json!({
+        "fixes": report.fixes.iter().map(|fix| json!({
+            "diagnostic": diagnostic(&fix.diagnostic),
+            "fixed": fix.fixed,
+            "message": fix.message,
+            "backup": fix.backup.as_ref().map(|backup| json!({
                 "session_id": backup.id,
                 "path": backup.path,
             })),
@@ -279,24 +252,24 @@ mod tests {
             code: "INDEX_STALE".to_owned(),
             message: String::new(),
             fixable: true,
-            remedy: String::new(),
+            advice: String::new(),
         };
-        let mended = |fixed: &bool| Mended {
+        let result = |fixed: &bool| FixResult {
             diagnostic: diagnostic.clone(),
             fixed: *fixed,
             message: String::new(),
             backup: None,
         };
         Report {
-            fixes: fixed.iter().map(mended).collect(),
+            fixes: fixed.iter().map(result).collect(),
             backups: backups.iter().map(|id| (*id).to_owned()).collect(),
             ..Report::default()
         }
     }
 
     #[test]
-    fn only_what_was_done_is_said_to_be_undone() {
-        let hint = |fixed: &[bool], backups: &[&str]| undoing(&report(fixed, backups));
+    fn only_fixes_that_were_made_are_undone() {
+        let hint = |fixed: &[bool], backups: &[&str]| undo_hint(&report(fixed, backups));
         assert_eq!(hint(&[true, false], &[]), None);
         assert_eq!(
             hint(&[true, false], &["a"]).unwrap(),
@@ -307,5 +280,28 @@ mod tests {
             "`wreckit-host backups restore a` and `wreckit-host backups restore b` undo all of this"
         );
         assert!(!hint(&[false], &["a"]).unwrap().contains("all of this"));
+    }
+
+    #[test]
+    fn the_summary_says_how_much_is_fixable() {
+        let mut report = report(&[], &[]);
+        let finding = |fixable| Diagnostic {
+            item_id: None,
+            severity: Severity::Info,
+            code: String::new(),
+            message: String::new(),
+            fixable,
+            advice: String::new(),
+        };
+        assert_eq!(summary(&report, false), "nothing found");
+        for (findings, expected) in [
+            (vec![true], "1 note, fixable with `wreckit-host doctor --fix`"),
+            (vec![true, false], "2 notes, 1 of them fixable with `wreckit-host doctor --fix`"),
+            (vec![false], "1 note: to be fixed by hand"),
+        ] {
+            report.found = findings.into_iter().map(finding).collect();
+            report.remaining = report.found.clone();
+            assert_eq!(summary(&report, false), expected);
+        }
     }
 }

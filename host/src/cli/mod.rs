@@ -1,4 +1,4 @@
-//! The command line: one module a command.
+//! The command line: one module per command.
 
 mod add;
 mod agent_args;
@@ -8,11 +8,11 @@ mod component;
 mod demo;
 mod doctor;
 mod error;
-mod exit_code;
 mod feature;
 mod init;
 mod next;
 mod run;
+mod session;
 mod status;
 #[cfg(feature = "compile")]
 mod wasm_agent;
@@ -22,19 +22,19 @@ use std::process::ExitCode as ProcessExitCode;
 
 use cap_std::fs::Dir;
 use clap::{Parser, Subcommand};
-use serde_json::Value;
 
 use self::error::Error;
-use self::exit_code::ExitCode;
 use crate::ambient;
 use crate::engine::{Component, ComponentError, Instance, Limits};
-use crate::features::Features;
-use crate::output::{Color, Output, Tone, safe};
-use crate::repository::Repository;
-use crate::run::survive_file_size_limit;
+use crate::exit_code::ExitCode;
+use crate::report::output::{self, Color, Output, Tone, safe};
+use crate::report::print_message;
+use crate::repository::{Features, Repository};
+use crate::run::{Signals, Transient, retry_while_busy, survive_file_size_limit};
 
-/// Runs coding agents through a backlog and loses nothing: after Ctrl-C, a crash or a reboot the
-/// next `run` goes on exactly where it stopped.
+/// Run coding agents through a backlog, crash-safe
+///
+/// After Ctrl-C, a crash or a reboot, the next `run` continues exactly where the last one stopped.
 #[derive(Debug, Parser)]
 #[command(
     name = "wreckit-host",
@@ -43,12 +43,12 @@ use crate::run::survive_file_size_limit;
     after_help = "Main flags of `run`:\n  \
         --no-resume       Start fresh batch run, ignoring saved progress\n  \
         --retry-failed    Include previously failed items when resuming\n  \
-        --parallel <N>    How many items run at once\n  \
-        --timeout <SECS>  End an agent that takes longer\n  \
-        --retries <N>     Try again what fails\n  \
-        --dry-run         Only show what would run\n  \
+        --parallel <N>    Run up to N items at the same time\n  \
+        --timeout <SECS>  Stop an agent that takes longer\n  \
+        --retries <N>     Retry failed items up to N times\n  \
+        --dry-run         Show what would run, and run nothing\n  \
         --mock-agent      Use an agent that does nothing\n  \
-        --demo            Run a throw-away copy of the quickstart\n\n\
+        --demo            Run a temporary copy of the quickstart\n\n\
         `wreckit-host run --help` lists all of them."
 )]
 struct Cli {
@@ -61,16 +61,16 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// Work as if started in DIR
+    /// Run as if started in DIR
     #[arg(long, global = true, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// Show more, what agents put out for instance
+    /// Show more, including agent output
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
     /// Show only results, warnings and errors
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// When to use colour
+    /// When to use color
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
     /// Use another component with the same WIT instead of the embedded one
@@ -97,15 +97,15 @@ enum Command {
 /// What every command is given.
 struct Context {
     output: Output,
-    /// Where the user is.
+    /// The directory that the command works in.
     directory: PathBuf,
-    /// As it was given.
+    /// `--cwd`, as given.
     cwd: Option<PathBuf>,
     component: Option<PathBuf>,
 }
 
 impl Context {
-    /// This program as it was called, with what every command of it needs again.
+    /// Returns this program as it was called, with the options that every command of it needs again.
     fn program(&self) -> String {
         let mut words = "wreckit-host".to_owned();
         for (flag, path) in [("--cwd", &self.cwd), ("--component", &self.component)] {
@@ -116,17 +116,17 @@ impl Context {
         words
     }
 
-    /// The repository that the user is in.
+    /// Finds the repository around the current directory.
     fn repository(&self) -> Result<Repository, Error> {
         Ok(Repository::find(&self.directory)?)
     }
 
-    /// The features of the repository that the user is in, if there are any.
+    /// Finds the features of the repository around the current directory, if it has any.
     fn features(&self) -> Result<Option<Features>, Error> {
         Features::find(&self.directory).map_err(|error| Error::of_features("open", error))
     }
 
-    /// The same, for who has other things to look at as well: what cannot be opened is only told.
+    /// Finds the features for a command that can do without: if they cannot be opened, warns.
     fn features_if_usable(&self) -> Option<Features> {
         self.features().unwrap_or_else(|error| {
             self.output.line(Tone::Warning, &error.message());
@@ -134,45 +134,66 @@ impl Context {
         })
     }
 
-    /// An instance of the component over a repository's `.wreckit`.
+    /// Creates an instance of the component over a repository's `.wreckit`.
     fn instance(&self, repository: &Repository) -> Result<Instance, Error> {
         self.instance_over(&repository.state)
     }
 
-    /// An instance of the component over a directory.
+    /// Creates an instance of the component over a directory.
     fn instance_over(&self, root: &Dir) -> Result<Instance, Error> {
         let component = match &self.component {
             None => Component::embedded()?,
             Some(path) => Component::from_file(path)?,
         };
-        let root = root.try_clone().map_err(|error| Error::failed(&error))?;
+        let root =
+            root.try_clone().map_err(Error::unexpected("cannot open the directory again"))?;
         Ok(Instance::new(&component, root, Limits::default())?)
     }
 
-    /// Prints JSON text that the component gave, if it is that.
+    /// Prints JSON text of the component, if it is JSON.
     fn json(&self, text: &str) -> Result<(), Error> {
         parse(text)?;
         self.output.json(text.trim());
         Ok(())
     }
 
-    /// Calls the component and shows what it has to say.
+    /// Calls the component and prints its messages.
     fn call<R>(
         &self,
         instance: &mut Instance,
         call: impl FnOnce(&mut Instance) -> Result<R, ComponentError>,
     ) -> Result<R, Error> {
         let answer = call(instance);
-        for (level, message) in instance.take_messages() {
-            crate::run::print_message(self.output, level, &message);
-        }
+        self.print_messages(instance);
         Ok(answer?)
+    }
+
+    /// Calls the component and prints its messages. Repeats the call while another process is in the way for a moment, or
+    /// leftover processes are being ended. With `signals`, one that asks to stop ends the wait.
+    fn call_patiently<T, E: Transient>(
+        &self,
+        instance: &mut Instance,
+        signals: Option<&mut Signals>,
+        mut call: impl FnMut(&mut Instance) -> Result<Result<T, E>, ComponentError>,
+    ) -> Result<Result<T, E>, Error> {
+        let call = || {
+            let answer = call(instance);
+            self.print_messages(instance);
+            answer
+        };
+        Ok(retry_while_busy(call, signals)?)
+    }
+
+    fn print_messages(&self, instance: &mut Instance) {
+        for (level, message) in instance.take_messages() {
+            print_message(self.output, level, &message);
+        }
     }
 }
 
-/// The whole program: reads the arguments, does what they say, returns the exit code.
+/// Runs the program: parses the arguments, carries out the command, and returns the exit code.
 pub fn main() -> ProcessExitCode {
-    // Without the handler a write over the limit ends the process: no reason not to start.
+    // Without the handler, a write over the file size limit ends the process. That is no reason not to start.
     let _ = survive_file_size_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -193,25 +214,22 @@ pub fn main() -> ProcessExitCode {
     let code = match result {
         Ok(code) => code,
         Err(error) => {
-            output.line(Tone::Error, &error.message());
-            if let Some(hint) = error.hint() {
-                output.line(Tone::Hint, &hint);
-            }
+            error.print(output);
             error.exit_code()
         }
     };
-    crate::output::finish(|| false);
+    output::finish(|| false);
     code.into()
 }
 
 /// Prints what is wrong with the arguments, or the help that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // That nobody reads it is no reason to fail.
+        // That no one reads it is not a failure.
         let _ = error.print();
         return ExitCode::Success;
     }
-    // It quotes the arguments, which may come from anywhere: so it is not printed as it is.
+    // The message quotes the arguments, which may come from anywhere, so it is not printed unchanged.
     let output = Output::new(false, false, Color::Auto);
     let text = error.render().to_string();
     let (tone, text) = match text.strip_prefix("error: ") {
@@ -224,10 +242,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::Usage
 }
 
-/// JSON text that the component gave.
-fn parse(text: &str) -> Result<Value, Error> {
+/// Parses JSON text of the component.
+fn parse(text: &str) -> Result<serde_json::Value, Error> {
     serde_json::from_str(text).map_err(|error| {
-        Error::Component(ComponentError::Nonsense(format!("its JSON is invalid: {error}")))
+        Error::Component(ComponentError::Protocol(format!("invalid JSON: {error}")))
     })
 }
 

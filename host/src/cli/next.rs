@@ -3,13 +3,16 @@
 use super::Context;
 use super::agent_args::AgentArgs;
 use super::error::Error;
-use super::exit_code::ExitCode;
 use super::run::run_session;
-use crate::engine::batch::Options;
+use crate::engine::Instance;
+use crate::exit_code::ExitCode;
+use crate::report::{FollowUp, Human};
 use crate::repository::STATE;
-use crate::run::Human;
+use crate::wit::batch::Options;
 
-/// Run the next item that is ready, and no more; an interrupted run stays resumable
+/// Run the next item that is ready, and no other
+///
+/// An interrupted run stays resumable.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -18,11 +21,14 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let repository = context.repository()?;
-    let configured = args.agent.of_items(&repository, context, false)?;
-    let screen = args.agent.screen(context)?;
-    let options = Options { single: true, ..configured.options(&args.agent) };
     let mut instance = context.instance(&repository)?;
+    let (agent, _) = args.agent.choose(&repository, &mut instance, context, false)?;
+    let screen = args.agent.screen(context)?;
+    let defaults = context.call(&mut instance, Instance::default_options)?;
+    let options = args.agent.options(defaults, &repository.root);
+    let options = Options { single: true, agent, ..options };
     let resume = format!("{} next{}", context.program(), args.agent.repeated(false));
-    let mut reporter = Human::new(context.output, screen, resume, STATE);
-    run_session(&mut instance, &repository, &configured, &options, &mut reporter, context)
+    let follow_up = FollowUp { resume, retry: None, review: None };
+    let mut reporter = Human::new(context.output, screen, follow_up, STATE);
+    run_session(&mut instance, &repository, &options, &mut reporter, context)
 }

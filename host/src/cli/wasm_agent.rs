@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use super::Context;
-use crate::agents::wasm;
-use crate::output::Tone;
+use crate::process::wasm_agent as wasm;
+use crate::report::output::Tone;
 
 /// Run a component as the agent of one item, whose directory is the current one
 #[derive(Debug, clap::Args)]
 #[command(name = wasm::COMMAND, hide = true)]
 pub(super) struct Args {
-    /// Only say whether it could run, on standard output
+    /// Check whether it can run, and print why not
     #[arg(long)]
     check: bool,
     /// A `wasi:cli/command` component
@@ -20,7 +20,7 @@ pub(super) struct Args {
     args: Vec<String>,
 }
 
-/// The exit code is the component's own: it says how the item went.
+/// Returns the exit code of the component, which says how the item went.
 pub(super) fn main(args: &Args, context: &Context) -> u8 {
     if args.check {
         return match wasm::dry_run(&args.component) {

@@ -1,4 +1,4 @@
-//! What an instance may use up, and who may stop it.
+//! What an instance may consume, and who may stop it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,30 +8,29 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::CallHook;
 
 use super::error::ComponentError;
-use super::memory::MemoryLimiter;
+use crate::wasm::MemoryLimiter;
 
 /// How often the epoch advances: a call may exceed its limits by this much.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
-/// How long a call may continue after a second request to stop: one that is about to return does.
+/// How long a call may continue after a second request to stop, so that one that is about to return does.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Limits on one instance.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of all memories and tables together. With 256 MiB `status` takes more than 300,000
-    /// items.
+    /// Maximum size of all memories and tables together, in bytes. With 256 MiB, `status` works on more than 300,000 items.
     pub memory: usize,
     /// CPU time of one call, without its imports. Wall-clock time would punish a busy machine.
     pub computing: Duration,
-    /// CPU time that each call of an import adds to that: a repository of 200,000 items takes more
-    /// work than one of ten, and its files are read one by one.
+    /// CPU time that each call of an import adds: a repository of 200,000 items takes more work than one of ten, and its files
+    /// are read one by one.
     pub computing_per_import: Duration,
     /// Time that one call may spend inside imports. Only a call that never ends takes this long:
     /// repairs of a large repository on a slow disk must not be cut off.
     pub imports: Duration,
-    /// Bytes that the component may pass to one call of an import, or return from one call of an
-    /// export: wasmtime's own default.
+    /// Maximum number of bytes that the component may pass to one call of an import, or return from one call of an export:
+    /// wasmtime's own default.
     pub transfer: usize,
     /// How long a call may continue once the program was asked to stop.
     pub stopping: Duration,
@@ -59,7 +58,7 @@ enum Exceeded {
     Stopping,
 }
 
-/// Who spends the time of a call.
+/// What spends the time of a call.
 #[derive(Debug, Clone, Copy)]
 enum Clock {
     /// No call is running.
@@ -70,22 +69,22 @@ enum Clock {
     Importing(Instant),
 }
 
-/// Counts what one instance uses.
+/// Measures what one instance consumes.
 #[derive(Debug)]
 pub(super) struct Meter {
     limits: Limits,
     pub(super) memory: MemoryLimiter,
     clock: Clock,
     computed: Duration,
-    /// How much it may compute by now.
+    /// How much it may compute so far.
     may_compute: Duration,
     imported: Duration,
-    /// True from the call of an import to its return, during which the component's allocator runs.
+    /// Whether an import is running, during which the component's allocator may be called.
     in_import: bool,
     exceeded: Option<Exceeded>,
     /// Set from outside when the program is asked to stop.
     interrupt: Option<Arc<AtomicBool>>,
-    /// When the current call ends at the latest because of that.
+    /// When the current call must end because of that.
     stop_at: Option<Instant>,
 }
 
@@ -105,13 +104,12 @@ impl Meter {
         }
     }
 
-    /// Ends calls when this flag is set: the current one after [`Limits::stopping`], at once (or
-    /// nearly) if it is set again.
+    /// Ends calls when this flag is set: the current one after [`Limits::stopping`], and almost immediately if it is set again.
     pub(super) fn interrupt_on(&mut self, flag: Arc<AtomicBool>) {
         self.interrupt = Some(flag);
     }
 
-    /// Begins a call: its time starts anew.
+    /// Begins a call: its time starts at zero.
     pub(super) fn reset(&mut self) {
         self.computed = Duration::ZERO;
         self.may_compute = self.limits.computing;
@@ -124,8 +122,8 @@ impl Meter {
         }
     }
 
-    /// Switches the clocks: the component calls an import or returns from one, or a call of it
-    /// begins or ends. False if the call must not continue.
+    /// Switches the clocks when the component calls an import or returns from one, or when a call begins or ends. Returns false
+    /// if the call must not continue.
     pub(super) fn hook(&mut self, hook: CallHook) -> bool {
         self.charge();
         match hook {
@@ -147,20 +145,20 @@ impl Meter {
         !hook.exiting_host() || self.may_continue()
     }
 
-    /// False if the current call has exceeded a limit, or must stop.
+    /// Returns false if the current call has exceeded a limit, or must stop.
     pub(super) fn may_continue(&mut self) -> bool {
         self.charge();
         if self.computed > self.may_compute {
             self.exceeded = Some(Exceeded::Computing);
         } else if self.imported > self.limits.imports {
             self.exceeded = Some(Exceeded::Imports);
-        } else if self.is_to_stop() {
+        } else if self.must_stop() {
             self.exceeded = Some(Exceeded::Stopping);
         }
         self.exceeded.is_none()
     }
 
-    /// Why the component failed, if it exceeded a limit.
+    /// Returns why the component failed, if it exceeded a limit.
     pub(super) fn explain(&self) -> Option<ComponentError> {
         match self.exceeded {
             None if self.memory.is_exceeded() => Some(ComponentError::OutOfMemory(self.limits)),
@@ -171,7 +169,7 @@ impl Meter {
         }
     }
 
-    /// Adds the time since the last switch to whoever spent it.
+    /// Adds the time since the last switch to what spent it.
     fn charge(&mut self) {
         match &mut self.clock {
             Clock::Stopped => {}
@@ -188,7 +186,7 @@ impl Meter {
         }
     }
 
-    fn is_to_stop(&mut self) -> bool {
+    fn must_stop(&mut self) -> bool {
         if self.take_request() {
             let grace = if self.stop_at.is_some() { LAST_MOMENT } else { self.limits.stopping };
             let at = Instant::now() + grace;
@@ -202,8 +200,7 @@ impl Meter {
     }
 }
 
-/// The CPU time of the calling thread, which is the one that a call runs on from its start to its
-/// end.
+/// Returns the CPU time of the calling thread, on which a call runs from its start to its end.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()

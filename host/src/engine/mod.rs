@@ -1,26 +1,15 @@
-//! The component and the engine that runs it, with limits on everything that it can use up.
+//! The component and the engine that runs it, with limits on everything that it can consume.
 
-mod bindings;
-#[cfg(feature = "compile")]
-mod compile;
 mod config;
 mod error;
+mod imports;
 mod instance;
 mod limits;
-mod memory;
 
-pub use bindings::exports::wreckit::batch::{batch, doctor, feature};
-pub(crate) use bindings::wasi::clocks::wall_clock;
-pub(crate) use bindings::wasi::random::random;
-pub use bindings::wreckit::batch::{filesystem, log, process};
-#[cfg(feature = "compile")]
-pub(crate) use compile::{CompileError, compile, read as read_component, watched};
 pub use error::ComponentError;
-pub(crate) use error::describe;
+pub(crate) use imports::temporary_name;
 pub use instance::Instance;
 pub use limits::Limits;
-#[cfg(feature = "compile")]
-pub(crate) use memory::MemoryLimiter;
 
 use std::path::Path;
 use std::thread;
@@ -28,23 +17,28 @@ use std::thread;
 use wasmtime::Engine;
 use wasmtime::component::Component as WasmComponent;
 
+#[cfg(feature = "compile")]
+use crate::wasm::{self, CompileError};
+
 /// The component that is built into the program, as WebAssembly.
 pub const EMBEDDED: &[u8] = include_bytes!("../../component/wreckit.wasm");
 
-/// Its WIT package, one text a file, dependencies last.
+/// Its WIT package, one text per file, dependencies last.
 pub const WIT: &[(&str, &str)] = &[
     ("world.wit", include_str!("../../wit/world.wit")),
     ("batch.wit", include_str!("../../wit/batch.wit")),
     ("doctor.wit", include_str!("../../wit/doctor.wit")),
     ("feature.wit", include_str!("../../wit/feature.wit")),
     ("filesystem.wit", include_str!("../../wit/filesystem.wit")),
-    ("process.wit", include_str!("../../wit/process.wit")),
+    ("processes.wit", include_str!("../../wit/processes.wit")),
+    ("session.wit", include_str!("../../wit/session.wit")),
+    ("terminator.wit", include_str!("../../wit/terminator.wit")),
     ("log.wit", include_str!("../../wit/log.wit")),
     ("deps/clocks/wall-clock.wit", include_str!("../../wit/deps/clocks/wall-clock.wit")),
     ("deps/random/random.wit", include_str!("../../wit/deps/random/random.wit")),
 ];
 
-/// The embedded component as machine code of this target, made by the build script.
+/// The embedded component as machine code for this target, compiled by the build script.
 const PRECOMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wreckit.cwasm"));
 
 /// A component, ready to be instantiated any number of times.
@@ -71,13 +65,13 @@ impl Component {
 
     /// Compiles another component for the same WIT package, from a regular file.
     ///
-    /// Takes WebAssembly only, never machine code: that would be trusted. Size, time and memory are
-    /// bounded; after an error because of time or memory the compiler still runs on a thread of its
-    /// own until the process ends.
+    /// Accepts WebAssembly only, never machine code: that would be trusted. Size, time and memory are bounded.
+    /// After an error because of time or memory, the compiler continues on its own thread until the process
+    /// exits.
     #[cfg(feature = "compile")]
     pub fn from_file(path: &Path) -> Result<Self, ComponentError> {
         let engine = engine()?;
-        let code = read_component(path).and_then(|bytes| compile(&engine, bytes));
+        let code = wasm::read(path).and_then(|bytes| wasm::compile(&engine, bytes));
         match code {
             Ok(code) => Ok(Component { engine, code }),
             Err(CompileError::Unreadable(error)) => {
@@ -87,7 +81,7 @@ impl Component {
         }
     }
 
-    /// This program was built without a compiler.
+    /// Fails: this program was built without a compiler.
     #[cfg(not(feature = "compile"))]
     pub fn from_file(_: &Path) -> Result<Self, ComponentError> {
         Err(ComponentError::NoCompiler)

@@ -1,12 +1,11 @@
 //! Builds and runs every git command.
 //!
-//! Git takes orders from the repository that it finds, from its environment and from `PATH`. None of
-//! them may choose another repository or start a program: the options below switch off what runs code
-//! on its own, the environment loses every variable of git's, and a repository that was verified is named
-//! instead of searched for.
+//! Git obeys the repository that it finds, its environment and `PATH`. None of them may choose another repository or start a
+//! program: the options below disable what runs code by itself, git's own variables are removed from the environment, and a
+//! repository that was verified is named instead of searched for.
 //!
-//! Filters (`filter.*.smudge`) of the repository's own configuration stay on where files are written:
-//! without them a checkout of Git LFS is wrong. A clone does not bring any; they are the user's.
+//! Filters (`filter.*.smudge`) of the repository's own configuration stay enabled where files are written: without them a
+//! checkout with Git LFS is wrong. A clone does not bring any; they are the user's.
 
 #![expect(clippy::disallowed_types, reason = "git is a program of its own")]
 
@@ -20,7 +19,7 @@ use crate::ambient;
 /// Options of every command.
 const OPTIONS: [&str; 14] = [
     "--no-pager",
-    // Looking at a repository writes nothing into it.
+    // A query writes nothing into the repository.
     "--no-optional-locks",
     "-c",
     "core.fsmonitor=false",
@@ -39,26 +38,26 @@ const OPTIONS: [&str; 14] = [
     "core.quotePath=true",
 ];
 
-/// Variables of git that name the user's own configuration, or limit its search. All others are
-/// dropped: a hook that runs this program, for instance, names its own repository in `GIT_DIR`.
+/// Variables of git that name the user's own configuration, or limit its search. All others are removed: a hook that runs this
+/// program, for example, names its own repository in `GIT_DIR`.
 const KEPT: [&str; 4] =
     ["GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM"];
 
-/// Where a command runs, and how git gets to the repository.
+/// Where a command runs, and how git finds the repository.
 pub(super) struct Location<'a> {
     /// The working directory.
     pub(super) directory: &'a Path,
-    /// How git gets to the repository.
+    /// How git finds the repository.
     pub(super) repository: Search<'a>,
 }
 
-/// How git gets to the repository.
+/// How git finds the repository.
 pub(super) enum Search<'a> {
-    /// It looks in the working directory and above it.
+    /// It searches the working directory and its parents.
     Above,
-    /// It looks in the working directory alone, whose parent this is.
+    /// It searches the working directory alone, whose parent this is.
     Here(Option<&'a Path>),
-    /// It is told.
+    /// It is given the paths.
     Known {
         git_dir: &'a Path,
         common_dir: &'a Path,
@@ -67,7 +66,7 @@ pub(super) enum Search<'a> {
     },
 }
 
-/// Runs git to its end; its standard output.
+/// Runs git, and returns its standard output.
 pub(super) fn git(
     location: &Location<'_>,
     arguments: &[impl AsRef<OsStr>],
@@ -75,7 +74,7 @@ pub(super) fn git(
     git_with(location, &[], arguments)
 }
 
-/// The same, with further options (`key=value`).
+/// Runs git with further settings (`key=value`), and returns its standard output.
 pub(super) fn git_with(
     location: &Location<'_>,
     settings: &[String],

@@ -1,5 +1,5 @@
-//! What is asked of git and what it is told to do. Worktrees are its business; here they are only
-//! touched if they are verified to be linked ones of this repository.
+//! Questions to git, and changes that it makes. A worktree is only changed after it is verified to be a linked one of this
+//! repository.
 
 mod command;
 mod worktree;
@@ -21,12 +21,12 @@ pub(crate) enum GitError {
     #[error("`git {command}` failed: {words}")]
     Failed { command: String, code: Option<i32>, words: String },
     #[error(
-        "{} is no linked worktree of this repository: {why}; nothing in it is touched (`git worktree list` shows the worktrees, `git worktree repair` restores their links)",
+        "{} is not a linked worktree of this repository: {why}; nothing in it was changed (`git worktree list` shows the worktrees, `git worktree repair` restores their links)",
         .path.display()
     )]
     NotLinked { path: PathBuf, why: String },
     #[error(
-        "{} contains the feature itself: nothing in it is touched; run the command from the repository that the worktree belongs to",
+        "{} contains the feature itself; nothing in it was changed; run the command from the repository that the worktree belongs to",
         .0.display()
     )]
     ContainsRoot(PathBuf),
@@ -34,12 +34,12 @@ pub(crate) enum GitError {
     Locked(PathBuf),
     #[error("{}: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("the commit {0:?} is none")]
+    #[error("no such commit: {0:?}")]
     NoCommit(String),
 }
 
-/// The commit that a feature begins with or ends at: that of its worktree, or that of the repository if
-/// there is no worktree (yet). `None` without git, without a commit, or if something else is at `worktree`.
+/// Returns the commit that a feature begins with or ends at: that of its worktree, or that of the repository if it has no worktree
+/// yet. `None` without git, without a commit, or if something else is at `worktree`.
 pub(crate) fn head(root: &Path, worktree: Option<&Path>) -> Option<String> {
     match worktree.map(|path| find(root, path)) {
         Some(Err(_)) => None,
@@ -68,7 +68,7 @@ struct Repository {
 }
 
 impl Repository {
-    /// Lets git find it. This is where git checks whose repository it is (`safe.directory`).
+    /// Lets git find it. This is where git checks the owner of the repository (`safe.directory`).
     fn around(root: &Path) -> Result<Self, GitError> {
         let location = Location { directory: root, repository: Search::Above };
         let output = git(&location, &["rev-parse", "--absolute-git-dir", "--git-common-dir"])?;
@@ -104,7 +104,7 @@ impl Repository {
     }
 }
 
-/// The paths that git printed, one a line, without links.
+/// Returns the paths that git printed, one per line, without links.
 fn paths<const N: usize>(output: &[u8], directory: &Path) -> Result<[PathBuf; N], GitError> {
     let lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let paths: io::Result<Vec<PathBuf>> =

@@ -1,7 +1,7 @@
-//! Linked worktrees: which path is one, and what is done to it.
+//! Linked worktrees: finding and changing them.
 //!
-//! The directory is opened once and git works in what was opened. So nothing else that gets the
-//! directory's name meanwhile is touched, but for the moment in which git itself resolves the name.
+//! The directory is opened once, and git works in the open directory. Nothing else that gets the directory's name in the meantime
+//! is changed, except during the moment in which git itself resolves the name.
 
 use std::ffi::OsStr;
 use std::io;
@@ -22,21 +22,20 @@ const LONGEST_LINK: u64 = 8 << 10;
 /// The file of a linked worktree that says which repository it belongs to.
 const LINK: &str = ".git";
 
-/// What is at a path that is to be a worktree.
+/// What is at the path of a worktree.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Nothing, and git knows nothing of it.
+    /// Nothing, and git has no record of it.
     Nothing,
-    /// The root itself: no worktree of its own.
+    /// The root itself: not a worktree of its own.
     Root,
-    /// A record of git's; its directory is gone, or empty after a removal that was cut off.
+    /// A record of git's. Its directory does not exist, or is empty after a removal that was cut off.
     Record(Record),
     /// A linked worktree of the repository.
     Linked(Worktree),
 }
 
-/// Looks at a path, from the root of a repository. What is there and no linked worktree of the repository
-/// is an error.
+/// Finds the worktree at a path relative to the root of a repository. Anything else at the path is an error.
 pub(crate) fn find(root: &Path, path: &Path) -> Result<Found, GitError> {
     let given = root.join(path);
     let path = match ambient::canonicalize(&given) {
@@ -61,7 +60,7 @@ pub(crate) fn find(root: &Path, path: &Path) -> Result<Found, GitError> {
     Ok(Found::Linked(Worktree { repository, path, directory, git_dir }))
 }
 
-/// Nothing is at the path; git may have a record of it.
+/// Returns the record of git for a path that does not exist, if there is one.
 fn missing(root: &Path, path: &Path) -> Found {
     let known = || {
         let parent = ambient::canonicalize(path.parent()?).ok()?;
@@ -73,11 +72,11 @@ fn missing(root: &Path, path: &Path) -> Found {
     known().map_or(Found::Nothing, Found::Record)
 }
 
-/// Makes sure that a directory is a linked worktree of the repository, by git's account and by the links in
-/// both directions; its git directory.
+/// Verifies that a directory is a linked worktree of the repository, by asking git and by the links in both directions. Returns
+/// its git directory.
 fn verify(repository: &Repository, path: &Path, directory: &Dir) -> Result<PathBuf, GitError> {
     let refused = |why: &str| GitError::NotLinked { path: path.to_owned(), why: why.to_owned() };
-    // Without it git would find a repository above; anything but a file is for git to misunderstand.
+    // Without it git would find a repository above. Anything but a file could be misinterpreted by git.
     match directory.symlink_metadata(LINK) {
         Ok(found) if found.is_file() => {}
         Ok(_) => return Err(refused("its `.git` is not a regular file")),
@@ -90,7 +89,7 @@ fn verify(repository: &Repository, path: &Path, directory: &Dir) -> Result<PathB
         .and_then(|output| paths(&output, path))
         .map_err(|error| refused(&error.to_string()))?;
     if toplevel != path {
-        return Err(refused(&format!("git takes it for a part of {}", toplevel.display())));
+        return Err(refused(&format!("git considers it part of {}", toplevel.display())));
     }
     if common_dir != repository.common_dir
         || git_dir.parent() != Some(&repository.common_dir.join("worktrees"))
@@ -104,11 +103,11 @@ fn verify(repository: &Repository, path: &Path, directory: &Dir) -> Result<PathB
         && back.parent().and_then(|it| ambient::canonicalize(it).ok()).as_deref() == Some(path);
     match is_back {
         true => Ok(git_dir),
-        false => Err(refused(&format!("{} is the link of {}", git_dir.display(), back.display()))),
+        false => Err(refused(&format!("{} links to {}", git_dir.display(), back.display()))),
     }
 }
 
-/// A path to what was opened, whatever has its name now; without a `/proc` the name.
+/// Returns a path to the open directory, whatever has its name now. Without `/proc`, returns the name.
 fn pinned(directory: &Dir, path: &Path) -> PathBuf {
     let link = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     if ambient::is_dir(&link) { link } else { path.to_owned() }
@@ -123,13 +122,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Removes the record, and the directory if there is one. It must be empty.
+    /// Removes the record, and the directory if it exists. The directory must be empty.
     pub(crate) fn remove(&self) -> Result<(), GitError> {
         remove_record(&self.repository, &self.path)
     }
 }
 
-/// Removes the record, and the directory if there is one. What is in it makes this fail.
+/// Removes the record, and the directory if it exists. Fails if the directory is not empty.
 fn remove_record(repository: &Repository, path: &Path) -> Result<(), GitError> {
     let failed = |error| GitError::Io { path: path.to_owned(), error };
     if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
@@ -151,18 +150,18 @@ pub(crate) struct Worktree {
     repository: Repository,
     /// Its path, absolute and without links.
     pub(crate) path: PathBuf,
-    /// What was at the path when it was verified.
+    /// The directory that was verified.
     directory: Dir,
     git_dir: PathBuf,
 }
 
 impl Worktree {
-    /// The commit that is checked out.
+    /// Returns the commit that is checked out.
     pub(crate) fn head(&self) -> Option<String> {
         self.within(head_at)
     }
 
-    /// What in it is not committed, in lines for a person.
+    /// Returns its uncommitted changes, in lines for a person.
     pub(crate) fn uncommitted(&self) -> Result<Vec<String>, GitError> {
         let filters = self.no_filters()?;
         // Git would run in each submodule.
@@ -171,26 +170,26 @@ impl Worktree {
         let status = self.within(|location| git_with(location, &filters, &status))?;
         let mut lines = shortened(&text(&status));
         if self.directory.symlink_metadata(".gitmodules").is_ok() {
-            lines.push("what is not committed in its submodules, which were not examined".into());
+            lines.push("uncommitted changes in its submodules, which were not examined".into());
         }
         Ok(lines)
     }
 
-    /// Settings that switch the filters of the configuration off: a look at files runs nothing. A file
-    /// that a filter would have found unchanged may be shown as changed.
+    /// Returns settings that disable the filters of the configuration, so that a query runs nothing. A file that a filter would
+    /// have found unchanged may be shown as changed.
     fn no_filters(&self) -> Result<Vec<String>, GitError> {
         let asked =
             ["config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$"];
         let keys = match self.within(|location| git(location, &asked)) {
             Ok(keys) => text(&keys),
-            // There are none.
+            // There are no filters.
             Err(GitError::Failed { code: Some(1), .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         let names = keys.split('\0').filter_map(|key| key.rsplit_once('.'));
         let mut settings = Vec::new();
         for (name, _) in names {
-            // On a command line it would be another name.
+            // On the command line it would be a different name.
             if name.contains(['=', char::REPLACEMENT_CHARACTER]) {
                 return Err(GitError::Failed {
                     command: "status".to_owned(),
@@ -204,14 +203,14 @@ impl Worktree {
         Ok(settings)
     }
 
-    /// The commits since another one, in lines for a person.
+    /// Returns the commits since another one, in lines for a person.
     pub(crate) fn commits_since(&self, commit: &str) -> Result<Vec<String>, GitError> {
         let range = format!("{}..HEAD", self.commit(commit)?);
         let commits = self.within(|it| git(it, &["rev-list", "--oneline", &range, "--"]))?;
         Ok(shortened(&text(&commits)))
     }
 
-    /// Fails where git would refuse to remove it, or where the repository would go, too.
+    /// Fails if git would refuse to remove it, or if the repository would be removed as well.
     pub(crate) fn check_removable(&self) -> Result<(), GitError> {
         self.check_resettable()?;
         match ambient::exists(&self.git_dir.join("locked")) {
@@ -220,7 +219,7 @@ impl Worktree {
         }
     }
 
-    /// Fails where the features would go, too.
+    /// Fails if the features would be lost as well.
     pub(crate) fn check_resettable(&self) -> Result<(), GitError> {
         match self.repository.root.starts_with(&self.path) {
             true => Err(GitError::ContainsRoot(self.path.clone())),
@@ -228,10 +227,10 @@ impl Worktree {
         }
     }
 
-    /// Removes it, with everything that is not committed. The branch stays.
+    /// Removes it, with its uncommitted changes. The branch is kept.
     ///
-    /// The link goes last, so that a removal that was cut off can be repeated: until then this is a
-    /// worktree, and then a record.
+    /// The link is removed last, so that a removal that was cut off can be repeated: until then this is a worktree, and then a
+    /// record.
     pub(crate) fn remove(&self) -> Result<(), GitError> {
         self.check_removable()?;
         verify(&self.repository, &self.path, &self.directory)?;
@@ -254,7 +253,7 @@ impl Worktree {
         self.directory.remove_file(LINK)
     }
 
-    /// Brings it back to a commit; what came since is gone from it. Ignored files stay.
+    /// Resets it to a commit. Later commits and uncommitted changes are lost; ignored files are kept.
     pub(crate) fn reset_to(&self, commit: &str) -> Result<(), GitError> {
         self.check_resettable()?;
         let commit = self.commit(commit)?;
@@ -264,7 +263,7 @@ impl Worktree {
         sync(&self.directory).map_err(|error| GitError::Io { path: self.path.clone(), error })
     }
 
-    /// The full name of a commit: nothing else ever gets onto a command line.
+    /// Returns the full name of a commit: nothing else is put on a command line.
     fn commit(&self, name: &str) -> Result<String, GitError> {
         let none = || GitError::NoCommit(name.to_owned());
         let is_name = (4..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
@@ -278,7 +277,7 @@ impl Worktree {
         Ok(text(&commit).trim().to_owned())
     }
 
-    /// Git in this worktree, and in no other one.
+    /// Runs git in this worktree, and in no other one.
     fn within<T>(&self, work: impl FnOnce(&Location<'_>) -> T) -> T {
         work(&Location {
             directory: &pinned(&self.directory, &self.path),
@@ -291,8 +290,8 @@ impl Worktree {
     }
 }
 
-/// Puts what was changed on disk, before anyone records that a cleanup was carried out: git does not. The
-/// names in the directory are synced by themselves, since not every file system obeys `syncfs`.
+/// Makes the changes durable before anyone records that a cleanup was carried out: git does not. The names in the directory are
+/// synced separately, because not every file system obeys `syncfs`.
 fn sync(directory: &Dir) -> io::Result<()> {
     let directory = directory.open(".")?;
     directory.sync_all()?;

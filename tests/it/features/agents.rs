@@ -20,8 +20,10 @@ fn a_run_calls_the_agent_for_each_phase_and_waits_for_a_person_where_one_is_want
     let ran = repository.run(&["feature", "run", &id]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stdout.contains("blocked  brainstorming: it waits for approval"), "{}", ran.stdout);
-    let go_on = format!("shows, go on with: wreckit-host feature run {id} --approve brainstorming");
-    assert!(ran.stderr.trim_end().ends_with(&go_on), "{}", ran.stderr);
+    let next = format!(
+        "brainstorming is waiting for your approval. Read `wreckit-host feature resume {id}`, then continue with: wreckit-host feature run {id} --approve brainstorming"
+    );
+    assert!(ran.stderr.trim_end().ends_with(&next), "{}", ran.stderr);
     let told = well(&repository, &["resume", &id]).stdout;
     assert!(told.contains(&format!("feature run {id} --approve brainstorming")), "{told}");
     let ran = repository.run(&["feature", "run", &id, "--approve", "brainstorming"]);
@@ -97,7 +99,7 @@ fn a_phase_goes_on_after_an_interruption_and_after_a_kill() {
     let ran = finish(run);
     assert_eq!(ran.code, Some(130), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains(&format!("go on with: wreckit-host feature run {id}")),
+        ran.stderr.contains(&format!("Continue with: wreckit-host feature run {id}")),
         "{}",
         ran.stderr
     );
@@ -200,7 +202,7 @@ fn nothing_is_cleaned_up_under_an_agent_and_an_abort_ends_a_run() {
     let refused = repository.run(&[&arguments[..], &["full_cleanup"]].concat());
     assert_eq!(refused.code, Some(3), "{}", refused.stdout);
     assert!(
-        refused.stderr.contains("a feature of this repository is being run"),
+        refused.stderr.contains("is using the features of this repository"),
         "{}",
         refused.stderr
     );
@@ -210,7 +212,7 @@ fn nothing_is_cleaned_up_under_an_agent_and_an_abort_ends_a_run() {
     repository.write("go", "");
     let ran = finish(run);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(!ran.stderr.contains("go on with"), "{}", ran.stderr);
+    assert!(!ran.stderr.to_lowercase().contains("continue with"), "{}", ran.stderr);
     assert_eq!(document(&repository, &id)["status"], "aborted");
     assert_eq!(repository.ran().len(), 1, "nothing more was started");
 }

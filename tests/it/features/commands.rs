@@ -74,8 +74,8 @@ fn a_fresh_session_is_told_everything() {
         &repository,
         &[&["complete", &id, "planning"][..], &artifacts[..], &decision[..]].concat(),
     );
-    assert_eq!(completed.stderr.matches("there is no").count(), 1, "{}", completed.stderr);
-    assert!(completed.stderr.contains("gone.md in "), "{}", completed.stderr);
+    assert_eq!(completed.stderr.matches("does not exist in").count(), 1, "{}", completed.stderr);
+    assert!(completed.stderr.contains("gone.md does not exist in "), "{}", completed.stderr);
     repository.write(&format!("{FEATURES}/{id}/architecture.md"), "nobody has named it");
     let round = ["--implementation", "x", "--review", "PASS", "--test", "FAIL"];
     let failure = ["--test-failure", "csv.test.ts:45"];
@@ -105,17 +105,17 @@ fn mistakes_are_told_with_what_is_right() {
         assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(words), "{arguments:?}: {}", ran.stderr);
     };
-    fails(&["show", "x"], 2, "there are no features here");
+    fails(&["show", "x"], 2, "this repository has no features");
     assert_eq!(well(&repository, &["list"]).stdout, "no features\n");
     let id = new(&repository, &["planning", "testing"]);
     let other = new(&repository, &[]);
     assert_ne!(id, other, "two in one second");
     fails(&["new", " "], 2, "a feature needs a name");
     fails(&["new", "x", "--phase", "a/b"], 2, "is not a valid name for a phase");
-    fails(&["show", "../../etc"], 2, "there is no feature");
-    fails(&["show", "asset"], 2, "fits more than one feature");
+    fails(&["show", "../../etc"], 2, "unknown feature");
+    fails(&["show", "asset"], 2, "is ambiguous; it matches");
     fails(&["complete", &id, "planning"], 1, "was never started");
-    fails(&["complete", &id, "planning"], 1, "what can be done now: start planning, start testing");
+    fails(&["complete", &id, "planning"], 1, "possible now: start planning, start testing");
     fails(&["start", &id, "nonsense"], 2, "the phases are planning, testing");
     fails(&["start", &id, "planning", "--set", "x"], 2, "write NAME=VALUE");
     fails(&["start", &id, "planning", "--set", "x=y"], 2, "is not valid JSON");
@@ -292,7 +292,7 @@ fn a_feature_goes_back_to_before_any_of_its_changes() {
     assert_eq!(restored.code, Some(0), "{}", restored.stderr);
     assert_eq!(document(&repository, &id), before[0]);
     let again = repository.run(&["backups", "restore", oldest]);
-    assert_eq!(again.stdout, "nothing to restore: everything is as in the backup\n");
+    assert_eq!(again.stdout, "nothing to restore: every file is as in the backup\n");
     let back = restored.stderr.split('`').nth(1).expect("a command").replace("wreckit-host ", "");
     let back = repository.run(&back.split(' ').collect::<Vec<_>>());
     assert_eq!(back.code, Some(0), "{}", back.stderr);
@@ -309,5 +309,5 @@ fn doctor_looks_at_a_batch_beside_features_that_cannot_be_opened() {
     assert!(ran.stderr.contains(&format!("cannot open {FEATURES}")), "{}", ran.stderr);
     let failed = repository.run(&["feature", "new", "x"]);
     assert_eq!(failed.code, Some(1), "{}", failed.stderr);
-    assert!(failed.stderr.contains(&format!("cannot make {FEATURES}")), "{}", failed.stderr);
+    assert!(failed.stderr.contains(&format!("cannot create {FEATURES}")), "{}", failed.stderr);
 }

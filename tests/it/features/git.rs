@@ -54,7 +54,7 @@ fn keeping_the_artifacts_removes_the_worktree_alone() {
     let refused = abort(&repository, &id, "keep_artifacts", &[]);
     assert_eq!(refused.code, Some(2));
     assert!(
-        refused.stderr.contains("loses what is not committed:")
+        refused.stderr.contains("loses its uncommitted changes:")
             && refused.stderr.contains("?? new"),
         "{}",
         refused.stderr
@@ -119,7 +119,7 @@ fn what_is_no_linked_worktree_is_never_touched() {
         for cleanup in ["keep_artifacts", "rollback", "full_cleanup"] {
             let refused = abort(&repository, &id, cleanup, &["--yes"]);
             assert_eq!(refused.code, Some(1), "{worktree}: {}", refused.stderr);
-            assert!(refused.stderr.contains("no linked worktree"), "{}", refused.stderr);
+            assert!(refused.stderr.contains("not a linked worktree"), "{}", refused.stderr);
         }
         assert_eq!(repository.read(&path), changed.to_string());
     }

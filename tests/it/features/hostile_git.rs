@@ -68,7 +68,7 @@ fn a_worktree_whose_link_leads_to_a_clone_is_left_alone_and_so_is_the_clone() {
     let clone = repository.path("clone/.git").display().to_string();
     repository.write("trees/export/.git", &format!("gitdir: {clone}\n"));
     let directories = ["trees/export", "clone"];
-    refuses_every_cleanup(&repository, &id, &directories, "no linked worktree");
+    refuses_every_cleanup(&repository, &id, &directories, "not a linked worktree");
     starts_no_agent(&repository, &id);
 }
 
@@ -90,7 +90,7 @@ fn a_link_to_the_record_of_another_worktree_is_refused() {
     let link = repository.read("trees/other/.git");
     repository.write("trees/export/.git", &link);
     let directories = ["trees/export", "trees/other"];
-    refuses_every_cleanup(&repository, &id, &directories, "is the link of");
+    refuses_every_cleanup(&repository, &id, &directories, "links to");
     starts_no_agent(&repository, &id);
 }
 
@@ -109,7 +109,7 @@ fn no_agent_is_started_outside_of_the_worktrees_of_the_repository() {
         starts_no_agent(&repository, &id);
     }
     let made = well(&repository, &["new", "x", "--worktree", "plain"]);
-    assert!(made.stderr.contains("no linked worktree"), "told at once: {}", made.stderr);
+    assert!(made.stderr.contains("not a linked worktree"), "told at once: {}", made.stderr);
     let commit = &document(&repository, made.stdout.trim())["worktree"]["pre_feature_commit"];
     assert_eq!(*commit, json!(null), "that of no other repository");
 }

@@ -3,34 +3,33 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::{open, parse, patiently, tell};
+use super::show::entries;
+use super::{change, open, print};
 use crate::ambient;
 use crate::cli::Context;
 use crate::cli::error::Error;
-use crate::cli::exit_code::ExitCode;
 use crate::engine::Instance;
-use crate::engine::feature::{AbortReason, Cleanup};
-use crate::features::FEATURES;
+use crate::exit_code::ExitCode;
 use crate::git::{self, Found, GitError, Record, Worktree};
-use crate::output::{Stream, Tone};
+use crate::report::output::{Stream, Tone};
+use crate::repository::FEATURES;
+use crate::wit::feature::{AbortPlan, AbortReason, Cleanup, WorktreeAction};
 
-/// Give a feature up, and clean up as wanted
+/// Abort a feature, and clean up
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The feature: its id, or an unambiguous beginning of it
+    /// The feature: its id, or an unambiguous prefix
     id: String,
-    /// Why
+    /// Why it is aborted
     #[arg(long, value_enum, value_name = "R")]
     reason: Reason,
-    /// What becomes of what there is
+    /// What to keep
     #[arg(long, value_enum, value_name = "C", default_value_t)]
     cleanup: Choice,
-    /// Remove what is to be removed without asking
+    /// Do not ask before anything is removed
     #[arg(long)]
     yes: bool,
-    /// Print the document instead of a line
+    /// Print the document instead of one line
     #[arg(long)]
     json: bool,
 }
@@ -48,51 +47,51 @@ enum Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Choice {
-    /// Everything stays; `feature start` reopens it
+    /// Keep everything; `feature start` reopens the feature
     #[default]
     KeepEverything,
-    /// The worktree is removed, the documents stay
+    /// Remove the worktree and keep the documents
     KeepArtifacts,
-    /// The worktree goes back to the commit before the feature
+    /// Reset the worktree to the commit before the feature
     Rollback,
-    /// The worktree and the feature's directory are removed
+    /// Remove the worktree and the feature's directory
     FullCleanup,
 }
 
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let (features, mut instance) = open(context)?;
-    let read = context.call(&mut instance, |instance| instance.feature_read(&args.id))??;
-    let document = parse(&read.document)?;
-    // Everything that can be wrong before anything is recorded.
-    let mut work = Work::new(args.cleanup, &features.root, &read.id, &document)?;
+    let cleanup = Cleanup::from(args.cleanup);
+    let plan = context.call(&mut instance, |it| it.feature_plan_abort(&args.id, cleanup))??;
+    let keeps_everything = args.cleanup == Choice::KeepEverything;
+    // Every mistake is found before anything is recorded.
+    let mut work = Work::new(&plan, &features.root)?;
     if let Some(path) = work.path() {
-        let others = shared_with(&read.id, path, &features.root, &mut instance, context)?;
-        work.plan.extend(others);
+        let others = shared_with(&plan.id, path, &features.root, &mut instance, context)?;
+        work.lines.extend(others);
     }
-    if args.cleanup != Choice::KeepEverything && !agreed(args, &work, context)? {
+    if !keeps_everything && !confirmed(args, &work, context)? {
         context.output.line(Tone::Plain, "nothing was changed");
         return Ok(ExitCode::Failure);
     }
-    let commit = git::head(&features.root, document["worktree"]["path"].as_str().map(Path::new));
-    let (reason, cleanup) = (args.reason.into(), args.cleanup.into());
-    let changed = patiently(&mut instance, context, |instance| {
-        instance.feature_abort(&read.id, reason, cleanup, commit.as_deref())
+    let worktree = plan.worktree.as_ref().map(|worktree| Path::new(&worktree.path));
+    let commit = git::head(&features.root, worktree);
+    let aborted = change(&mut instance, context, |instance| {
+        instance.feature_abort(&plan.id, args.reason.into(), cleanup, commit.as_deref())
     })?;
-    tell(&changed, args.json && args.cleanup == Choice::KeepEverything, context)?;
-    if args.cleanup == Choice::KeepEverything {
+    print(&aborted, args.json && keeps_everything, context)?;
+    if keeps_everything {
         return Ok(ExitCode::Success);
     }
-    work.carry_out().map_err(|error| {
-        Error::Failed(format!(
-            "the feature is aborted, but its worktree could not be cleaned up: {error}; the same command tries again"
-        ))
-    })?;
-    let cleaned = patiently(&mut instance, context, |instance| instance.feature_cleaned(&read.id))?;
-    tell(&cleaned, args.json, context)?;
+    work.carry_out().map_err(Error::unexpected(
+        "the feature is aborted, but its worktree could not be cleaned up; run the same command to try again",
+    ))?;
+    let confirmed =
+        change(&mut instance, context, |instance| instance.feature_confirm_cleanup(&plan.id))?;
+    print(&confirmed, args.json, context)?;
     Ok(ExitCode::Success)
 }
 
-/// Other features that are built in the same worktree, in lines for a person.
+/// Returns the other features that are built in the same worktree, in lines for a person.
 fn shared_with(
     id: &str,
     path: &Path,
@@ -100,21 +99,18 @@ fn shared_with(
     instance: &mut Instance,
     context: &Context,
 ) -> Result<Vec<String>, Error> {
-    let listed = context.call(instance, Instance::feature_list)?;
-    let mut lines = Vec::new();
-    for entry in listed.map_err(|failure| Error::Storage(FEATURES, failure))? {
-        let Some(other) = entry.document.as_deref().filter(|_| entry.id != id) else { continue };
-        let other = parse(other)?["worktree"]["path"].as_str().map(|other| root.join(other));
-        if other.and_then(|other| ambient::canonicalize(&other).ok()).as_deref() == Some(path) {
-            lines.push(format!("this is also the worktree of {}", entry.id));
-        }
-    }
-    Ok(lines)
+    let others = entries(instance, context)?.into_iter().filter(|entry| entry.id != id);
+    let shares =
+        |worktree: &Path| ambient::canonicalize(&root.join(worktree)).ok().as_deref() == Some(path);
+    let sharing = others.filter(|entry| {
+        entry.worktree.as_ref().is_some_and(|worktree| shares(worktree.path.as_ref()))
+    });
+    Ok(sharing.map(|entry| format!("this is also the worktree of {}", entry.id)).collect())
 }
 
-/// Shows what will be removed, and asks where somebody can answer.
-fn agreed(args: &Args, work: &Work, context: &Context) -> Result<bool, Error> {
-    for line in &work.plan {
+/// Shows what will be changed, and asks for confirmation.
+fn confirmed(args: &Args, work: &Work, context: &Context) -> Result<bool, Error> {
+    for line in &work.lines {
         context.output.line(Tone::Plain, line);
     }
     if args.yes {
@@ -122,76 +118,75 @@ fn agreed(args: &Args, work: &Work, context: &Context) -> Result<bool, Error> {
     }
     if !io::stdin().is_terminal() || Stream::Err.terminal().is_none() {
         return Err(Error::Usage {
-            message: "this cannot be undone, and nobody can be asked here".to_owned(),
-            hint: Some("say `--yes` if that is meant".to_owned()),
+            message: "this cannot be undone, and needs a confirmation".to_owned(),
+            hint: Some("confirm it with `--yes`".to_owned()),
         });
     }
-    context.output.prompt("Go on? [y/N]");
+    context.output.prompt("Continue? [y/N]");
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// What a cleanup does beside the feature's directory.
+/// What a cleanup changes outside of the feature's directory.
 struct Work {
     task: Task,
-    /// In lines for a person.
-    plan: Vec<String>,
+    /// Everything that will be changed, in lines for a person.
+    lines: Vec<String>,
 }
 
 enum Task {
     Nothing,
-    /// To this commit.
+    /// Reset the worktree to this commit.
     Reset(Worktree, String),
     Remove(Worktree),
     RemoveRecord(Record),
 }
 
 impl Work {
-    fn new(choice: Choice, root: &Path, id: &str, document: &Value) -> Result<Self, Error> {
-        if choice == Choice::KeepEverything {
-            return Ok(Work { task: Task::Nothing, plan: Vec::new() });
-        }
-        let usable = |error: GitError| Error::Failed(error.to_string());
-        let found = match document["worktree"]["path"].as_str() {
-            Some(path) => git::find(root, path.as_ref()).map_err(usable)?,
-            None => Found::Nothing,
+    /// Finds the worktree of a plan, and checks that it can be changed.
+    fn new(plan: &AbortPlan, root: &Path) -> Result<Self, Error> {
+        let unusable = |error: GitError| Error::failed(error.to_string());
+        let find = || match &plan.worktree {
+            Some(worktree) => match git::find(root, worktree.path.as_ref()) {
+                Ok(Found::Root) => {
+                    let why = "it is the root of the repository itself".to_owned();
+                    Err(GitError::NotLinked { path: root.to_owned(), why })
+                }
+                found => found,
+            },
+            None => Ok(Found::Nothing),
         };
-        if matches!(found, Found::Root) {
-            let why = "it is the root of the repository itself".to_owned();
-            return Err(usable(GitError::NotLinked { path: root.to_owned(), why }));
-        }
-        let commit = document["worktree"]["pre_feature_commit"].as_str();
-        let mut work = match (choice, commit) {
-            (Choice::Rollback, Some(commit)) => Work::rollback(found, commit).map_err(usable)?,
-            (Choice::Rollback, None) => {
-                return Err(Error::Illegal {
-                    message: "there is nothing to roll back to: the feature has no worktree with a `pre_feature_commit`".to_owned(),
-                    legal: Vec::new(),
-                });
-            }
-            _ => Work::removal(found).map_err(usable)?,
+        let work = match &plan.action {
+            WorktreeAction::None => Work::removal(Found::Nothing),
+            WorktreeAction::Remove => find().and_then(Work::removal),
+            WorktreeAction::Reset(commit) => find().and_then(|found| Work::reset(found, commit)),
         };
-        work.plan.push("the feature cannot be reopened after this".to_owned());
-        if choice == Choice::FullCleanup {
-            work.plan.push(format!("{FEATURES}/{id} is removed, with every document in it"));
+        let mut work = work.map_err(unusable)?;
+        if !plan.can_reopen {
+            work.lines.push("the feature cannot be reopened after this".to_owned());
+        }
+        if plan.removes_directory {
+            let line = format!("{FEATURES}/{} is removed, with every document in it", plan.id);
+            work.lines.push(line);
         }
         Ok(work)
     }
 
-    fn rollback(found: Found, commit: &str) -> Result<Self, GitError> {
+    fn reset(found: Found, commit: &str) -> Result<Self, GitError> {
         let Found::Linked(worktree) = found else {
-            let plan = vec!["there is no worktree to roll back".to_owned()];
-            return Ok(Work { task: Task::Nothing, plan });
+            let lines = vec!["there is no worktree to reset".to_owned()];
+            return Ok(Work { task: Task::Nothing, lines });
         };
         worktree.check_resettable()?;
         let place = worktree.path.display().to_string();
         let commits = worktree.commits_since(commit)?;
-        let title = format!("{place} goes back to {commit}; it loses these commits:");
-        let mut plan = list(title, commits);
-        plan.extend(list(format!("{place} loses what is not committed:"), worktree.uncommitted()?));
-        plan.push(format!("{place} goes back to {commit}"));
-        Ok(Work { task: Task::Reset(worktree, commit.to_owned()), plan })
+        let title = format!("{place} is reset to {commit} and loses these commits:");
+        let mut lines = list(title, commits);
+        let title = format!("{place} loses its uncommitted changes:");
+        lines.extend(list(title, worktree.uncommitted()?));
+        lines.push(format!("{place} is reset to {commit}"));
+        Ok(Work { task: Task::Reset(worktree, commit.to_owned()), lines })
     }
 
     fn removal(found: Found) -> Result<Self, GitError> {
@@ -200,25 +195,26 @@ impl Work {
                 worktree.check_removable()?;
                 let place = worktree.path.display().to_string();
                 let changes = worktree.uncommitted()?;
-                let mut plan = list(format!("{place} loses what is not committed:"), changes);
-                plan.push(format!("the worktree {place} is removed; its branch stays"));
-                Ok(Work { task: Task::Remove(worktree), plan })
+                let title = format!("{place} loses its uncommitted changes:");
+                let mut lines = list(title, changes);
+                lines.push(format!("the worktree {place} is removed; its branch is kept"));
+                Ok(Work { task: Task::Remove(worktree), lines })
             }
             Found::Record(record) => {
                 let place = record.path.display();
-                let plan = vec![format!(
+                let lines = vec![format!(
                     "the worktree {place} has no files any more; git's record of it is removed"
                 )];
-                Ok(Work { task: Task::RemoveRecord(record), plan })
+                Ok(Work { task: Task::RemoveRecord(record), lines })
             }
             Found::Nothing | Found::Root => {
-                let plan = vec!["there is no worktree to remove".to_owned()];
-                Ok(Work { task: Task::Nothing, plan })
+                let lines = vec!["there is no worktree to remove".to_owned()];
+                Ok(Work { task: Task::Nothing, lines })
             }
         }
     }
 
-    /// The worktree that is changed.
+    /// Returns the worktree that is changed.
     fn path(&self) -> Option<&Path> {
         match &self.task {
             Task::Reset(worktree, _) | Task::Remove(worktree) => Some(&worktree.path),
@@ -236,7 +232,7 @@ impl Work {
     }
 }
 
-/// A title and indented lines; nothing without lines.
+/// Returns a title and indented lines; nothing without lines.
 fn list(title: String, lines: Vec<String>) -> Vec<String> {
     if lines.is_empty() {
         return lines;

@@ -2,31 +2,26 @@
 
 mod abort;
 mod changes;
+mod metrics;
 mod run;
 mod show;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 
+use super::Context;
 use super::error::Error;
-use super::exit_code::ExitCode;
-use super::{Context, parse};
-use crate::engine::feature::{Changed, FeatureError};
 use crate::engine::{ComponentError, Instance};
-use crate::features::Features;
-use crate::output::Tone;
+use crate::exit_code::ExitCode;
+use crate::report::output::Tone;
+use crate::repository::Features;
+use crate::wit::feature::{FeatureError, Snapshot};
 
-/// While somebody else changes a feature, it is tried again for so long.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often.
-const INTERVAL: Duration = Duration::from_millis(5);
-
-/// Keep the progress of a feature through its phases
+/// Record the progress of a feature through its phases
 ///
-/// By hand: new, then start and complete for each phase, then summary. With the configured agent: new,
-/// then run. A fresh session begins with resume.
+/// By hand: new, then start and complete for each phase, then summary. With the configured agent: new, then run. A new
+/// session begins with resume.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -40,16 +35,16 @@ enum Command {
     Show(show::Show),
     Resume(show::Resume),
     Summary(show::Summary),
-    /// Begin work on a phase; also one that was blocked, failed or aborted
+    /// Start a phase; also one that was blocked, failed or aborted
     Start(changes::Move),
-    /// A phase is done
+    /// Complete a phase
     Complete(changes::Move),
-    /// Something outside of a phase has to happen first
+    /// Block a phase: something else must happen first
     Block(changes::Move),
-    /// A phase did not succeed
+    /// Mark a phase as failed
     Fail(changes::Move),
     Iterate(changes::Iterate),
-    Record(Box<changes::Record>),
+    Record(Box<metrics::Record>),
     Abort(abort::Args),
     Run(run::Args),
 }
@@ -66,53 +61,45 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         Command::Block(args) => changes::block(args, context),
         Command::Fail(args) => changes::fail(args, context),
         Command::Iterate(args) => changes::iterate(args, context),
-        Command::Record(args) => changes::record(args, context),
+        Command::Record(args) => metrics::record(args, context),
         Command::Abort(args) => abort::main(args, context),
         Command::Run(args) => run::main(args, context),
     }
 }
 
-/// The features of the repository that the user is in, and an instance over them.
+/// Opens the features of the repository around the current directory, and creates an instance over them.
 fn open(context: &Context) -> Result<(Features, Instance), Error> {
     let Some(features) = context.features()? else {
         return Err(Error::Usage {
-            message: "there are no features here".to_owned(),
-            hint: Some("`wreckit-host feature new NAME` makes one".to_owned()),
+            message: "this repository has no features".to_owned(),
+            hint: Some("`wreckit-host feature new NAME` creates one".to_owned()),
         });
     };
     let instance = context.instance_over(&features.directory)?;
     Ok((features, instance))
 }
 
-/// Makes a call that changes something. Others that do at the same moment are waited for.
-fn patiently<T>(
+/// Makes a change, and waits for other changes.
+fn change(
     instance: &mut Instance,
     context: &Context,
-    mut call: impl FnMut(&mut Instance) -> Result<Result<T, FeatureError>, ComponentError>,
-) -> Result<T, Error> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match context.call(instance, &mut call)? {
-            Err(FeatureError::Busy(holder)) if holder.momentary && Instant::now() < until => {
-                std::thread::sleep(INTERVAL);
-            }
-            answer => return Ok(answer?),
-        }
-    }
+    call: impl FnMut(&mut Instance) -> Result<Result<Snapshot, FeatureError>, ComponentError>,
+) -> Result<Snapshot, Error> {
+    Ok(context.call_patiently(instance, None, call)??)
 }
 
-/// Tells what a change came to.
-fn tell(changed: &Changed, json: bool, context: &Context) -> Result<(), Error> {
+/// Prints the result of a change.
+fn print(snapshot: &Snapshot, json: bool, context: &Context) -> Result<(), Error> {
     match json {
-        true => context.json(&changed.document)?,
-        false => context.output.result(&format!("{}: {}", changed.id, changed.message)),
+        true => context.json(&snapshot.document)?,
+        false => context.output.result(&format!("{}: {}", snapshot.id, snapshot.message)),
     }
     Ok(())
 }
 
-fn warn_of_no_worktree(path: &Path, context: &Context) {
+fn warn_about_missing_worktree(path: &Path, context: &Context) {
     let text = format!(
-        "there is no worktree at {}: until there is one, agents work in the repository's root",
+        "there is no worktree at {}: until it exists, agents work in the root of the repository",
         path.display()
     );
     context.output.line(Tone::Warning, &text);

@@ -2,147 +2,184 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::{open, parse, show, warn_of_no_worktree};
-use crate::agents::{Feature, Place};
+use super::{open, warn_about_missing_worktree};
 use crate::cli::Context;
 use crate::cli::agent_args::AgentArgs;
-use crate::cli::error::Error;
-use crate::cli::exit_code::ExitCode;
-use crate::cli::run::{interrupted, to_its_end};
-use crate::engine::ComponentError;
-use crate::engine::feature::RunOptions;
-use crate::features::FEATURES;
+use crate::cli::error::{Error, Root};
+use crate::cli::session::{self, drive, handle_signals};
+use crate::engine::Instance;
+use crate::exit_code::ExitCode;
 use crate::git::{self, Found, GitError};
-use crate::marker::RootMark;
-use crate::output::{self, Tone, safe};
-use crate::run::{Batch, Human, Json, Reporter, Session, Signals};
+use crate::report::output::safe;
+use crate::report::{FollowUp, Human, Json, Reporter};
+use crate::repository::{FEATURES, Features, read_configuration};
+use crate::run::{Session, Workspace};
+use crate::wit::batch::{AgentChoice, AgentKind, Configuration, Options};
+use crate::wit::feature::{RunOptions, Snapshot, Worktree};
 
-/// Take a feature through its phases with the configured agent; goes on where it stopped
+/// Take a feature through its phases with the configured agent
+///
+/// Continues where it stopped.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The feature: its id, or an unambiguous beginning of it
+    /// The feature: its id, or an unambiguous prefix
     id: String,
-    /// Approve what a phase left, or will leave; can be repeated
+    /// Approve the results of a phase, also in advance; can be repeated
     #[arg(long, value_name = "PHASE")]
     approve: Vec<String>,
-    /// Approve what every phase leaves
+    /// Approve the results of every phase
     #[arg(long)]
     yes: bool,
-    /// Go on although the process of an earlier run may still run, in another container for instance
+    /// Continue although the process of an earlier run may still be running, for example in another container
     #[arg(long)]
     take_over: bool,
     #[command(flatten)]
     agent: AgentArgs,
-    /// Print events, one a line, as `run --format json` does
+    /// Print events, one per line, as `run --format json` does
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let (features, mut instance) = open(context)?;
-    let read = context.call(&mut instance, |instance| instance.feature_read(&args.id))??;
-    let document = parse(&read.document)?;
-    let phases: Vec<String> = document["phases"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| name.clone())
-        .collect();
-    let state = features.state()?;
-    let configured = args.agent.of_feature(&features.root, state.as_ref(), &phases, context)?;
+    let feature = context.call(&mut instance, |instance| instance.feature_read(&args.id))??;
+    let defaults = context.call(&mut instance, Instance::default_options)?;
+    let mut options = args.options(defaults, &features, context)?;
     let screen = args.agent.screen(context)?;
-    let options = RunOptions {
-        agent: configured.agent.name(),
-        approve: args.approve.clone(),
-        approve_all: args.yes,
-        limit_wait: configured.limit_wait.saturating_mul(1000),
-        retries: args.agent.retries,
-        take_over: args.take_over,
-    };
-    let feature = Feature {
-        id: read.id.clone(),
-        worktree: worktree(&features.root, document["worktree"]["path"].as_str(), context)?,
-    };
-    if !configured.agent.is_told_its_phase() {
-        let text = "the agent is not told in which phase it works: put {phase} into agent.args of .wreckit/config.json (it is in WRECKIT_PHASE, too)";
-        context.output.line(Tone::Warning, text);
-    }
-    let mut resume = format!("{} feature run {}", context.program(), safe::word(&read.id));
-    if args.yes {
-        resume.push_str(" --yes");
-    }
-    resume.push_str(&args.agent.repeated(false));
+    let worktree = worktree(&features.root, feature.worktree.as_ref(), context)?;
+    options.worktree = worktree.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let follow_up = args.follow_up(&feature, context);
     let mut reporter: Box<dyn Reporter> = match args.json {
-        true => Box::new(Json::new(context.output, resume)),
-        false => Box::new(Human::new(context.output, screen, resume, FEATURES)),
+        true => Box::new(Json::new(context.output, follow_up)),
+        false => Box::new(Human::new(context.output, screen, follow_up, FEATURES)),
     };
 
-    output::do_not_wait();
-    let mut signals = Signals::new().map_err(|error| Error::failed(&error))?;
-    instance.interrupt_on(signals.interrupt());
-    let opening =
-        super::patiently(&mut instance, context, |it| it.feature_open_run(&read.id, &options));
-    let opening = match opening {
-        Err(Error::Component(ComponentError::Interrupted)) => {
-            return Ok(interrupted(&mut signals, context));
-        }
-        opening => opening?,
+    let mut signals = handle_signals(&mut instance)?;
+    let opened = session::open(&mut instance, &mut signals, context, |instance| {
+        instance.feature_open_run(&feature.id, &options)
+    })?;
+    let opening = match opened {
+        Ok(opening) => opening,
+        Err(code) => return Ok(code),
     };
-    // The run has given the directory its id by now.
-    let mark = RootMark::of(&features.directory).map_err(|error| Error::failed(&error))?;
-    let marker = mark.to_value();
     reporter.opened(&opening);
-    let place = Place {
+    drop((opening, options));
+    let workspace = Workspace {
         root: &features.root,
         state: &features.directory,
         path: FEATURES,
-        feature: Some(&feature),
-        session: &read.id,
-        marker: &marker,
-        shows_output: context.output.verbose,
+        worktree: worktree.as_deref(),
+        show_output: context.output.verbose,
     };
-    let code = to_its_end(Batch {
+    let session = Session {
         instance: &mut instance,
-        session: Session::Feature,
-        agent: &configured.agent,
-        place: &place,
+        workspace: &workspace,
         parallel: 1,
-        timeout: configured.timeout,
         signals: &mut signals,
         reporter: reporter.as_mut(),
-    })?;
+    };
+    let code = drive(session, Root::Features)?;
     if code == ExitCode::Success && !args.json {
-        let told = context.call(&mut instance, |it| it.feature_summarize(&read.id))??;
-        let told: Value = parse(&told)?;
-        if told["status"] == "complete" {
-            show::print_summary(&told, context);
-        }
+        print_summary(&feature.id, &mut instance, context)?;
     }
     Ok(code)
 }
 
-/// The directory in which agents work, if it is not the repository's root. Whatever the document says, it
-/// is a worktree of this repository.
-fn worktree(root: &Path, path: Option<&str>, context: &Context) -> Result<Option<PathBuf>, Error> {
-    let Some(path) = path else { return Ok(None) };
+impl Args {
+    /// Returns the options of the run, after checking that the agent can be started.
+    fn options(
+        &self,
+        defaults: Options,
+        features: &Features,
+        context: &Context,
+    ) -> Result<RunOptions, Error> {
+        let repository = features.repository()?;
+        let (agent, configuration) = match &repository {
+            Some(repository) => {
+                let mut instance = context.instance(repository)?;
+                self.agent.choose(repository, &mut instance, context, false)?
+            }
+            None if self.agent.is_mock(false) => (self.agent.mock(), None),
+            // The component explains that there is no configuration.
+            None => (AgentChoice::Configured, None),
+        };
+        // The configuration is outside of the component's directory, so it is passed on.
+        let files = match &repository {
+            Some(repository) if agent == AgentChoice::Configured => read_configuration(repository)?,
+            _ => Vec::new(),
+        };
+        let session = self.agent.options(defaults, &features.root);
+        Ok(RunOptions {
+            agent_name: agent_name(configuration.as_ref()),
+            session: Options { agent, take_over: self.take_over, ..session },
+            approve: self.approve.clone(),
+            approve_all: self.yes,
+            worktree: None,
+            configuration: files,
+        })
+    }
+
+    fn follow_up(&self, feature: &Snapshot, context: &Context) -> FollowUp {
+        let (program, id) = (context.program(), safe::word(&feature.id));
+        let yes = if self.yes { " --yes" } else { "" };
+        let flags = self.agent.repeated(false);
+        FollowUp {
+            resume: format!("{program} feature run {id}{yes}{flags}"),
+            retry: None,
+            review: Some(format!("{program} feature resume {id}")),
+        }
+    }
+}
+
+/// Returns the name of an agent: that of its program.
+fn agent_name(configuration: Option<&Configuration>) -> String {
+    let path = match configuration.map(|configuration| &configuration.agent) {
+        Some(AgentKind::Command(path) | AgentKind::Process(path) | AgentKind::Component(path)) => {
+            path
+        }
+        Some(AgentKind::Mock) | None => "mock",
+    };
+    let name = Path::new(path).file_name().unwrap_or(path.as_ref());
+    name.to_string_lossy().into_owned()
+}
+
+/// Prints the summary of a feature that is complete.
+fn print_summary(id: &str, instance: &mut Instance, context: &Context) -> Result<(), Error> {
+    let entries = super::show::entries(instance, context)?;
+    let is_complete = |status: &str| status == "complete";
+    let entry = entries.iter().find(|entry| entry.id == id);
+    if entry.and_then(|entry| entry.status.as_deref()).is_some_and(is_complete) {
+        let id = id.to_owned();
+        let view = context.call(instance, |instance| instance.feature_summarize(&id))??;
+        context.output.document(view.text.trim_end());
+    }
+    Ok(())
+}
+
+/// Returns the directory in which agents work, if it is not the root of the repository. Whatever the document says, it is a
+/// worktree of this repository.
+fn worktree(
+    root: &Path,
+    worktree: Option<&Worktree>,
+    context: &Context,
+) -> Result<Option<PathBuf>, Error> {
+    let Some(Worktree { path, .. }) = worktree else { return Ok(None) };
     match git::find(root, path.as_ref()) {
         Ok(Found::Linked(worktree)) => Ok(Some(worktree.path)),
         Ok(Found::Root) => Ok(None),
-        // It is the first agent's to make.
+        // The first agent may create it.
         Ok(Found::Nothing | Found::Record(_)) => {
-            warn_of_no_worktree(&root.join(path), context);
+            warn_about_missing_worktree(&root.join(path), context);
             Ok(None)
         }
         Err(error) => {
-            let what_to_do = match error {
+            let advice = match error {
                 GitError::NotLinked { .. } => {
-                    ". Correct `worktree.path` in the feature's progress.json, or make the worktree with `git worktree add`"
+                    ". Correct `worktree.path` in the feature's progress.json, or create the worktree with `git worktree add`"
                 }
                 _ => "",
             };
-            Err(Error::Failed(format!("no agent is started: {error}{what_to_do}")))
+            Err(Error::failed(format!("no agent is started: {error}{advice}")))
         }
     }
 }

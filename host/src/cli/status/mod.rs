@@ -4,21 +4,21 @@ mod watch;
 
 use serde_json::{Value, json};
 
-use super::error::Error;
-use super::exit_code::ExitCode;
+use super::error::{Error, Root};
 use super::{Context, parse};
 use crate::engine::Instance;
-use crate::engine::batch::{ItemStanding, ItemStatus, Overview};
-use crate::engine::process::Liveness;
-use crate::output::Tone;
+use crate::exit_code::ExitCode;
+use crate::report::output::Tone;
+use crate::wit::batch::{ItemState, ItemStatus, Overview};
+use crate::wit::processes::ProcessStatus;
 
 /// Show the session and every item
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print it as JSON
+    /// Print the status as JSON
     #[arg(long)]
     json: bool,
-    /// Follow a running batch to its end
+    /// Follow a running batch until it ends
     #[arg(long)]
     watch: bool,
 }
@@ -30,12 +30,17 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         watch::watch(&mut instance, args.json, context)?;
         return Ok(ExitCode::Success);
     }
-    let overview = context.call(&mut instance, Instance::status)??;
+    let overview = overview(&mut instance, context)?;
     match args.json {
         true => context.output.json(&format!("{:#}", document(&overview)?)),
         false => print(&overview, context),
     }
     Ok(ExitCode::Success)
+}
+
+fn overview(instance: &mut Instance, context: &Context) -> Result<Overview, Error> {
+    let overview = context.call(instance, Instance::status)?;
+    overview.map_err(|failure| Error::Storage(Root::Batch, failure))
 }
 
 fn document(overview: &Overview) -> Result<Value, Error> {
@@ -46,7 +51,7 @@ fn document(overview: &Overview) -> Result<Value, Error> {
     let counts = overview.counts;
     Ok(json!({
         "session": session,
-        "owner": overview.owner.map(liveness),
+        "owner": overview.owner.map(owner_word),
         "stale": overview.stale,
         "counts": {
             "queued": counts.queued,
@@ -54,7 +59,7 @@ fn document(overview: &Overview) -> Result<Value, Error> {
             "failed": counts.failed,
             "skipped": counts.skipped,
             "in_flight": counts.in_flight,
-            "left": counts.left,
+            "left": counts.remaining,
         },
         "items": overview.items.iter().map(item).collect::<Vec<_>>(),
     }))
@@ -66,9 +71,9 @@ fn item(item: &ItemStatus) -> Value {
         "state": item.state,
         "title": item.title,
         "depends_on": item.depends_on,
-        "status": word(item.standing),
+        "status": state_word(item.batch_state),
     });
-    if item.standing == ItemStanding::Invalid {
+    if item.batch_state == ItemState::Invalid {
         object["title"] = json!("");
         object["error"] = json!(item.title);
     }
@@ -79,17 +84,19 @@ fn print(overview: &Overview, context: &Context) {
     let output = context.output;
     if let Some(damage) = &overview.damage {
         output.line(Tone::Warning, damage);
-        output
-            .line(Tone::Hint, "`wreckit-host doctor` says more, `wreckit-host run` deals with it");
+        output.line(
+            Tone::Hint,
+            "`wreckit-host doctor` shows details, `wreckit-host run` rebuilds it",
+        );
     }
     let session =
         overview.session.as_ref().and_then(|text| serde_json::from_str::<Value>(text).ok());
     if let Some(session) = session {
         let text = |key: &str| session.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
         let owner = match overview.owner {
-            Some(Liveness::Running) => "running",
-            Some(Liveness::Exited) => "interrupted: `wreckit-host run` goes on with it",
-            Some(Liveness::Unknown) | None => "its process cannot be seen from here",
+            Some(ProcessStatus::Running) => "running",
+            Some(ProcessStatus::Exited) => "interrupted: `wreckit-host run` continues it",
+            Some(ProcessStatus::Unknown) | None => "its process is not visible from here",
         };
         let owner =
             if overview.stale { "stale: not written to for more than 24 hours" } else { owner };
@@ -101,45 +108,45 @@ fn print(overview: &Overview, context: &Context) {
     }
     let counts = overview.counts;
     output.result(&format!(
-        "{} queued: {} completed, {} failed, {} left ({} in flight); {} done before",
+        "{} queued: {} completed, {} failed, {} remaining ({} in flight); {} already done",
         counts.queued,
         counts.completed,
         counts.failed,
-        counts.left,
+        counts.remaining,
         counts.in_flight,
         counts.skipped
     ));
 }
 
-/// `ready     001-a  Write the parser (failed last: the agent exited with code 3)`.
+/// Returns `ready     001-a  Write the parser (last failure: the agent exited with code 3)`.
 fn line(item: &ItemStatus) -> String {
-    let is_left =
-        matches!(item.standing, ItemStanding::Ready | ItemStanding::Blocked | ItemStanding::Failed);
-    let error = item.last_error.as_deref().filter(|_| is_left).and_then(|it| it.lines().next());
-    let error = error.map(|error| match item.standing {
-        ItemStanding::Failed => format!(" ({error})"),
-        _ => format!(" (failed last: {error})"),
+    let remains =
+        matches!(item.batch_state, ItemState::Ready | ItemState::Blocked | ItemState::Failed);
+    let error = item.last_error.as_deref().filter(|_| remains).and_then(|it| it.lines().next());
+    let error = error.map(|error| match item.batch_state {
+        ItemState::Failed => format!(" ({error})"),
+        _ => format!(" (last failure: {error})"),
     });
-    let (word, error) = (word(item.standing), error.unwrap_or_default());
+    let (word, error) = (state_word(item.batch_state), error.unwrap_or_default());
     format!("{word:<10}{}  {}{error}", item.id, item.title)
 }
 
-fn liveness(liveness: Liveness) -> &'static str {
-    match liveness {
-        Liveness::Running => "running",
-        Liveness::Exited => "exited",
-        Liveness::Unknown => "unknown",
+fn owner_word(status: ProcessStatus) -> &'static str {
+    match status {
+        ProcessStatus::Running => "running",
+        ProcessStatus::Exited => "exited",
+        ProcessStatus::Unknown => "unknown",
     }
 }
 
-fn word(standing: ItemStanding) -> &'static str {
-    match standing {
-        ItemStanding::Ready => "ready",
-        ItemStanding::Blocked => "blocked",
-        ItemStanding::Running => "running",
-        ItemStanding::Completed => "completed",
-        ItemStanding::Failed => "failed",
-        ItemStanding::Skipped => "skipped",
-        ItemStanding::Invalid => "invalid",
+fn state_word(state: ItemState) -> &'static str {
+    match state {
+        ItemState::Ready => "ready",
+        ItemState::Blocked => "blocked",
+        ItemState::Running => "running",
+        ItemState::Completed => "completed",
+        ItemState::Failed => "failed",
+        ItemState::Skipped => "skipped",
+        ItemState::Invalid => "invalid",
     }
 }

@@ -1,33 +1,33 @@
 //! `wreckit-host status --watch`: a batch, followed from another terminal.
 //!
-//! It only reads, and takes no lock: the batch does not notice.
+//! It only reads and takes no lock, so it does not affect the batch.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{document, print};
+use super::{document, overview, print};
 use crate::cli::Context;
 use crate::cli::error::Error;
 use crate::engine::Instance;
-use crate::engine::batch::{ItemStanding, Overview};
-use crate::engine::process::Liveness;
-use crate::output::{Stream, Tone};
-use crate::run::{Watched, Watcher};
+use crate::report::output::{Stream, Tone};
+use crate::report::{Watched, Watcher};
+use crate::wit::batch::{ItemState, Overview};
+use crate::wit::processes::ProcessStatus;
 
-/// How often it is looked.
+/// How often to read the status.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Looking takes at most this part of the time, however large the repository is.
+/// Minimum ratio of waiting to reading, however large the repository is.
 const SHARE: u32 = 10;
 
-/// Follows the batch to its end.
+/// Follows the batch until it ends.
 pub(super) fn watch(instance: &mut Instance, json: bool, context: &Context) -> Result<(), Error> {
     let mut watcher = Watcher::new();
     let mut last = String::new();
     let mut seen = false;
     loop {
         let started = Instant::now();
-        let overview = context.call(instance, Instance::status)??;
-        let runs = overview.owner == Some(Liveness::Running) && !overview.stale;
+        let overview = overview(instance, context)?;
+        let runs = overview.owner == Some(ProcessStatus::Running) && !overview.stale;
         if json {
             let line = document(&overview)?.to_string();
             if line != last {
@@ -58,6 +58,6 @@ pub(super) fn watch(instance: &mut Instance, json: bool, context: &Context) -> R
 }
 
 fn watched(overview: &Overview) -> Vec<Watched> {
-    let running = overview.items.iter().filter(|item| item.standing == ItemStanding::Running);
+    let running = overview.items.iter().filter(|item| item.batch_state == ItemState::Running);
     running.map(|item| Watched { item: item.id.clone(), title: item.title.clone() }).collect()
 }
