@@ -4,7 +4,7 @@
 #![expect(clippy::all, reason = "generated from the WIT package, whose items are documented there")]
 #![cfg_attr(
     target_arch = "wasm32",
-    expect(unsafe_code, reason = "the ABI of components, as generated")
+    expect(unreachable_pub, reason = "the macro `export` is generated as `pub`")
 )]
 
 wit_bindgen::generate!({

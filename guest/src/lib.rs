@@ -12,7 +12,10 @@ pub mod doctor;
 pub mod feature;
 pub mod formats;
 pub mod io;
+pub mod json;
+pub mod select;
 pub mod session;
+pub mod time;
 pub mod workload;
 
 #[cfg(target_arch = "wasm32")]

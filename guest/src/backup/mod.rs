@@ -18,9 +18,9 @@ pub use pending::{Pending, finish, finish_restore, read as pending};
 pub use restore::restore;
 
 use crate::bindings::exports::wreckit::batch::doctor::{Backup, RepairError};
-use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
 /// The reason of a backup that is made before a feature is changed.
 pub const FEATURE: &str = "feature";

@@ -3,9 +3,9 @@
 use super::finding::{Code, Finding};
 use super::fix::{Edit, FileFix};
 use crate::formats::journal;
-use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::Host;
+use crate::io::layout;
 
 /// Maximum size in bytes of a segment that can be fixed: it is held in memory several times.
 const LARGEST: u64 = 24 << 20;

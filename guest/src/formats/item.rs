@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use crate::formats::json::{self, Fields};
-use crate::formats::layout;
 use crate::formats::slug;
 use crate::io::capabilities::{Entry, FsError, Kind, Replacement};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::json::{self, Fields};
+use crate::time::Timestamp;
 
 /// A larger `item.json` is damage.
 const LIMIT: u64 = 4 << 20;
@@ -133,7 +133,8 @@ pub fn ids_of(entries: Vec<Entry>) -> Vec<String> {
     let mut ids: Vec<String> = entries
         .into_iter()
         .filter(|entry| {
-            matches!(entry.kind, Kind::Directory | Kind::Link) && number(&entry.name).is_some()
+            matches!(entry.kind, Kind::Directory | Kind::Link)
+                && layout::item_number(&entry.name).is_some()
         })
         .map(|entry| entry.name)
         .collect();
@@ -141,16 +142,9 @@ pub fn ids_of(entries: Vec<Entry>) -> Vec<String> {
     ids
 }
 
-/// The number of an item id, without leading zeros; `None` if this is none (`^\d{3,}-`).
-pub fn number(id: &str) -> Option<&str> {
-    let digits = id.bytes().take_while(u8::is_ascii_digit).count();
-    (digits >= 3 && id.as_bytes().get(digits) == Some(&b'-'))
-        .then(|| id[..digits].trim_start_matches('0'))
-}
-
 /// Running order: by number (of any length), then by name.
 pub fn compare(a: &str, b: &str) -> Ordering {
-    let key = |id| number(id).map(|number: &str| (number.len(), number));
+    let key = |id| layout::item_number(id).map(|number: &str| (number.len(), number));
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
@@ -249,8 +243,11 @@ pub fn replacement(
 
 /// Makes a new item in the state `idea`, numbered after the last one.
 pub fn add(host: Host<'_>, title: &str) -> Result<String, Failure> {
-    let last =
-        ids(host)?.iter().filter_map(|id| number(id)?.parse::<u64>().ok()).max().unwrap_or(0);
+    let last = ids(host)?
+        .iter()
+        .filter_map(|id| layout::item_number(id)?.parse::<u64>().ok())
+        .max()
+        .unwrap_or(0);
     let id = format!("{:03}-{}", last.saturating_add(1), slug::slug(title, SLUG));
     let now = host.now().to_string();
     let document = json!({

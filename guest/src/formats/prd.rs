@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::formats::json::{self, Fields};
-use crate::formats::layout;
 use crate::io::capabilities::FsError;
 use crate::io::host::Host;
+use crate::io::layout;
+use crate::json::{self, Fields};
 
 /// A larger `prd.json` is damage.
 const LIMIT: u64 = 4 << 20;

@@ -14,11 +14,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::wreckit::batch::session::Holder;
-use crate::formats::json;
-use crate::formats::progress::Owner;
 use crate::io::capabilities::{FsError, Kind, ProcessInfo, ProcessStatus};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::owner::Owner;
+use crate::json;
+use crate::time::Timestamp;
 
 /// Records are at most this long.
 const LIMIT: u64 = 64 << 10;
@@ -186,7 +186,7 @@ fn remove_older(host: Host<'_>, lock: &str, number: u64) -> Result<(), Failure> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::layout;
+    use crate::io::layout;
     use crate::io::lock;
     use crate::io::memory::{Machine, Process};
 

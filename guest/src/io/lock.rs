@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::bindings::exports::wreckit::batch::session::Holder;
-use crate::formats::json;
-use crate::formats::layout;
-use crate::formats::progress::{Owner, Progress};
 use crate::io::capabilities::{FsError, Kind, Level, Metadata, ProcessInfo, ProcessStatus};
 use crate::io::claim;
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::io::owner::Owner;
+use crate::json;
+use crate::time::Timestamp;
 
 impl Holder {
     /// A process of which nothing is known.
@@ -21,17 +21,6 @@ impl Holder {
             status: None,
             locked: false,
             transient: false,
-        }
-    }
-
-    /// The owner of a progress file.
-    pub fn of_progress(progress: &Progress, status: ProcessStatus) -> Self {
-        Holder {
-            session: Some(progress.session_id.clone()),
-            pid: Some(progress.pid),
-            since: Some(progress.started_at.to_string()),
-            status: Some(status),
-            ..Holder::unknown()
         }
     }
 }

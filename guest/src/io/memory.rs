@@ -10,13 +10,13 @@ mod files;
 pub(crate) use self::files::{Change, Node, Operation};
 use self::files::{Files, cut_off, touched};
 
-use crate::formats::json;
 use crate::io::capabilities::{
     BareProcess, Clock, Entry, FileSystem, FsError, Kind, Leftover, Level, LockState, Log,
     Metadata, ProcessInfo, ProcessStatus, ProcessToken, Processes, Random, RecordedProcess,
     Replacement, StopSignal, Terminator, Variable,
 };
-use crate::io::time::Timestamp;
+use crate::json;
+use crate::time::Timestamp;
 
 /// A machine: its disk, its clock and what is known of processes.
 pub(crate) struct Machine {
@@ -215,11 +215,11 @@ impl Machine {
             "pr_number": null, "last_error": null, "created_at": "2023-01-01T00:00:00.000Z",
             "updated_at": "2023-01-01T00:00:00.000Z", "kept": 2.50,
         });
-        self.put(&crate::formats::layout::item_file(id), document.to_string());
+        self.put(&crate::io::layout::item_file(id), document.to_string());
     }
 
     pub(crate) fn state_of(&self, id: &str) -> String {
-        let text = self.text(&crate::formats::layout::item_file(id)).unwrap_or_default();
+        let text = self.text(&crate::io::layout::item_file(id)).unwrap_or_default();
         let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         document["state"].as_str().unwrap_or_default().to_owned()
     }

@@ -3,8 +3,8 @@
 //! An embedder that opens the root of the repository instead of its `.wreckit` would otherwise get a session
 //! beside the code.
 
-use crate::formats::layout::{self, STATE};
 use crate::io::host::{Failure, Host};
+use crate::io::layout::{self, STATE};
 
 /// Why a root is not used.
 #[derive(Debug, Clone, PartialEq)]

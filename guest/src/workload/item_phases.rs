@@ -1,16 +1,16 @@
 //! The phases of an item: which one follows from its state, and what each one has to leave behind.
 
-use crate::formats::layout;
 use crate::formats::prd;
 use crate::io::capabilities::Kind;
 use crate::io::host::Host;
+use crate::io::layout;
 
 /// A document of one byte is none: an agent that only opens a file has not written it.
 const SHORTEST_DOCUMENT: u64 = 2;
 
 /// What an agent is called for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub(super) enum Phase {
     /// Leaves `research.md`.
     Research,
     /// Leaves `plan.md` and a valid `prd.json`.
@@ -21,7 +21,7 @@ pub enum Phase {
 
 /// What is to be done for an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     /// An agent is called, in `Implement` for this story.
     Call(Phase, Option<String>),
     /// Nothing.
@@ -30,7 +30,7 @@ pub enum Next {
 
 impl Phase {
     /// Its name, and that of its prompt.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Phase::Research => "research",
             Phase::Plan => "plan",
@@ -39,7 +39,7 @@ impl Phase {
     }
 
     /// The state of an item that has gone through it (through a part of it, for `Implement`).
-    pub fn state_after(self) -> &'static str {
+    pub(super) fn state_after(self) -> &'static str {
         match self {
             Phase::Research => "researched",
             Phase::Plan => "planned",
@@ -60,13 +60,13 @@ impl Phase {
 }
 
 /// True for the state of an item that is on its way through the phases.
-pub fn is_within(state: &str) -> bool {
+pub(super) fn is_within(state: &str) -> bool {
     Phase::of_state(state).is_some()
 }
 
 /// What an item in this state needs next. Where something is missing that its state claims, the
 /// phase that makes it.
-pub fn next(host: Host<'_>, id: &str, state: &str) -> Next {
+pub(super) fn next(host: Host<'_>, id: &str, state: &str) -> Next {
     let Some(mut phase) = Phase::of_state(state) else { return Next::Nothing };
     if phase == Phase::Implement && !is_left_behind(host, id, Phase::Plan) {
         phase = Phase::Plan;
@@ -78,7 +78,7 @@ pub fn next(host: Host<'_>, id: &str, state: &str) -> Next {
 }
 
 /// What comes after a call of `phase` that left what it should, with the item in `state` now.
-pub fn after(host: Host<'_>, id: &str, phase: Phase, state: &str) -> Next {
+pub(super) fn after(host: Host<'_>, id: &str, phase: Phase, state: &str) -> Next {
     // Never back: an agent that resets the state would otherwise be called for ever.
     let least = match phase {
         Phase::Research => Phase::Plan,
@@ -91,7 +91,7 @@ pub fn after(host: Host<'_>, id: &str, phase: Phase, state: &str) -> Next {
 }
 
 /// Checks that a phase left what it should; otherwise what is wrong.
-pub fn check(host: Host<'_>, id: &str, phase: Phase) -> Result<(), String> {
+pub(super) fn check(host: Host<'_>, id: &str, phase: Phase) -> Result<(), String> {
     match phase {
         Phase::Research => document(host, id, "research.md"),
         Phase::Plan => {

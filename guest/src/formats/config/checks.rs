@@ -8,7 +8,7 @@ use super::{
     DEFAULT_TIMEOUT, File, Kind, Object, Problem, placeholders, script,
 };
 use crate::bindings::exports::wreckit::batch::batch::Price;
-use crate::formats::json;
+use crate::json;
 
 /// The keys of the document that this program or the existing tool knows.
 const KEYS: [&str; 12] = [

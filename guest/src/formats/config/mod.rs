@@ -21,7 +21,7 @@ use self::checks::Checks;
 use crate::bindings::exports::wreckit::batch::batch::{
     AgentKind, Configuration, ConfigurationProblem, Price,
 };
-use crate::formats::json;
+use crate::json;
 
 /// Maximum size of a configuration file, in bytes. A larger one is a mistake.
 const LIMIT: u64 = 1 << 20;

@@ -1,7 +1,7 @@
 //! Problems in the configuration files.
 
 use crate::bindings::exports::wreckit::batch::batch::ConfigurationProblem;
-use crate::formats::layout;
+use crate::io::layout;
 
 /// A configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

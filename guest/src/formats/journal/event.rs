@@ -3,8 +3,8 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use crate::formats::json;
-use crate::io::time::Timestamp;
+use crate::json;
+use crate::time::Timestamp;
 
 pub use crate::bindings::exports::wreckit::batch::session::EventKind;
 

@@ -2,7 +2,7 @@
 //! CRC-32 of everything that stands before that field.
 
 use super::event::Event;
-use crate::formats::json;
+use crate::json;
 
 const FIELD: &str = ",\"checksum\":\"";
 /// Eight hexadecimal digits, a quote, a brace.
@@ -46,7 +46,7 @@ pub(super) fn sequence(body: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::formats::journal::EventKind;
-    use crate::io::time::Timestamp;
+    use crate::time::Timestamp;
     use proptest::prelude::*;
 
     fn event(error: &str) -> Event {

@@ -5,9 +5,9 @@ use std::fmt;
 use super::event::Event;
 use super::gaps::Gaps;
 use super::line;
-use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
 /// How much is read at a time.
 const CHUNK: u64 = 256 << 10;

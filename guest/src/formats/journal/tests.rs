@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::io::host::Host;
 use crate::io::memory::{Machine, Process};
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 const DIRECTORY: &str = "runs/session";
 
@@ -23,7 +23,7 @@ fn numbers(process: &Process, after: u64) -> (Vec<u64>, Reading) {
 }
 
 fn segment(number: u32) -> String {
-    crate::formats::layout::segment(DIRECTORY, number)
+    crate::io::layout::segment(DIRECTORY, number)
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use super::event::Event;
 use super::line;
 use super::reader;
-use crate::formats::layout;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
 /// The next segment begins when one has so many bytes: readers take none of any size.
 const FULL: u64 = 128 << 20;
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::formats::journal::{EventKind, last_event, read};
     use crate::io::memory::Machine;
-    use crate::io::time::Timestamp;
+    use crate::time::Timestamp;
 
     #[test]
     fn a_segment_that_is_full_is_followed_by_another_one() {

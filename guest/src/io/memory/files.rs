@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::io::capabilities::Replacement;
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]

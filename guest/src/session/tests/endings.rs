@@ -187,7 +187,6 @@ fn killed_beside_an_agent() -> Rc<Machine> {
 #[test]
 fn what_a_killed_batch_left_is_ended_before_anything_starts() {
     let machine = killed_beside_an_agent();
-    let item = Some("001-a".to_owned());
     machine.marked.borrow_mut().push(leftover(78, Some("001-a"), true));
     let process = machine.process(2);
     let findings = doctor::diagnose(host(&process));

@@ -4,6 +4,7 @@ mod chaos;
 mod crashes;
 mod durability;
 mod endings;
+mod feature_runs;
 mod phases;
 mod removed;
 mod resuming;
@@ -23,10 +24,10 @@ use crate::bindings::exports::wreckit::batch::session::{
     StartFailure, Started, StopCause, Summary,
 };
 use crate::doctor;
-use crate::formats::layout;
+use crate::io::layout;
 use crate::io::memory::{Machine, Process};
-use crate::io::time::Timestamp;
 use crate::session::leftovers::Termination;
+use crate::time::Timestamp;
 
 pub(super) const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -42,9 +43,6 @@ pub(crate) enum Outcome {
     OutOfResources(String),
     Lost(String),
 }
-
-/// What the error of [`Outcome::Failed`] starts with in the journal.
-pub(crate) const NOT_STARTED: &str = "the agent could not be started: ";
 
 /// What the agent of [`phased`](phases::phased) prints when it is done.
 const MARKER: &str = "<promise>COMPLETE</promise>";

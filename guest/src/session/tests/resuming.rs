@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::doctor;
-use crate::io::capabilities::{Capabilities, ProcessStatus};
+use crate::io::capabilities::ProcessStatus;
 use crate::io::capabilities::{FileSystem, LockState};
 use crate::io::memory::Node;
 use crate::session::runs;

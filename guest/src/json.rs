@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 /// Pretty JSON, two spaces, final newline: how every file is written.
 pub fn pretty(value: &impl serde::Serialize) -> Vec<u8> {

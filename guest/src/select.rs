@@ -1,6 +1,6 @@
 //! What a person means by an item: an id, a number without leading zeros, or an unambiguous prefix.
 
-use crate::formats::item;
+use crate::io::layout;
 
 /// Words that do not name one item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ fn resolve_one<'i>(given: &str, ids: &'i [String]) -> Result<&'i String, Unresol
     let numbered: Vec<&String> = match is_number {
         true => {
             let number = given.trim_start_matches('0');
-            ids.iter().filter(|id| item::number(id) == Some(number)).collect()
+            ids.iter().filter(|id| layout::item_number(id) == Some(number)).collect()
         }
         false => Vec::new(),
     };

@@ -1,7 +1,5 @@
 //! Where files are in the root of an instance.
 
-use crate::formats::item;
-
 /// Where the files of a root are.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RootLayout {
@@ -78,6 +76,13 @@ pub fn item_directory(id: &str) -> String {
     format!("{ITEMS}/{id}")
 }
 
+/// The number of an item id (`^\d{3,}-`), without leading zeros; `None` if it does not start with one.
+pub fn item_number(id: &str) -> Option<&str> {
+    let digits = id.bytes().take_while(u8::is_ascii_digit).count();
+    (digits >= 3 && id.as_bytes().get(digits) == Some(&b'-'))
+        .then(|| id[..digits].trim_start_matches('0'))
+}
+
 /// The `item.json` of an item.
 pub fn item_file(id: &str) -> String {
     format!("{ITEMS}/{id}/item.json")
@@ -95,7 +100,7 @@ impl RootLayout {
         let is_log = |name: &str| {
             let attempt = name.strip_suffix(".log").and_then(|name| name.rsplit_once('.'));
             attempt.is_some_and(|(item, attempt)| {
-                (!self.numbered_items || item::number(item).is_some())
+                (!self.numbered_items || item_number(item).is_some())
                     && attempt.parse().is_ok_and(|n: u32| n > 0 && n.to_string() == attempt)
             })
         };
