@@ -2,10 +2,6 @@
 //! record is declared twice.
 
 #![expect(clippy::all, reason = "generated from the WIT package, whose items are documented there")]
-#![cfg_attr(
-    target_arch = "wasm32",
-    expect(unreachable_pub, reason = "the macro `export` is generated as `pub`")
-)]
 
 wit_bindgen::generate!({
     path: "../wit",

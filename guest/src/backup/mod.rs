@@ -109,7 +109,7 @@ pub fn manifests(host: Host<'_>) -> Result<Vec<Manifest>, Failure> {
 /// Whether a path is never backed up and never restored over: the locks and the backups themselves.
 fn is_excluded(host: Host<'_>, path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    host.layout().kept_out.contains(&first)
+    host.layout().excluded.contains(&first)
 }
 
 /// The directory of a backup.

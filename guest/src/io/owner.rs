@@ -14,7 +14,7 @@ pub struct Owner {
     /// What builds before tokens recorded instead: `host`, `boot_id`, `start_time`, `pid_namespace`. Together
     /// with the process id they make a token that the host accepts.
     legacy: Map<String, Value>,
-    /// Written by a clean stop: the process has released the session, wherever it is seen from.
+    /// True after a clean stop: the process has released the session, even if its status is unknown here.
     pub released: bool,
     /// Unknown fields, preserved verbatim.
     pub unknown: Map<String, Value>,
@@ -30,7 +30,7 @@ impl Owner {
         Owner { token: Some(process.token.clone()), ..Owner::default() }
     }
 
-    /// As JSON, without unknown parts.
+    /// Writes the owner as JSON.
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();
         if let Some(token) = &self.token {
@@ -97,7 +97,7 @@ impl Owner {
     }
 }
 
-/// The token that stands for the fields that builds before tokens recorded of a process: a JSON object.
+/// The token for the fields that builds before tokens recorded of a process: a JSON object.
 fn legacy_token(pid: u64, fields: Map<String, Value>) -> ProcessToken {
     let mut object = Map::from_iter([("pid".to_owned(), json!(pid))]);
     object.extend(fields);

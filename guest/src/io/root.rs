@@ -1,7 +1,7 @@
-//! Whether the root of an instance is what it should be.
+//! Checking that the root of an instance is a `.wreckit` or a directory of features.
 //!
-//! An embedder that opens the root of the repository instead of its `.wreckit` would otherwise get a session
-//! beside the code.
+//! An embedder that opens the root of the repository instead of its `.wreckit` would otherwise create a
+//! session next to the code.
 
 use crate::io::host::{Failure, Host};
 use crate::io::layout::{self, STATE};

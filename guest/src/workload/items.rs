@@ -106,7 +106,7 @@ impl Workload for Items {
 }
 
 impl Items {
-    /// Checks what a call that succeeded has left behind, and chooses the next one.
+    /// Checks the artifacts of a successful call, and chooses the next one.
     fn verify_artifacts(
         &self,
         host: Host<'_>,

@@ -167,7 +167,7 @@ pub enum Begin {
     Invalid(String),
     /// Something must happen first; what.
     Blocked(String),
-    /// Another process is changing the file: try again in a moment.
+    /// Another process is changing the file: retry in a moment.
     Busy,
 }
 

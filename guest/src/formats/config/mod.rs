@@ -10,7 +10,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use placeholders::{Placeholder, not_told_its_phase};
+pub use placeholders::{Placeholder, missing_phase_argument};
 pub use problem::{File, Kind, Problem};
 pub use source::Source;
 

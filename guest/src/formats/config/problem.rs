@@ -29,7 +29,7 @@ pub enum Kind {
     Missing,
     /// The file cannot be read.
     Unreadable,
-    /// The file is not JSON.
+    /// The file has invalid JSON.
     InvalidJson,
     /// The document or one of its values is invalid.
     Invalid,

@@ -27,7 +27,7 @@ const NAMES: [(EventKind, &str); 15] = [
     (EventKind::BatchFinished, "batch-finished"),
 ];
 
-/// The name of an event of a later version, when it is written again.
+/// The name with which an event of a later version is written again.
 const UNKNOWN: &str = "unknown";
 
 /// One line of a journal.
@@ -48,12 +48,12 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event of the whole session.
+    /// Creates an event of the session.
     pub fn new(kind: EventKind, time: Timestamp) -> Self {
         Event { seq: 0, time, kind: Some(kind), item: None, attempt: None, more: Map::new() }
     }
 
-    /// An event of one item.
+    /// Creates an event of an item.
     pub fn of(kind: EventKind, time: Timestamp, item: &str) -> Self {
         Event { item: Some(item.to_owned()), ..Event::new(kind, time) }
     }

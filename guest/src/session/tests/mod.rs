@@ -1,4 +1,4 @@
-//! A batch against a disk in memory.
+//! Sessions on a machine in memory.
 
 mod chaos;
 mod crashes;
@@ -51,7 +51,7 @@ pub(crate) fn options() -> Options {
     Options { agent: AgentChoice::Custom, limit_wait: Some(60_000), ..Options::default() }
 }
 
-/// A machine with these items, all to do.
+/// A machine with these items, none of them done.
 pub(super) fn machine(items: &[&str]) -> Rc<Machine> {
     let machine = Machine::new();
     for id in items {
@@ -148,7 +148,7 @@ pub(super) fn run(
     finish(process, &mut session, work)
 }
 
-/// Starts a batch, completes `done` items, and is killed with the next one in hand.
+/// Starts a batch, completes `done` items, and is killed with the next one in flight.
 pub(super) fn interrupted(machine: &Rc<Machine>, done: usize) {
     let process = machine.process(100);
     let (mut session, _) = open(host(&process), &options()).unwrap();
