@@ -1,5 +1,5 @@
-//! Access to everything outside of a directory that the program was given: `/proc`, files that the user names on the command
-//! line, and the environment. Everything else goes through `cap_std`.
+//! Access to everything outside of a directory that the program was given: `/proc`, files that the user names
+//! on the command line, and the environment. Everything else goes through `cap_std`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -50,8 +50,8 @@ pub fn read_to_string(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Reads a regular file of at most `limit` bytes that a repository names. Anything else is an error, at once: a FIFO does not
-/// block, a link is not followed, a device is not read.
+/// Reads a regular file of at most `limit` bytes that a repository names. Anything else is an error, at once:
+/// a FIFO does not block, a link is not followed, a device is not read.
 pub fn read_small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
     let is_small = |found: &fs::Metadata| found.is_file() && found.len() <= limit;
@@ -116,8 +116,8 @@ pub fn current_dir() -> io::Result<PathBuf> {
     std::env::current_dir()
 }
 
-/// Returns `PATH` without entries that depend on the working directory (empty, `.`, `bin`): it may be a repository of someone
-/// else, with programs of theirs.
+/// Returns `PATH` without entries that depend on the working directory (empty, `.`, `bin`): it may be a
+/// repository of someone else, with programs of theirs.
 pub fn search_path() -> Option<OsString> {
     let path = variable("PATH")?;
     let absolute = std::env::split_paths(&path).filter(|entry| entry.is_absolute());

@@ -1,8 +1,8 @@
 //! A crash-safe batch runner for coding agents, and the host of its WebAssembly component.
 //!
 //! The command line is [`cli::main`], its exit codes are [`ExitCode`]. To embed the component in another Rust
-//! program, see [`engine::Component`] and [`engine::Instance`]: they provide the exports of the WIT package as
-//! methods, over a directory of the embedder's choice, with its imports implemented and its limits set.
+//! program, see [`engine::Component`] and [`engine::Instance`]: they provide the exports of the WIT package
+//! as methods, over a directory of the embedder's choice, with its imports implemented and its limits set.
 
 pub mod ambient;
 pub mod cli;

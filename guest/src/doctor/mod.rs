@@ -34,12 +34,22 @@ use crate::formats::progress::{self, Found};
 use crate::io::capabilities::ProcessStatus;
 use crate::io::host::{Failure, Host};
 use crate::io::lock::{self, Work};
+use crate::io::root::{self, RootError};
 use crate::session::leftovers::Termination;
 use crate::session::resume;
 
 impl From<Failure> for RepairError {
     fn from(failure: Failure) -> Self {
         RepairError::Storage(failure.into())
+    }
+}
+
+impl From<RootError> for RepairError {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Wrong(why) => RepairError::WrongRoot(why),
+            RootError::Storage(failure) => failure.into(),
+        }
     }
 }
 
@@ -92,6 +102,7 @@ fn locked<T>(
     has_lock: bool,
     work: impl FnOnce() -> Result<T, RepairError>,
 ) -> Result<T, RepairError> {
+    root::check(host)?;
     // Also refuses a batch of this instance, whose lock this process could take again.
     if !has_lock && let Some(holder) = lock::current_holder(host)? {
         return Err(RepairError::Busy(holder));

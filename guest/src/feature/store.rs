@@ -13,6 +13,7 @@ use crate::io::capabilities::{FsError, Kind};
 use crate::io::host::{Failure, Host};
 use crate::io::layout;
 use crate::io::lock::{self, Work};
+use crate::io::root::{self, RootError};
 use crate::json;
 use crate::select;
 
@@ -58,8 +59,19 @@ impl From<DocumentError> for FeatureError {
 pub(crate) enum LockError {
     /// Another process holds it.
     Busy(Holder),
+    /// The root of the instance is not a directory of features; why.
+    WrongRoot(String),
     /// A file operation failed.
     Storage(Failure),
+}
+
+impl From<RootError> for LockError {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Wrong(why) => LockError::WrongRoot(why),
+            RootError::Storage(failure) => LockError::Storage(failure),
+        }
+    }
 }
 
 impl From<Failure> for LockError {
@@ -72,6 +84,7 @@ impl From<LockError> for FeatureError {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Busy(holder) => FeatureError::Busy(holder),
+            LockError::WrongRoot(why) => FeatureError::WrongRoot(why),
             LockError::Storage(failure) => failure.into(),
         }
     }
@@ -81,6 +94,7 @@ impl From<LockError> for RepairError {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Busy(holder) => RepairError::Busy(holder),
+            LockError::WrongRoot(why) => RepairError::WrongRoot(why),
             LockError::Storage(failure) => failure.into(),
         }
     }
@@ -285,6 +299,7 @@ pub(crate) fn locked<T, E: From<LockError>>(
     host: Host<'_>,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
+    root::check(host).map_err(LockError::from)?;
     lock(host)?;
     // What a crash interrupted is finished first.
     let result = match backup::finish(host) {

@@ -5,7 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+mod conformance;
 mod files;
+mod paths;
 
 pub(crate) use self::files::{Change, Node, Operation};
 use self::files::{Files, cut_off, touched};
@@ -259,23 +261,60 @@ impl Process {
         Ok(())
     }
 
+    /// The path of an entry without links.
+    fn resolve(&self, path: &str, follow: bool) -> Result<String, FsError> {
+        paths::resolve(&self.machine.files.borrow(), path, follow)
+    }
+
+    /// The entry at a path without links, and when it was modified.
     fn node(&self, path: &str) -> Result<(Node, u64), FsError> {
         if path == "." {
             return Ok((Node::Directory, 0));
         }
         self.machine.files.borrow().0.get(path).cloned().ok_or(FsError::NotFound)
     }
+
+    /// The path of a file that is going to be written: its directory exists, and it is not a directory.
+    fn target(&self, path: &str) -> Result<String, FsError> {
+        let target = self.resolve(path, true)?;
+        let is_dangling = target != path && self.node(&target).is_err() && self.is_link(path);
+        if is_dangling || !self.has_parent(&target) {
+            return Err(FsError::NotFound);
+        }
+        match self.node(&target) {
+            Ok((Node::Directory, _)) => Err(FsError::WrongKind(Kind::Directory)),
+            _ => Ok(target),
+        }
+    }
+
+    fn is_link(&self, path: &str) -> bool {
+        let own = self.resolve(path, false).and_then(|own| self.node(&own));
+        matches!(own, Ok((Node::Link(_), _)))
+    }
+
+    fn has_parent(&self, path: &str) -> bool {
+        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        matches!(self.node(parent), Ok((Node::Directory, _)))
+    }
+}
+
+fn kind(node: &Node) -> Kind {
+    match node {
+        Node::File(_) => Kind::File,
+        Node::Directory => Kind::Directory,
+        Node::Link(_) => Kind::Link,
+        Node::Other => Kind::Other,
+    }
 }
 
 impl FileSystem for Process {
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FsError> {
-        match self.node(path)?.0 {
+        match self.node(&self.resolve(path, true)?)?.0 {
             Node::File(contents) if contents.len() as u64 > limit => {
                 Err(FsError::TooLarge(contents.len() as u64))
             }
             Node::File(contents) => Ok(contents),
-            Node::Directory => Err(FsError::WrongKind(Kind::Directory)),
-            Node::Other => Err(FsError::WrongKind(Kind::Other)),
+            node => Err(FsError::WrongKind(kind(&node))),
         }
     }
 
@@ -285,81 +324,105 @@ impl FileSystem for Process {
     }
 
     fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
-        self.change(Change::Replace(files), durable)
+        let resolve =
+            |file: Replacement| Ok(Replacement { path: self.target(&file.path)?, ..file });
+        let files: Result<Vec<Replacement>, FsError> = files.into_iter().map(resolve).collect();
+        self.change(Change::Replace(files?), durable)
     }
 
     fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError> {
-        self.change(Change::Append(path.to_owned(), contents.to_vec()), durable)
+        self.change(Change::Append(self.target(path)?, contents.to_vec()), durable)
     }
 
     fn sync(&self, paths: &[String]) -> Result<(), FsError> {
-        paths.iter().try_for_each(|path| self.node(path).map(drop))?;
-        self.change(Change::Sync(paths.to_vec()), true)
+        let resolve = |path: &String| {
+            let path = self.resolve(path, true)?;
+            self.node(&path).map(|_| path)
+        };
+        let paths: Result<Vec<String>, FsError> = paths.iter().map(resolve).collect();
+        self.change(Change::Sync(paths?), true)
     }
 
     fn remove(&self, path: &str) -> Result<(), FsError> {
-        let (node, _) = self.node(path)?;
-        if node == Node::Directory && !self.list(path)?.is_empty() {
+        let path = self.resolve(path, false)?;
+        let (node, _) = self.node(&path)?;
+        if node == Node::Directory && !self.list(&path)?.is_empty() {
             return Err(FsError::Failed("Directory not empty (os error 39)".to_owned()));
         }
-        self.change(Change::Remove(path.to_owned()), true)
+        self.change(Change::Remove(path), true)
     }
 
     fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
-        let is_directory = self.node(source)?.0 == Node::Directory;
-        if self.node(target).is_ok() {
+        let (source, target) = (self.resolve(source, false)?, self.resolve(target, false)?);
+        let is_directory = self.node(&source)?.0 == Node::Directory;
+        if self.node(&target).is_ok() {
             return Err(FsError::Exists);
+        }
+        if !self.has_parent(&target) {
+            return Err(FsError::NotFound);
         }
         let is_mounted = |path: &str| {
             let mount = self.machine.mount.borrow();
             mount.as_ref().is_some_and(|mount| path.starts_with(mount.as_str()))
         };
-        if is_directory && is_mounted(source) != is_mounted(target) {
+        if is_directory && is_mounted(&source) != is_mounted(&target) {
             return Err(FsError::CrossesDevices);
         }
-        self.change(Change::Rename(source.to_owned(), target.to_owned()), true)
+        self.change(Change::Rename(source, target), true)
     }
 
     fn create_directory(&self, path: &str) -> Result<(), FsError> {
         let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
         for directory in ends.map(|end| &path[..end]) {
-            if self.node(directory).is_ok_and(|(node, _)| node != Node::Directory) {
+            let directory = match self.resolve(directory, true) {
+                // Its parent is about to be created.
+                Err(FsError::NotFound) => break,
+                directory => directory?,
+            };
+            if self.node(&directory).is_ok_and(|(node, _)| node != Node::Directory) {
                 return Err(FsError::Exists);
             }
         }
-        self.change(Change::CreateDirectory(path.to_owned()), true)
+        match self.resolve(path, true) {
+            Ok(root) if root == "." => Ok(()),
+            Ok(path) => self.change(Change::CreateDirectory(path), true),
+            // Its parents are created as well.
+            Err(FsError::NotFound) => self.change(Change::CreateDirectory(path.to_owned()), true),
+            Err(error) => Err(error),
+        }
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>, FsError> {
-        let (node, _) = self.node(path)?;
+        let path = self.resolve(path, true)?;
+        let (node, _) = self.node(&path)?;
         if node != Node::Directory {
-            return Err(FsError::WrongKind(Kind::Other));
+            return Err(FsError::WrongKind(kind(&node)));
         }
         let inside = if path == "." { String::new() } else { format!("{path}/") };
         let files = self.machine.files.borrow();
         let entries = files.0.iter().filter_map(|(path, (node, _))| {
             let name = path.strip_prefix(&inside).filter(|name| !name.contains('/'))?;
-            let kind = match node {
-                Node::File(_) => Kind::File,
-                Node::Directory => Kind::Directory,
-                Node::Other => Kind::Other,
-            };
-            Some(Entry { name: name.to_owned(), kind })
+            Some(Entry { name: name.to_owned(), kind: kind(node) })
         });
         Ok(entries.collect())
     }
 
     fn stat(&self, path: &str) -> Result<Metadata, FsError> {
-        let (node, modified) = self.node(path)?;
-        let (kind, size) = match node {
-            Node::File(contents) => (Kind::File, contents.len() as u64),
-            Node::Directory => (Kind::Directory, 0),
-            Node::Other => (Kind::Other, 0),
+        let (node, modified) = self.node(&self.resolve(path, false)?)?;
+        let size = match &node {
+            Node::File(contents) => contents.len() as u64,
+            Node::Directory | Node::Link(_) | Node::Other => 0,
         };
-        Ok(Metadata { kind, size, modified })
+        Ok(Metadata { kind: kind(&node), size, modified })
     }
 
     fn lock(&self, path: &str, note: &[u8]) -> Result<LockState, FsError> {
+        let path = &*self.resolve(path, true)?;
+        let is_directory = matches!(self.node(path), Ok((Node::Directory, _)));
+        if !is_directory && !self.has_parent(path) {
+            return Err(FsError::NotFound);
+        }
+        let note = if is_directory { b"" } else { note };
         let mut locks = self.machine.locks.borrow_mut();
         match locks.get(path) {
             Some((pid, note)) if *pid != self.pid => {
@@ -367,13 +430,21 @@ impl FileSystem for Process {
             }
             _ => {
                 locks.insert(path.to_owned(), (self.pid, note.to_vec()));
+                if !is_directory {
+                    let time = Timestamp::from_millis(self.machine.clock.get());
+                    let file = Node::File(note.to_vec());
+                    self.machine.files.borrow_mut().put(path, file, time);
+                }
                 Ok(LockState { held: false, note: Vec::new() })
             }
         }
     }
 
     fn unlock(&self, path: &str) -> Result<(), FsError> {
-        self.machine.locks.borrow_mut().remove(path);
+        let mut locks = self.machine.locks.borrow_mut();
+        if locks.get(path).is_some_and(|(holder, _)| *holder == self.pid) {
+            locks.remove(path);
+        }
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
         return Err(Error::usage("an item needs a title"));
     }
     let mut instance = context.instance(&repository)?;
-    let added = context.call_patiently(&mut instance, None, |instance| instance.add(&titles))?;
+    let added = context.call_retrying(&mut instance, None, |instance| instance.add(&titles))?;
     for id in added? {
         context.output.result(&id);
     }

@@ -51,8 +51,8 @@ impl AgentArgs {
         }
     }
 
-    /// Returns which agent works on the items, after checking that it can be started. With `mock`, it is the mock agent
-    /// whatever the flags say.
+    /// Returns which agent works on the items, after checking that it can be started. With `mock`, it is the
+    /// mock agent whatever the flags say.
     pub(super) fn choose(
         &self,
         repository: &Repository,
@@ -99,7 +99,8 @@ impl AgentArgs {
         Ok(Screen::new(progress, context.output))
     }
 
-    /// Returns these flags again, for a command that continues. With `mock`, the mock agent is used whatever the flags say.
+    /// Returns these flags again, for a command that continues. With `mock`, the mock agent is used whatever
+    /// the flags say.
     pub(super) fn repeated(&self, mock: bool) -> String {
         let mut words = String::new();
         if self.is_mock(mock) {

@@ -89,7 +89,7 @@ fn restore(
 ) -> Result<ExitCode, Error> {
     for (mut instance, root) in instances {
         let restored = context
-            .call_patiently(&mut instance, None, |instance| instance.restore(root.scope(), id))?;
+            .call_retrying(&mut instance, None, |instance| instance.restore(root.scope(), id))?;
         match restored {
             Err(RepairError::UnknownBackup) => {}
             Err(error) => return Err(Error::of_repair(error, root, id)),

@@ -34,7 +34,8 @@ pub(super) fn main(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     Ok(ExitCode::Success)
 }
 
-/// Returns the package as one text: its own files under one package line, then each package that it uses as a nested one.
+/// Returns the package as one text: its own files under one package line, then each package that it uses as a
+/// nested one.
 fn wit() -> String {
     let mut text = String::new();
     for (name, file) in WIT {

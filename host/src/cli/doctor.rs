@@ -66,7 +66,7 @@ fn examine(
 ) -> Result<Option<RepairError>, Error> {
     let mut error = None;
     if fix {
-        let fixed = context.call_patiently(instance, None, |it| it.fix(root.scope()))?;
+        let fixed = context.call_retrying(instance, None, |it| it.fix(root.scope()))?;
         match fixed {
             Ok(FixReport { found, fixes, remaining, backup }) => {
                 report.found.extend(found);

@@ -168,9 +168,9 @@ impl Context {
         Ok(answer?)
     }
 
-    /// Calls the component and prints its messages. Repeats the call while another process is in the way for a moment, or
-    /// leftover processes are being ended. With `signals`, one that asks to stop ends the wait.
-    fn call_patiently<T, E: Transient>(
+    /// Calls the component and prints its messages. Repeats the call while another process is in the way for
+    /// a moment, or leftover processes are being ended. With `signals`, one that asks to stop ends the wait.
+    fn call_retrying<T, E: Transient>(
         &self,
         instance: &mut Instance,
         signals: Option<&mut Signals>,

@@ -93,8 +93,8 @@ fn run_in(
     let defaults = context.call(&mut instance, Instance::default_options)?;
     let options = Options { agent, ..args.options(defaults, repository) };
     if args.dry_run {
-        let forecast = context
-            .call_patiently(&mut instance, None, |instance| instance.preview(&options))??;
+        let forecast =
+            context.call_retrying(&mut instance, None, |instance| instance.preview(&options))??;
         print_forecast(&forecast, context);
         return Ok(ExitCode::Success);
     }

@@ -13,8 +13,8 @@ use crate::wit::session::{Opening, Summary};
 /// How long a reader has in any case to read the rest of the output.
 const LAST_READING: Duration = Duration::from_secs(1);
 
-/// Handles signals from now on, before the lock is taken: one at any later moment stops the session. From now on, no slow
-/// reader of the output delays it.
+/// Handles signals from now on, before the lock is taken: one at any later moment stops the session. From now
+/// on, no slow reader of the output delays it.
 pub(super) fn handle_signals(instance: &mut Instance) -> Result<Signals, Error> {
     output::start_writer();
     let signals = Signals::new().map_err(Error::unexpected("cannot handle signals"))?;
@@ -32,7 +32,7 @@ pub(super) fn open<E: Transient>(
 where
     Error: From<E>,
 {
-    match context.call_patiently(instance, Some(&mut *signals), open) {
+    match context.call_retrying(instance, Some(&mut *signals), open) {
         Err(Error::Component(ComponentError::Interrupted)) => {
             context.output.line(Tone::Warning, "stopped by a signal; nothing was started");
             Ok(Err(match signals.take() {
@@ -69,8 +69,8 @@ pub(super) fn drive(session: Session<'_>, root: Root) -> Result<ExitCode, Error>
     }
 }
 
-/// Waits until the output is read. A signal that comes now, or came while the session was closed, ends the wait, but does not
-/// cut a reader short: then its exit code is returned.
+/// Waits until the output is read. A signal that comes now, or came while the session was closed, ends the
+/// wait, but does not cut a reader short: then its exit code is returned.
 fn finish_output(signals: &mut Signals) -> Option<ExitCode> {
     output::flush(LAST_READING);
     let mut code = None;

@@ -160,9 +160,9 @@ impl Instance {
         }
     }
 
-    /// Ends calls when this flag is set, by a signal handler or another thread: the current one if it does not
-    /// return within [`Limits::stopping`], and almost immediately if the flag is set again. The call then fails
-    /// with [`ComponentError::Interrupted`].
+    /// Ends calls when this flag is set, by a signal handler or another thread: the current one if it does
+    /// not return within [`Limits::stopping`], and almost immediately if the flag is set again. The call then
+    /// fails with [`ComponentError::Interrupted`].
     pub fn interrupt_on(&mut self, flag: Arc<AtomicBool>) {
         self.store.data_mut().meter.interrupt_on(flag);
     }

@@ -19,18 +19,19 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// Limits on one instance.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Maximum size of all memories and tables together, in bytes. With 256 MiB, `status` works on more than 300,000 items.
+    /// Maximum size of all memories and tables together, in bytes. With 256 MiB, `status` works on more than
+    /// 300,000 items.
     pub memory: usize,
     /// CPU time of one call, without its imports. Wall-clock time would punish a busy machine.
     pub computing: Duration,
-    /// CPU time that each call of an import adds: a repository of 200,000 items takes more work than one of ten, and its files
-    /// are read one by one.
+    /// CPU time that each call of an import adds: a repository of 200,000 items takes more work than one of
+    /// ten, and its files are read one by one.
     pub computing_per_import: Duration,
     /// Time that one call may spend inside imports. Only a call that never ends takes this long:
     /// repairs of a large repository on a slow disk must not be cut off.
     pub imports: Duration,
-    /// Maximum number of bytes that the component may pass to one call of an import, or return from one call of an export:
-    /// wasmtime's own default.
+    /// Maximum number of bytes that the component may pass to one call of an import, or return from one call
+    /// of an export: wasmtime's own default.
     pub transfer: usize,
     /// How long a call may continue once the program was asked to stop.
     pub stopping: Duration,
@@ -104,7 +105,8 @@ impl Meter {
         }
     }
 
-    /// Ends calls when this flag is set: the current one after [`Limits::stopping`], and almost immediately if it is set again.
+    /// Ends calls when this flag is set: the current one after [`Limits::stopping`], and almost immediately
+    /// if it is set again.
     pub(super) fn interrupt_on(&mut self, flag: Arc<AtomicBool>) {
         self.interrupt = Some(flag);
     }
@@ -122,8 +124,8 @@ impl Meter {
         }
     }
 
-    /// Switches the clocks when the component calls an import or returns from one, or when a call begins or ends. Returns false
-    /// if the call must not continue.
+    /// Switches the clocks when the component calls an import or returns from one, or when a call begins or
+    /// ends. Returns false if the call must not continue.
     pub(super) fn hook(&mut self, hook: CallHook) -> bool {
         self.charge();
         match hook {

@@ -65,9 +65,9 @@ impl Component {
 
     /// Compiles another component for the same WIT package, from a regular file.
     ///
-    /// Accepts WebAssembly only, never machine code: that would be trusted. Size, time and memory are bounded.
-    /// After an error because of time or memory, the compiler continues on its own thread until the process
-    /// exits.
+    /// Accepts WebAssembly only, never machine code: that would be trusted. Size, time and memory are
+    /// bounded. After an error because of time or memory, the compiler continues on its own thread until the
+    /// process exits.
     #[cfg(feature = "compile")]
     pub fn from_file(path: &Path) -> Result<Self, ComponentError> {
         let engine = engine()?;

@@ -1,11 +1,11 @@
 //! Builds and runs every git command.
 //!
-//! Git obeys the repository that it finds, its environment and `PATH`. None of them may choose another repository or start a
-//! program: the options below disable what runs code by itself, git's own variables are removed from the environment, and a
-//! repository that was verified is named instead of searched for.
+//! Git obeys the repository that it finds, its environment and `PATH`. None of them may choose another
+//! repository or start a program: the options below disable what runs code by itself, git's own variables are
+//! removed from the environment, and a repository that was verified is named instead of searched for.
 //!
-//! Filters (`filter.*.smudge`) of the repository's own configuration stay enabled where files are written: without them a
-//! checkout with Git LFS is wrong. A clone does not bring any; they are the user's.
+//! Filters (`filter.*.smudge`) of the repository's own configuration stay enabled where files are written:
+//! without them a checkout with Git LFS is wrong. A clone does not bring any; they are the user's.
 
 #![expect(clippy::disallowed_types, reason = "git is a program of its own")]
 
@@ -38,8 +38,8 @@ const OPTIONS: [&str; 14] = [
     "core.quotePath=true",
 ];
 
-/// Variables of git that name the user's own configuration, or limit its search. All others are removed: a hook that runs this
-/// program, for example, names its own repository in `GIT_DIR`.
+/// Variables of git that name the user's own configuration, or limit its search. All others are removed: a
+/// hook that runs this program, for example, names its own repository in `GIT_DIR`.
 const KEPT: [&str; 4] =
     ["GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM"];
 

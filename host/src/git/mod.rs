@@ -1,5 +1,5 @@
-//! Questions to git, and changes that it makes. A worktree is only changed after it is verified to be a linked one of this
-//! repository.
+//! Questions to git, and changes that it makes. A worktree is only changed after it is verified to be a
+//! linked one of this repository.
 
 mod command;
 mod worktree;
@@ -38,8 +38,8 @@ pub(crate) enum GitError {
     NoCommit(String),
 }
 
-/// Returns the commit that a feature begins with or ends at: that of its worktree, or that of the repository if it has no worktree
-/// yet. `None` without git, without a commit, or if something else is at `worktree`.
+/// Returns the commit that a feature begins with or ends at: that of its worktree, or that of the repository
+/// if it has no worktree yet. `None` without git, without a commit, or if something else is at `worktree`.
 pub(crate) fn head(root: &Path, worktree: Option<&Path>) -> Option<String> {
     match worktree.map(|path| find(root, path)) {
         Some(Err(_)) => None,

@@ -1,7 +1,7 @@
 //! Linked worktrees: finding and changing them.
 //!
-//! The directory is opened once, and git works in the open directory. Nothing else that gets the directory's name in the meantime
-//! is changed, except during the moment in which git itself resolves the name.
+//! The directory is opened once, and git works in the open directory. Nothing else that gets the directory's
+//! name in the meantime is changed, except during the moment in which git itself resolves the name.
 
 use std::ffi::OsStr;
 use std::io;
@@ -72,8 +72,8 @@ fn missing(root: &Path, path: &Path) -> Found {
     known().map_or(Found::Nothing, Found::Record)
 }
 
-/// Verifies that a directory is a linked worktree of the repository, by asking git and by the links in both directions. Returns
-/// its git directory.
+/// Verifies that a directory is a linked worktree of the repository, by asking git and by the links in both
+/// directions. Returns its git directory.
 fn verify(repository: &Repository, path: &Path, directory: &Dir) -> Result<PathBuf, GitError> {
     let refused = |why: &str| GitError::NotLinked { path: path.to_owned(), why: why.to_owned() };
     // Without it git would find a repository above. Anything but a file could be misinterpreted by git.
@@ -175,8 +175,8 @@ impl Worktree {
         Ok(lines)
     }
 
-    /// Returns settings that disable the filters of the configuration, so that a query runs nothing. A file that a filter would
-    /// have found unchanged may be shown as changed.
+    /// Returns settings that disable the filters of the configuration, so that a query runs nothing. A file
+    /// that a filter would have found unchanged may be shown as changed.
     fn no_filters(&self) -> Result<Vec<String>, GitError> {
         let asked =
             ["config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$"];
@@ -229,8 +229,8 @@ impl Worktree {
 
     /// Removes it, with its uncommitted changes. The branch is kept.
     ///
-    /// The link is removed last, so that a removal that was cut off can be repeated: until then this is a worktree, and then a
-    /// record.
+    /// The link is removed last, so that a removal that was cut off can be repeated: until then this is a
+    /// worktree, and then a record.
     pub(crate) fn remove(&self) -> Result<(), GitError> {
         self.check_removable()?;
         verify(&self.repository, &self.path, &self.directory)?;
@@ -290,8 +290,8 @@ impl Worktree {
     }
 }
 
-/// Makes the changes durable before anyone records that a cleanup was carried out: git does not. The names in the directory are
-/// synced separately, because not every file system obeys `syncfs`.
+/// Makes the changes durable before anyone records that a cleanup was carried out: git does not. The names in
+/// the directory are synced separately, because not every file system obeys `syncfs`.
 fn sync(directory: &Dir) -> io::Result<()> {
     let directory = directory.open(".")?;
     directory.sync_all()?;

@@ -1,8 +1,9 @@
-//! The processes that agents start outside of their process groups: daemons that fork twice or begin a session.
+//! The processes that agents start outside of their process groups: daemons that fork twice or begin a
+//! session.
 //!
 //! On Linux such a process becomes a child of ours when its parent exits, because we ask for that
-//! (PR_SET_CHILD_SUBREAPER), so that it can be found and ended like the rest. Elsewhere, and where the kernel does not
-//! list children, none is found.
+//! (PR_SET_CHILD_SUBREAPER), so that it can be found and ended like the rest. Elsewhere, and where the kernel
+//! does not list children, none is found.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -27,8 +28,8 @@ pub(crate) type Attempt = (String, u32);
 
 #[derive(Debug)]
 struct Descendant {
-    /// The attempts that it may belong to: the one in its marker, or else those in flight when it was first seen.
-    /// `None` if it is not an agent's.
+    /// The attempts that it may belong to: the one in its marker, or else those in flight when it was first
+    /// seen. `None` if it is not an agent's.
     attempts: Option<Vec<Attempt>>,
     /// Whether SIGTERM was sent.
     is_terminated: bool,
@@ -54,14 +55,14 @@ pub(crate) struct Descendants {
     markers: HashSet<OsString>,
     /// The file that lists our children.
     children: String,
-    /// Whether an unmarked child must be an agent's: we had no children before the batch, and are not the process
-    /// that inherits every orphan.
+    /// Whether an unmarked child must be an agent's: we had no children before the batch, and are not the
+    /// process that inherits every orphan.
     unmarked_are_ours: bool,
     /// Children from before the batch.
     before: HashSet<Pid>,
     known: HashMap<Pid, Descendant>,
-    /// When the first descendant of an attempt was sent SIGTERM. Processes that a descendant leaves share its grace
-    /// period.
+    /// When the first descendant of an attempt was sent SIGTERM. Processes that a descendant leaves share its
+    /// grace period.
     terminated: HashMap<Attempt, Instant>,
 }
 
@@ -97,8 +98,8 @@ impl Descendants {
         self.known.is_empty()
     }
 
-    /// Finds new ones, reaps those that have exited, and ends those whose agents no longer run: immediately with
-    /// `at_once`. `attempts` are those in flight, and whether their agent is running.
+    /// Finds new ones, reaps those that have exited, and ends those whose agents no longer run: immediately
+    /// with `at_once`. `attempts` are those in flight, and whether their agent is running.
     pub(crate) fn poll(
         &mut self,
         is_agent: impl Fn(Pid) -> bool,
@@ -209,8 +210,8 @@ impl Descendants {
         }
     }
 
-    /// Reaps those that have exited; returns whether there were any. No one else waits for them, so their process ids
-    /// are not reused before.
+    /// Reaps those that have exited; returns whether there were any. No one else waits for them, so their
+    /// process ids are not reused before.
     fn reap(&mut self) -> bool {
         let known = self.known.len();
         self.known.retain(|pid, _| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));

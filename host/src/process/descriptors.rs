@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
-/// Number of descriptors that are free whenever an agent is started: its log, the journal and the items' files need
-/// them.
+/// Number of descriptors that are free whenever an agent is started: its log, the journal and the items'
+/// files need them.
 const RESERVE: usize = 32;
 
 /// The limit that this process was started with, if it was raised.
@@ -15,8 +15,8 @@ static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
 
 /// Raises the soft limit on open files to the hard one: each agent needs two or three.
 ///
-/// This happens only where agents can be given the original limit: programs that use `select(2)`, or close every
-/// possible descriptor, fare badly with a high limit.
+/// This happens only where agents can be given the original limit: programs that use `select(2)`, or close
+/// every possible descriptor, fare badly with a high limit.
 pub(crate) fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     if cfg!(target_os = "linux") && limit.current != limit.maximum {

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 pub(crate) enum Directory {
     /// Wherever this path leads: the root of a repository or a worktree, which the user chose.
     At(PathBuf),
-    /// A directory in the tree of an instance, whose names are not ours. It is open, so that no one can replace it
-    /// before the agent has started.
+    /// A directory in the tree of an instance, whose names are not ours. It is open, so that no one can
+    /// replace it before the agent has started.
     Opened {
         directory: OwnedFd,
         #[cfg(not(target_os = "linux"))]
@@ -23,8 +23,8 @@ pub(crate) enum Directory {
 }
 
 impl Directory {
-    /// Opens the directory at `path` in `tree`. No part of the path may be a link: a link would lead out of the sandbox
-    /// of a component, and to the files of others.
+    /// Opens the directory at `path` in `tree`. No part of the path may be a link: a link would lead out of
+    /// the sandbox of a component, and to the files of others.
     pub(crate) fn open(tree: &Dir, path: &str) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut directory = tree.as_fd().try_clone_to_owned()?;
@@ -48,8 +48,8 @@ impl Directory {
         })
     }
 
-    /// Returns the path by which a child of this process enters it. On Linux the kernel resolves it through the
-    /// descriptor, which the child has until it becomes the agent.
+    /// Returns the path by which a child of this process enters it. On Linux the kernel resolves it through
+    /// the descriptor, which the child has until it becomes the agent.
     pub(super) fn path(&self) -> PathBuf {
         match self {
             Directory::At(path) => path.clone(),

@@ -19,8 +19,8 @@ use super::stat;
 
 /// Time between SIGTERM and SIGKILL for the rest of a group whose leader has exited.
 const GRACE_OF_THE_REST: Duration = Duration::from_secs(2);
-/// How long to wait after SIGKILL for members that cannot act any more: zombies that no one reaps, and processes of other
-/// users.
+/// How long to wait after SIGKILL for members that cannot act any more: zombies that no one reaps, and
+/// processes of other users.
 const GRACE_AFTER_KILL: Duration = Duration::from_secs(1);
 /// A process that could be signalled and is still running this long after SIGKILL hangs in the kernel.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
@@ -136,8 +136,8 @@ impl Group {
         }
     }
 
-    /// Sends SIGTERM to the group, and SIGKILL after this time. Does nothing and returns false if the leader has exited:
-    /// then its exit counts.
+    /// Sends SIGTERM to the group, and SIGKILL after this time. Does nothing and returns false if the leader
+    /// has exited: then its exit counts.
     pub(crate) fn terminate(&mut self, grace: Duration) -> bool {
         if self.exit.is_some() || self.leader_has_exited() {
             return false;
@@ -174,8 +174,8 @@ impl Group {
         self.exit.is_some()
     }
 
-    /// Whether the leader was stopped because it read from the terminal or changed its settings: it is in the background
-    /// there, and no one would continue it.
+    /// Whether the leader was stopped because it read from the terminal or changed its settings: it is in the
+    /// background there, and no one would continue it.
     pub(crate) fn used_terminal(&mut self) -> bool {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         if self.exit.is_none()
@@ -248,8 +248,8 @@ impl Group {
         }
     }
 
-    /// Reads the rest of the output from the pipe. A process that has left the group may keep the other end open, so the
-    /// end of the stream is not awaited.
+    /// Reads the rest of the output from the pipe. A process that has left the group may keep the other end
+    /// open, so the end of the stream is not awaited.
     fn drain(&mut self) {
         self.input = None;
         for _ in 0..PIPE_CAPACITY / OUTPUT_AT_ONCE {
@@ -265,7 +265,8 @@ impl Group {
     }
 
     fn is_gone(&self) -> bool {
-        // As a subreaper, or as the first process of a container, this process inherits the orphans of an agent.
+        // As a subreaper, or as the first process of a container, this process inherits the orphans of an
+        // agent.
         while matches!(waitpgid(self.pid, WaitOptions::NOHANG), Ok(Some(_))) {}
         test_kill_process_group(self.pid) == Err(Errno::SRCH) || stat::group_has_exited(self.pid)
     }

@@ -1,8 +1,8 @@
 //! The processes that agents of an interrupted session left running; see `terminator` in the WIT package.
 //!
-//! A component names processes. Only those are signalled that the system itself proves to belong to this root, by the
-//! marker in their environment or in that of a member of their group. Without `/proc` nothing is found and nothing is
-//! signalled.
+//! A component names processes. Only those are signalled that the system itself proves to belong to this
+//! root, by the marker in their environment or in that of a member of their group. Without `/proc` nothing is
+//! found and nothing is signalled.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -26,8 +26,8 @@ const LONGEST_WITNESS: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Leftovers {
     root: Dir,
-    /// Groups that were proven and have been signalled, with their items. Their leaders may have exited since, and
-    /// the rest of such a group need not carry the marker.
+    /// Groups that were proven and have been signalled, with their items. Their leaders may have exited
+    /// since, and the rest of such a group need not carry the marker.
     signalled: HashMap<Exact, Option<String>>,
 }
 
@@ -69,8 +69,8 @@ impl Leftovers {
         Ok(Variable { name: marker::ROOT.to_owned(), value })
     }
 
-    /// Returns every process with the marker, every recorded process that leads a group, and every signalled group
-    /// that still exists.
+    /// Returns every process with the marker, every recorded process that leads a group, and every signalled
+    /// group that still exists.
     pub(crate) fn list(
         &mut self,
         recorded: &[String],
@@ -198,8 +198,8 @@ impl Scan {
         })
     }
 
-    /// Compares the directory that a process calls its root with this one: the witness, created here a moment ago, is
-    /// visible there if they are the same.
+    /// Compares the directory that a process calls its root with this one: the witness, created here a moment
+    /// ago, is visible there if they are the same.
     fn compare(&self, pid: Pid, path: Option<&Path>) -> Claim {
         let (Some(path), Some((name, content))) = (path, &self.witness) else {
             return Claim::Unproven;
@@ -217,8 +217,8 @@ impl Scan {
 
     /// Returns a process if it is running, leads a group, and does not belong to another root.
     ///
-    /// That a journal names it proves nothing: agents can write to the journal. A member of the group must carry the
-    /// marker.
+    /// That a journal names it proves nothing: agents can write to the journal. A member of the group must
+    /// carry the marker.
     fn group(&self, exact: Exact) -> Option<Target> {
         let stat = Stat::of(exact.pid)?;
         let is_meant = stat.start_time == exact.start_time

@@ -37,8 +37,8 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Creates the log at this path below the root of the instance. With `append`, an earlier call of the same
-    /// attempt may have created the file.
+    /// Creates the log at this path below the root of the instance. With `append`, an earlier call of the
+    /// same attempt may have created the file.
     pub(crate) fn new(state: Dir, path: &str, append: bool) -> Self {
         LogFile {
             state,

@@ -1,5 +1,5 @@
-//! The marker in the environment of every agent of a root, and of the processes that the agent starts. It finds them
-//! again after the batch that started them has gone.
+//! The marker in the environment of every agent of a root, and of the processes that the agent starts. It
+//! finds them again after the batch that started them has gone.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -27,8 +27,9 @@ const ID_LENGTH: usize = 32;
 
 /// Identifies a root: `{id}:{device}:{inode}:{path}`.
 ///
-/// The id is the same through every mount of the directory, and in every copy of it. Device and inode are the same
-/// wherever the directory is moved, and differ between mounts and copies. The path is the one that agents see.
+/// The id is the same through every mount of the directory, and in every copy of it. Device and inode are the
+/// same wherever the directory is moved, and differ between mounts and copies. The path is the one that
+/// agents see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RootMark {
     /// `None` for a root without an id, and in the markers of early builds: `{device}:{inode}`.
@@ -103,8 +104,8 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// Returns the marker in the environment with which a process was started. It is empty if the environment cannot
-    /// be read: the process is another user's, or it has exited.
+    /// Returns the marker in the environment with which a process was started. It is empty if the environment
+    /// cannot be read: the process is another user's, or it has exited.
     pub(super) fn of_process(pid: Pid) -> Self {
         let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
         Marker::parse(&ambient::read(path.as_ref()).unwrap_or_default())

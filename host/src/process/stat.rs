@@ -102,8 +102,8 @@ pub(super) fn group_survivors(group: Pid) -> Vec<Pid> {
     all().into_iter().filter(is_survivor).collect()
 }
 
-/// Whether no process would continue this one once it is stopped: its process group is orphaned (POSIX.1-2024,
-/// section 3.264), as far as its own ancestors show. False if that is not known.
+/// Whether no process would continue this one once it is stopped: its process group is orphaned
+/// (POSIX.1-2024, section 3.264), as far as its own ancestors show. False if that is not known.
 pub(crate) fn is_orphaned() -> bool {
     let Some(ours) = Stat::of(getpid()) else { return false };
     let mut parent = ours.parent;

@@ -1,8 +1,8 @@
 //! Whether a recorded process is still running.
 //!
-//! Where only a process id is known, a process can be `running` by mistake, never `exited`. A process of another
-//! PID namespace (another container) of this boot is always `unknown`: its processes are not visible from here,
-//! whether they are running or not.
+//! Where only a process id is known, a process can be `running` by mistake, never `exited`. A process of
+//! another PID namespace (another container) of this boot is always `unknown`: its processes are not visible
+//! from here, whether they are running or not.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,8 +16,8 @@ use crate::wit::processes::{BareProcess, ProcessStatus, RecordedProcess};
 /// Tolerance of a start time from `/proc` against the wall clock.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
 
-/// Returns the status of a recorded process; see `processes.status` in the WIT package. A token that this host did
-/// not create says nothing about it.
+/// Returns the status of a recorded process; see `processes.status` in the WIT package. A token that this
+/// host did not create says nothing about it.
 pub(crate) fn status(recorded: &RecordedProcess) -> ProcessStatus {
     match recorded {
         RecordedProcess::Token(token) => {

@@ -123,8 +123,9 @@ fn number(pid: Pid) -> u64 {
     u64::from(pid.as_raw_nonzero().get().unsigned_abs())
 }
 
-/// Returns the PID namespace of this process: `pid:[4026531836]`. The number of a namespace that has ended may be
-/// given to a new one. No process of the old one is running then, so a different start time still proves an exit.
+/// Returns the PID namespace of this process: `pid:[4026531836]`. The number of a namespace that has ended
+/// may be given to a new one. No process of the old one is running then, so a different start time still
+/// proves an exit.
 fn pid_namespace() -> Option<String> {
     let link = ambient::read_link("/proc/self/ns/pid".as_ref()).ok()?;
     link.into_os_string().into_string().ok()

@@ -9,8 +9,8 @@ use super::{FollowUp, Reporter, print_message};
 use crate::wit::log::Level;
 use crate::wit::session::{Counts, Event, Opening, Summary};
 
-/// Reports events on standard output and messages on standard error. Whatever component is used, each line of the stream
-/// is one JSON object.
+/// Reports events on standard output and messages on standard error. Whatever component is used, each line of
+/// the stream is one JSON object.
 pub(crate) struct Json {
     output: Output,
     follow_up: FollowUp,
@@ -73,7 +73,8 @@ impl Reporter for Json {
     fn resumed(&mut self, _: Duration) {}
 }
 
-/// Returns a JSON object on one line, unchanged except for line breaks between its tokens; `None` for any other text.
+/// Returns a JSON object on one line, unchanged except for line breaks between its tokens; `None` for any
+/// other text.
 fn one_line(event: &str) -> Option<String> {
     // Parsed completely, with every escape: a search for braces would not be enough for strict readers.
     matches!(serde_json::from_str(event), Ok(Value::Object(_)))

@@ -41,8 +41,8 @@ fn rounded_up(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
 }
 
-/// Returns a time in milliseconds since 1970 as a local time of day, with the date if it is not today's: `07:04`,
-/// `2026-11-24 07:04`.
+/// Returns a time in milliseconds since 1970 as a local time of day, with the date if it is not today's:
+/// `07:04`, `2026-11-24 07:04`.
 pub(super) fn clock(time: u64) -> String {
     let zone = TimeZone::system();
     let Some(time) = i64::try_from(time).ok().and_then(|it| Timestamp::from_millisecond(it).ok())
@@ -65,7 +65,8 @@ pub(super) fn time_left(elapsed: Duration, ended: u32, remaining: u32) -> Option
     Some(elapsed.mul_f64(f64::from(remaining) / f64::from(ended)))
 }
 
-/// Describes a file operation that failed. `root` is the root of the instance, relative to the root of the repository.
+/// Describes a file operation that failed. `root` is the root of the instance, relative to the root of the
+/// repository.
 pub(crate) fn storage_failure(root: &str, failure: &StorageFailure) -> String {
     let why = match &failure.error {
         FileError::NotFound => "no such file or directory".to_owned(),

@@ -6,8 +6,8 @@ use cap_std::fs::{Dir, OpenOptions};
 
 use crate::engine::temporary_name;
 
-/// Creates a directory and its parents. The names of those that exist are synced as well: their creator may have been killed
-/// before.
+/// Creates a directory and its parents. The names of those that exist are synced as well: their creator may
+/// have been killed before.
 pub(crate) fn create_directory(root: &Dir, path: &str) -> io::Result<()> {
     root.create_dir_all(path)?;
     let ends = path.match_indices('/').map(|(end, _)| &path[..end]);

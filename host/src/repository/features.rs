@@ -45,11 +45,11 @@ fn root(start: &Path) -> Result<PathBuf, RepositoryError> {
     Ok(repository)
 }
 
-/// Returns the repository of a linked worktree of git: agents work there, and its features are those of the repository. `None`
-/// for any other directory, and for a worktree with features of its own.
+/// Returns the repository of a linked worktree of git: agents work there, and its features are those of the
+/// repository. `None` for any other directory, and for a worktree with features of its own.
 ///
-/// The files are read here: otherwise every feature command would have to start git. Both links must agree: a directory does
-/// not become part of a repository by its own claim.
+/// The files are read here: otherwise every feature command would have to start git. Both links must agree: a
+/// directory does not become part of a repository by its own claim.
 fn of_worktree(directory: &Path) -> Option<PathBuf> {
     if ambient::is_dir(&directory.join(FEATURES)) {
         return None;

@@ -20,7 +20,8 @@ const MOST_PROMPTS: usize = 100;
 /// The flag that keeps an `open` from waiting for the other end of a FIFO.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
-/// Checks that the user owns the configuration files. Missing files, and entries that are not files, are left to the component.
+/// Checks that the user owns the configuration files. Missing files, and entries that are not files, are left
+/// to the component.
 pub(crate) fn check_configuration(repository: &Repository) -> Result<(), RepositoryError> {
     for name in CONFIGURATION {
         if let Ok(file) = open(repository, name) {

@@ -93,8 +93,8 @@ impl Repository {
     }
 }
 
-/// Opens a directory of a repository by its path relative to the root. Every directory on the way must belong to the user and
-/// be inside of the repository; a link that stays inside is followed.
+/// Opens a directory of a repository by its path relative to the root. Every directory on the way must belong
+/// to the user and be inside of the repository; a link that stays inside is followed.
 pub(crate) fn open_inside(root: &Path, path: &str) -> Result<Dir, RepositoryError> {
     let above = ambient::open_dir(root).map_err(RepositoryError::opening(root))?;
     ownership::check_metadata(root, root, above.dir_metadata())?;

@@ -1,7 +1,8 @@
 //! Which repositories are trusted: those that the user owns, by the rule of git's `safe.directory`.
 //!
-//! A repository says which programs run. One that someone else plants above the working directory would run their programs as
-//! the user. Exceptions come from the user alone: from the environment and from their settings, never from a repository.
+//! A repository says which programs run. One that someone else plants above the working directory would run
+//! their programs as the user. Exceptions come from the user alone: from the environment and from their
+//! settings, never from a repository.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -106,8 +107,8 @@ fn is_exempt(root: &Path) -> Result<bool, OwnershipError> {
     Ok(entries.iter().any(|entry| covers(entry.as_ref(), root)))
 }
 
-/// Whether an exception applies to a repository: `*` applies to all of them, `/path/*` to those below `/path`, an absolute
-/// path to the one there.
+/// Whether an exception applies to a repository: `*` applies to all of them, `/path/*` to those below
+/// `/path`, an absolute path to the one there.
 fn covers(entry: &Path, root: &Path) -> bool {
     if entry == Path::new("*") {
         return true;
@@ -134,7 +135,8 @@ fn settings_path() -> Option<PathBuf> {
     Some(directory.join(SETTINGS))
 }
 
-/// Reads the settings; `None` if they do not exist. Settings of another user are ignored: `HOME` may be theirs.
+/// Reads the settings; `None` if they do not exist. Settings of another user are ignored: `HOME` may be
+/// theirs.
 fn read_settings(path: &Path) -> io::Result<Option<Vec<u8>>> {
     // The file is often a link into a directory of dotfiles.
     let path = match ambient::canonicalize(path) {

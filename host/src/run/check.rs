@@ -1,4 +1,5 @@
-//! Checks what the component asks for before anything is started: it ends up in paths, arguments and environments.
+//! Checks what the component asks for before anything is started: it ends up in paths, arguments and
+//! environments.
 
 use std::collections::HashSet;
 

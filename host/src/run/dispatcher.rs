@@ -50,7 +50,8 @@ pub(crate) struct Session<'a> {
     pub(crate) reporter: &'a mut dyn Reporter,
 }
 
-/// Runs an open session until it ends or must stop. The summary is missing only if the session could not be closed.
+/// Runs an open session until it ends or must stop. The summary is missing only if the session could not be
+/// closed.
 pub(crate) fn run(session: Session<'_>) -> (Option<Summary>, Option<Stop>) {
     descriptors::raise_limit();
     let dispatcher = Dispatcher {
@@ -131,8 +132,8 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Returns how long until a call is repeated that failed because of storage, while agents are running: every try
-    /// writes.
+    /// Returns how long until a call is repeated that failed because of storage, while agents are running:
+    /// every try writes.
     fn time_to_retry(&self) -> Option<Duration> {
         let at = self.retry_at.filter(|_| !self.running.is_empty())?;
         let remaining = at.saturating_duration_since(Instant::now());
@@ -292,7 +293,8 @@ impl Dispatcher<'_> {
             self.poll_descendants(&running);
         }
         for mut call in running {
-            // Two agents of one item never run at the same time: the end of a call waits for everything that it started.
+            // Two agents of one item never run at the same time: the end of a call waits for everything that
+            // it started.
             let remains = self.descendants.of(&call.call.item, call.call.attempt);
             match call.take_end(&remains) {
                 Some(ended) => {
@@ -372,7 +374,8 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Ends the agents as on a signal: the component cannot be called any more. What it acknowledged is on disk.
+    /// Ends the agents as on a signal: the component cannot be called any more. What it acknowledged is on
+    /// disk.
     fn abandon(mut self, error: ComponentError) -> (Option<Summary>, Option<Stop>) {
         self.pass_on_messages();
         // Signals that came during the call are older than its failure.
@@ -392,8 +395,8 @@ impl Dispatcher<'_> {
         (None, Some(stop))
     }
 
-    /// Returns why the session stops when a call of the component has failed: the signal that interrupted the call, if
-    /// one did.
+    /// Returns why the session stops when a call of the component has failed: the signal that interrupted the
+    /// call, if one did.
     fn stop_for(&mut self, error: ComponentError) -> Stop {
         match (&error, &self.stop) {
             (ComponentError::Interrupted, Some(Stop::Signal(signal))) => {

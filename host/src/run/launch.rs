@@ -59,8 +59,8 @@ pub(crate) enum AgentError {
     NoComponent { path: PathBuf, reason: String },
 }
 
-/// Returns the absolute path of a program: a path is relative to the root of the repository, a name is looked up in
-/// `PATH`.
+/// Returns the absolute path of a program: a path is relative to the root of the repository, a name is looked
+/// up in `PATH`.
 pub(crate) fn find_program(program: &str, root: &Path) -> Result<PathBuf, AgentError> {
     which::which_in(program, ambient::search_path(), root)
         .map_err(|_| AgentError::NoProgram(program.to_owned()))
@@ -163,8 +163,8 @@ impl<'a> Launcher<'a> {
         Ok(Output::new(log, rules))
     }
 
-    /// Returns why an agent could not be started. It is not the item's fault if the system is out of resources (EMFILE,
-    /// EAGAIN, …).
+    /// Returns why an agent could not be started. It is not the item's fault if the system is out of
+    /// resources (EMFILE, EAGAIN, …).
     fn explain(&self, error: &io::Error) -> NotStarted {
         let root = self.workspace.root;
         let is_gone = error.kind() == io::ErrorKind::NotFound && !ambient::is_dir(root);

@@ -1,7 +1,7 @@
 //! A session: the component decides; this module starts and ends agents, waits, and tells the reporter.
 //!
-//! One thread owns everything. It waits for the next event (output, the exit of an agent, a signal, a deadline), reports
-//! it to the component, and does what the component answers.
+//! One thread owns everything. It waits for the next event (output, the exit of an agent, a signal, a
+//! deadline), reports it to the component, and does what the component answers.
 
 mod call;
 mod check;

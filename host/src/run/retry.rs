@@ -1,4 +1,5 @@
-//! Calls that are worth repeating: another process is in the way for a moment, or leftover processes are being ended.
+//! Calls that are worth repeating: another process is in the way for a moment, or leftover processes are
+//! being ended.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -80,8 +81,8 @@ fn terminating(milliseconds: u64) -> Retry {
     Retry::Terminating(after)
 }
 
-/// Repeats a call while that is worthwhile. With `signals`, one that asks to stop ends the wait: then the call fails with
-/// [`ComponentError::Interrupted`].
+/// Repeats a call while that is worthwhile. With `signals`, one that asks to stop ends the wait: then the
+/// call fails with [`ComponentError::Interrupted`].
 pub(crate) fn retry_while_busy<T, E: Transient>(
     mut call: impl FnMut() -> Result<Result<T, E>, ComponentError>,
     mut signals: Option<&mut Signals>,

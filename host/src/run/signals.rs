@@ -19,11 +19,11 @@ use crate::{ambient, process};
 /// How long to wait for pending output before this process is stopped.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
-/// Turns a write beyond the file size limit (`ulimit -f`) into an error like any other: the signal that the system sends
-/// with it would end the process without a message.
+/// Turns a write beyond the file size limit (`ulimit -f`) into an error like any other: the signal that the
+/// system sends with it would end the process without a message.
 ///
-/// The signal is caught, not ignored: an agent starts with the default action, unless this program was started with the
-/// signal ignored.
+/// The signal is caught, not ignored: an agent starts with the default action, unless this program was
+/// started with the signal ignored.
 pub(crate) fn survive_file_size_limit() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
@@ -58,7 +58,8 @@ impl Signals {
         let interrupt = Arc::new(AtomicBool::new(false));
         for (signal, flag) in &stops {
             let signal = i32::from(signal.number());
-            // `nohup` ignores signals on purpose, and so does a shell without job control for what it starts with `&`.
+            // `nohup` ignores signals on purpose, and so does a shell without job control for what it starts
+            // with `&`.
             if is_ignored(signal) {
                 continue;
             }
@@ -134,8 +135,8 @@ impl Signals {
     }
 }
 
-/// Stops this process until it is continued; returns for how long it was stopped. Does nothing if no process would
-/// continue it: the default action of SIGTSTP does the same.
+/// Stops this process until it is continued; returns for how long it was stopped. Does nothing if no process
+/// would continue it: the default action of SIGTSTP does the same.
 pub(crate) fn suspend_this_process() -> Duration {
     // While this process is stopped, nothing removes the bar.
     output::flush(LAST_OUTPUT);

@@ -1,8 +1,9 @@
 //! Compiles WebAssembly from a file, within bounds.
 //!
-//! A compiler can take time and memory out of proportion to its input: 1.4 MB can cost 6 GiB. So it runs on a thread of its own,
-//! and the thread that waits for it watches what the process consumes. The compiler's thread cannot be ended, so the caller ends
-//! the process: exceeding a bound is an error of the whole command.
+//! A compiler can take time and memory out of proportion to its input: 1.4 MB can cost 6 GiB. So it runs on a
+//! thread of its own, and the thread that waits for it watches what the process consumes. The compiler's
+//! thread cannot be ended, so the caller ends the process: exceeding a bound is an error of the whole
+//! command.
 
 use std::io;
 use std::path::Path;
@@ -39,7 +40,8 @@ pub(crate) enum CompileError {
     Unusable(String),
 }
 
-/// Reads a component from a regular file of bounded size. Machine code is refused, because it would be trusted.
+/// Reads a component from a regular file of bounded size. Machine code is refused, because it would be
+/// trusted.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CompileError> {
     let bytes = ambient::read_regular(path, LARGEST_FILE)?;
     match bytes.starts_with(&HEADER) {
@@ -71,8 +73,8 @@ pub(crate) fn compile(engine: &Engine, bytes: Vec<u8>) -> Result<Component, Comp
         .map_err(|error| CompileError::Unusable(super::one_line(&error)))
 }
 
-/// Runs `work` on another thread. Gives up as soon as `exceeded` returns a reason; the thread then continues until the process
-/// ends.
+/// Runs `work` on another thread. Gives up as soon as `exceeded` returns a reason; the thread then continues
+/// until the process ends.
 pub(crate) fn watched<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
     exceeded: impl Fn() -> Option<String>,

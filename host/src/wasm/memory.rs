@@ -19,8 +19,8 @@ pub(crate) struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
-    /// Maximum number of core instances, for a component whose module is bound to its imports by a few small ones. Every instance
-    /// costs memory that no limiter sees: a few bytes per function and global.
+    /// Maximum number of core instances, for a component whose module is bound to its imports by a few small
+    /// ones. Every instance costs memory that no limiter sees: a few bytes per function and global.
     const INSTANCES: usize = 16;
 
     /// Creates a limiter for `limit` bytes.

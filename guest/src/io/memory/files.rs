@@ -10,6 +10,8 @@ use crate::time::Timestamp;
 pub(crate) enum Node {
     File(Vec<u8>),
     Directory,
+    /// A symbolic link, with its target.
+    Link(String),
     Other,
 }
 

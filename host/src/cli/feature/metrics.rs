@@ -68,7 +68,7 @@ pub(super) fn record(args: &Record, context: &Context) -> Result<ExitCode, Error
     let (features, mut instance) = open(context)?;
     let conflicts = |which| args.conflicts.iter().filter(|it| **it == which).count() as u64;
     let prices = match args.model.is_some() {
-        true => prices(&features, context)?,
+        true => prices(&features, context),
         false => Vec::new(),
     };
     let measurements = Measurements {
@@ -111,18 +111,17 @@ fn tokens(text: &str) -> Result<Tokens, &'static str> {
 }
 
 /// Returns the configured prices. Measurements are not lost because the configuration cannot be used.
-fn prices(features: &Features, context: &Context) -> Result<Vec<Price>, Error> {
+fn prices(features: &Features, context: &Context) -> Vec<Price> {
+    configured_prices(features, context).unwrap_or_else(|error| {
+        let text = format!("{}; the known prices are used", error.message());
+        context.output.line(Tone::Warning, &text);
+        Vec::new()
+    })
+}
+
+fn configured_prices(features: &Features, context: &Context) -> Result<Vec<Price>, Error> {
     let Some(repository) = features.repository()? else { return Ok(Vec::new()) };
-    let mut instance = context.instance(&repository)?;
     check_configuration(&repository)?;
-    match context.call(&mut instance, Instance::prices)? {
-        Ok(prices) => Ok(prices),
-        Err(problems) => {
-            for problem in problems {
-                let text = format!("{}; the known prices are used", problem.message);
-                context.output.line(Tone::Warning, &text);
-            }
-            Ok(Vec::new())
-        }
-    }
+    let mut instance = context.instance(&repository)?;
+    context.call(&mut instance, Instance::prices)?.map_err(Error::Configuration)
 }

@@ -20,8 +20,8 @@ use crate::wit::feature::{FeatureError, Snapshot};
 
 /// Record the progress of a feature through its phases
 ///
-/// By hand: new, then start and complete for each phase, then summary. With the configured agent: new, then run. A new
-/// session begins with resume.
+/// By hand: new, then start and complete for each phase, then summary. With the configured agent: new, then
+/// run. A new session begins with resume.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -85,7 +85,7 @@ fn change(
     context: &Context,
     call: impl FnMut(&mut Instance) -> Result<Result<Snapshot, FeatureError>, ComponentError>,
 ) -> Result<Snapshot, Error> {
-    Ok(context.call_patiently(instance, None, call)??)
+    Ok(context.call_retrying(instance, None, call)??)
 }
 
 /// Prints the result of a change.

@@ -156,8 +156,8 @@ fn print_summary(id: &str, instance: &mut Instance, context: &Context) -> Result
     Ok(())
 }
 
-/// Returns the directory in which agents work, if it is not the root of the repository. Whatever the document says, it is a
-/// worktree of this repository.
+/// Returns the directory in which agents work, if it is not the root of the repository. Whatever the document
+/// says, it is a worktree of this repository.
 fn worktree(
     root: &Path,
     worktree: Option<&Worktree>,

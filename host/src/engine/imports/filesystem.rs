@@ -26,8 +26,8 @@ const LONGEST_NAME: usize = 255;
 const LONGEST_PATH: usize = 4095;
 /// Maximum number of bytes that are allocated before a file is read: a sparse file may claim any size.
 const RESERVED: u64 = 16 << 20;
-/// Maximum number of bytes that one call reads: the host holds them all at once. The component itself reads no
-/// file of more than 96 MiB as a whole.
+/// Maximum number of bytes that one call reads: the host holds them all at once. The component itself reads
+/// no file of more than 96 MiB as a whole.
 const MOST_READ: u64 = 96 << 20;
 /// The permissions of a new file, before the umask.
 const NEW_FILE: u32 = 0o666;
@@ -261,9 +261,9 @@ impl Tree {
 
     /// Creates a file with the permissions of `like`, before it has any content.
     ///
-    /// Only permission bits, and only those of our own files, are copied exactly: a setuid bit would turn another
-    /// user's program into one that runs as us. A copy of another user's file is readable for no one who could
-    /// not read the original.
+    /// Only permission bits, and only those of our own files, are copied exactly: a setuid bit would turn
+    /// another user's program into one that runs as us. A copy of another user's file is readable for no one
+    /// who could not read the original.
     fn create(&self, path: &str, like: &str) -> Result<File, Error> {
         let (mode, is_exact) = match self.root.metadata(like) {
             Ok(old) if old.uid() == geteuid().as_raw() => (old.mode() & 0o777, true),

@@ -3,8 +3,8 @@
 use super::Imports;
 use crate::wit::log::{Host, Level};
 
-/// Maximum number of messages of one call. Number and size are bounded, so that a component that floods the log
-/// cannot exhaust the host's memory.
+/// Maximum number of messages of one call. Number and size are bounded, so that a component that floods the
+/// log cannot exhaust the host's memory.
 const MOST_MESSAGES: usize = 10_000;
 /// Maximum size of one message in bytes; the rest is cut off.
 const LONGEST_MESSAGE: usize = 16 << 10;

@@ -1,7 +1,7 @@
 //! Guards in front of `wasi:filesystem`, against what `wasmtime-wasi` permits and an agent must not do.
 //!
-//! - It opens a FIFO with a blocking `open`, which waits forever and cannot be interrupted. Only regular files and
-//!   directories are opened.
+//! - It opens a FIFO with a blocking `open`, which waits forever and cannot be interrupted. Only regular
+//!   files and directories are opened.
 //! - It lets a component create any number of files, which can exhaust the inodes of the disk.
 
 use wasmtime::StoreContextMut;

@@ -16,8 +16,8 @@ pub(super) const RESOURCES: usize = 10_000;
 const WRITTEN: u64 = 1 << 30;
 /// Maximum number of open files and sockets of the process.
 const DESCRIPTORS: u64 = 256;
-/// Maximum number of bytes that the process may allocate. Compiling and the component's memory have smaller bounds with
-/// better messages; this one covers everything else.
+/// Maximum number of bytes that the process may allocate. Compiling and the component's memory have smaller
+/// bounds with better messages; this one covers everything else.
 const ALLOCATED: u64 = 2 << 30;
 
 /// Limits this process. Beyond RLIMIT_FSIZE a write fails: the program catches SIGXFSZ.

@@ -1,8 +1,9 @@
 //! Agents that are WebAssembly components: `wasi:cli/command`, in a sandbox.
 //!
-//! Such an agent runs in a process of its own, this program with a hidden command, so that it is timed, ended, logged
-//! and found again like every other agent, and so that the runner does not pay for compiling it. It sees the item's
-//! directory as `/` and nothing else of the file system, no network, and only the variables that the component set.
+//! Such an agent runs in a process of its own, this program with a hidden command, so that it is timed,
+//! ended, logged and found again like every other agent, and so that the runner does not pay for compiling
+//! it. It sees the item's directory as `/` and nothing else of the file system, no network, and only the
+//! variables that the component set.
 
 #![expect(clippy::disallowed_types, reason = "a component is checked in a process of its own")]
 
@@ -38,8 +39,8 @@ const ENVIRONMENT: [&str; 9] = [
     "WRECKIT_STORY",
 ];
 
-/// Checks that a file is a component that can run as an agent; returns why not. Only size and header are checked here:
-/// the rest happens in a process of its own.
+/// Checks that a file is a component that can run as an agent; returns why not. Only size and header are
+/// checked here: the rest happens in a process of its own.
 pub(crate) fn check(program: &Path, component: &Path) -> Result<(), String> {
     wasm::read(component).map_err(|error| error.to_string())?;
     let checked = Process::new(program)
@@ -70,8 +71,8 @@ pub(crate) fn dry_run(component: &Path) -> Result<(), String> {
     prepare(component).map(|_| ())
 }
 
-/// Runs a component over the current directory, which the runner chose by a descriptor. Returns its exit code, or why
-/// it has none.
+/// Runs a component over the current directory, which the runner chose by a descriptor. Returns its exit
+/// code, or why it has none.
 pub(crate) fn run(component: &Path, args: &[String]) -> Result<i32, String> {
     let (engine, command) = prepare(component)?;
     let name = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -1,8 +1,8 @@
 //! What the user sees: results on standard output, everything else on standard error.
 //!
-//! Text from files, agents and components never reaches a terminal or a CI log raw: every function that prints text makes it
-//! [`safe`], line by line, and nothing outside of this module can write to a [`Stream`]. A reader that goes away (`| head`)
-//! does not end the program.
+//! Text from files, agents and components never reaches a terminal or a CI log raw: every function that
+//! prints text makes it [`safe`], line by line, and nothing outside of this module can write to a [`Stream`].
+//! A reader that goes away (`| head`) does not end the program.
 
 pub(crate) mod safe;
 mod stream;
@@ -92,7 +92,8 @@ impl Output {
         Stream::Out.write(format!("{}\n", safe::json(json)).as_bytes());
     }
 
-    /// Prints bytes of the result unchanged. They must not contain text that others wrote, unless they are not text at all.
+    /// Prints bytes of the result unchanged. They must not contain text that others wrote, unless they are
+    /// not text at all.
     pub(crate) fn raw(&self, bytes: &[u8]) {
         Stream::Out.write(bytes);
     }

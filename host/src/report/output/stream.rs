@@ -1,8 +1,9 @@
 //! The two streams of the program.
 //!
-//! While a batch runs, one thread does everything: a reader that reads nothing (a terminal stopped with Ctrl-S, a pager, a
-//! connection that hangs) must not keep it from signals and timeouts. So from [`start_writer`] on another thread writes both
-//! streams, in the order of the calls, and text that has not been written yet is queued.
+//! While a batch runs, one thread does everything: a reader that reads nothing (a terminal stopped with
+//! Ctrl-S, a pager, a connection that hangs) must not keep it from signals and timeouts. So from
+//! [`start_writer`] on another thread writes both streams, in the order of the calls, and text that has not
+//! been written yet is queued.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -125,8 +126,8 @@ pub(crate) fn flush(limit: Duration) {
     }
 }
 
-/// Waits until everything is written. Results may take as long as they need, unless `gives_up` returns true; messages are
-/// awaited only while they are read.
+/// Waits until everything is written. Results may take as long as they need, unless `gives_up` returns true;
+/// messages are awaited only while they are read.
 pub(crate) fn finish(mut gives_up: impl FnMut() -> bool) {
     let (mut since, mut written) = (Instant::now(), None);
     loop {
@@ -187,8 +188,8 @@ impl Stream {
         !self.poll(PollFlags::empty(), Some(&none)).intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
-    /// Returns the columns and rows of the terminal behind it; `None` if it is not a terminal, or one that supports nothing
-    /// but lines.
+    /// Returns the columns and rows of the terminal behind it; `None` if it is not a terminal, or one that
+    /// supports nothing but lines.
     pub(crate) fn terminal(self) -> Option<(u16, u16)> {
         let is_dumb = ambient::variable("TERM").is_none_or(|term| term == "dumb");
         let size = rustix::termios::tcgetwinsize(self.descriptor()).ok().filter(|_| !is_dumb)?;

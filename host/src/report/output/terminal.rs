@@ -1,7 +1,7 @@
 //! The terminal that the bar is drawn on.
 //!
-//! The library's own one takes a failed write for a bug and panics. A terminal can go away at any moment (a connection that
-//! breaks) while agents are running.
+//! The library's own one takes a failed write for a bug and panics. A terminal can go away at any moment (a
+//! connection that breaks) while agents are running.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +10,8 @@ use indicatif::TermLike;
 
 use super::Stream;
 
-/// One of the two streams, which is or was a terminal. A frame is written at once; if that fails, no one sees it. It is drawn
-/// with control sequences, so its texts must be safe: see [`super::safe::line`].
+/// One of the two streams, which is or was a terminal. A frame is written at once; if that fails, no one sees
+/// it. It is drawn with control sequences, so its texts must be safe: see [`super::safe::line`].
 #[derive(Debug)]
 pub(crate) struct Terminal {
     stream: Stream,

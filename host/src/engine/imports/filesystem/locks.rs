@@ -25,8 +25,8 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// Takes a lock. A lock file that was removed is created again: the lock on the removed one is held until the
-    /// new one is.
+    /// Takes a lock. A lock file that was removed is created again: the lock on the removed one is held until
+    /// the new one is.
     pub(super) fn acquire(
         &mut self,
         root: &Dir,

@@ -8,8 +8,8 @@ use super::{NONBLOCK, Tree, error, parent, sync, temporary_name};
 use crate::wit::filesystem::Error;
 
 impl Tree {
-    /// Copies a file or a link durably, then removes the original. A crash leaves the original, or both. A directory is left to
-    /// the caller, who knows whether it may be moved in parts.
+    /// Copies a file or a link durably, then removes the original. A crash leaves the original, or both. A
+    /// directory is left to the caller, who knows whether it may be moved in parts.
     pub(super) fn move_by_copy(&self, source: &str, target: &str) -> Result<(), Error> {
         let metadata = self.root.symlink_metadata(source).map_err(error)?;
         // The system reports that the devices differ before it reports that the name is in use.
