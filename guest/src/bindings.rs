@@ -2,10 +2,6 @@
 //! record is declared twice.
 
 #![expect(clippy::all, reason = "generated from the WIT package, whose items are documented there")]
-#![cfg_attr(
-    target_arch = "wasm32",
-    expect(unsafe_code, reason = "the ABI of components, as generated")
-)]
 
 wit_bindgen::generate!({
     path: "../wit",

@@ -10,7 +10,7 @@ use super::launch::CallContext;
 use super::template::Template;
 use crate::bindings::exports::wreckit::batch::batch::ConfigurationProblem;
 use crate::formats::config::Source;
-use crate::formats::layout;
+use crate::io::layout;
 
 /// The phases of an item and their default prompts.
 pub const DEFAULTS: [(&str, &str); 3] = [

@@ -7,8 +7,8 @@ use crate::bindings::exports::wreckit::batch::session::{
     Ended, Ending, Launch, NotStarted, StartFailure, StopCause, Worker, WorkingDirectory,
 };
 use crate::bindings::wreckit::batch::terminator::Variable;
-use crate::formats::layout;
 use crate::io::host::Host;
+use crate::io::layout;
 use crate::io::memory::Machine;
 
 fn options(agent: AgentChoice) -> Options {

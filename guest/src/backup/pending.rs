@@ -7,9 +7,9 @@ use super::fs::BackupFs;
 use super::restore::{self, Plan};
 use super::{Unusable, manifest};
 use crate::bindings::exports::wreckit::batch::doctor::Restoration;
-use crate::formats::json;
 use crate::io::capabilities::{FsError, Level};
 use crate::io::host::{Failure, Host};
+use crate::json;
 
 /// Maximum size in bytes. The paths of 100,000 files take about 10 MiB.
 const LIMIT: u64 = 96 << 20;

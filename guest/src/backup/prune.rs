@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::manifest::{self, Manifest};
 use super::{FEATURE, checksums, directory, ids, manifests, restore};
-use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
 /// Number of backups that are kept in each group.
 const KEPT: usize = 10;

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::backup::{self, BackupFs, Pending, Reason};
 use crate::bindings::exports::wreckit::batch::doctor::{BackupReference, FixReport, FixResult};
-use crate::formats::layout;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::{Level, Replacement};
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 use crate::session::leftovers::Outcome;
 use crate::session::runs;
 
@@ -288,6 +288,6 @@ impl<'p, 'c> Pass<'p, 'c> {
 }
 
 /// The reason of a change, for the manifest.
-pub(crate) fn reason(finding: &Finding) -> Reason {
+pub(super) fn reason(finding: &Finding) -> Reason {
     Reason::new(finding.code.name(), finding.record.item_id.as_deref())
 }

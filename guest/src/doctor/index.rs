@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::finding::{Code, Finding};
 use super::fix::Edit;
 use super::items::{ItemSummary, Survey};
-use crate::formats::json::{self, Fields};
 use crate::io::capabilities::FsError;
 use crate::io::host::Host;
-use crate::io::time::Timestamp;
+use crate::json::{self, Fields};
+use crate::time::Timestamp;
 
 const FILE: &str = "index.json";
 /// Maximum size in bytes. The index of 100,000 items has about 20 MiB.

@@ -6,23 +6,24 @@
 mod batch_progress;
 mod config;
 mod dependencies;
-pub(crate) mod finding;
+pub mod features;
+mod finding;
 mod fix;
 mod index;
 mod items;
 mod journals;
-pub(crate) mod orphaned_agents;
+mod orphaned_agents;
 mod prompts;
 mod restore;
 mod states;
 mod stories;
-pub(crate) mod temporary_files;
+mod temporary_files;
 #[cfg(test)]
 mod tests;
 
 pub use crate::bindings::exports::wreckit::batch::doctor::{Diagnostic, FixReport, RepairError};
 pub use finding::Code;
-pub(crate) use fix::reason;
+use fix::reason;
 pub use restore::restore;
 
 use self::finding::{Finding, records};
@@ -96,7 +97,7 @@ pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<FixReport, R
 /// Does something that must not happen while a batch runs.
 ///
 /// `has_lock`: an earlier call that ended with `Terminating` took the lock already.
-pub(crate) fn locked<T>(
+fn locked<T>(
     host: Host<'_>,
     has_lock: bool,
     work: impl FnOnce() -> Result<T, RepairError>,
@@ -156,5 +157,5 @@ fn owner(host: Host<'_>, progress: &Found) -> Option<Holder> {
     let status = progress.owner_status(host);
     let may_work =
         status != ProcessStatus::Exited && !resume::is_stale(progress.updated_at, host.now());
-    may_work.then(|| Holder::of_progress(progress, status))
+    may_work.then(|| progress.holder(status))
 }

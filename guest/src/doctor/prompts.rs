@@ -2,9 +2,9 @@
 
 use super::finding::{Code, Diagnostic};
 use crate::agents::{DEFAULT_PROMPTS, prompt_file};
-use crate::formats::layout::PROMPTS as DIRECTORY;
 use crate::io::capabilities::{FsError, Kind};
 use crate::io::host::{Failure, Host};
+use crate::io::layout::PROMPTS as DIRECTORY;
 
 pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
     let by_hand = "the defaults are used: make it a directory that can be read";

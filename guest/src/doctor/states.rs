@@ -6,10 +6,10 @@ use super::finding::{Code, Finding};
 use super::fix::{Edit, FileFix};
 use super::stories::Stories;
 use crate::formats::item::{self, Change, Item};
-use crate::formats::json;
-use crate::formats::layout;
 use crate::io::capabilities::FsError;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
+use crate::json;
 
 pub(super) const RESEARCH: &str = "research.md";
 pub(super) const PLAN: &str = "plan.md";

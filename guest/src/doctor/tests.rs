@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::backup::BackupFs;
 use crate::bindings::exports::wreckit::batch::session::{Call, CloseReason, Report, Summary};
-use crate::formats::layout;
 use crate::io::capabilities::FileSystem;
+use crate::io::layout;
 use crate::io::memory::{Machine, Process, leftover};
 use crate::session::tests::{Outcome, ended, fix, open, options};
 

@@ -9,16 +9,16 @@ use crate::bindings::exports::wreckit::batch::batch::Unresolved;
 use crate::bindings::exports::wreckit::batch::doctor::RepairError;
 use crate::bindings::exports::wreckit::batch::feature::{Entry, FeatureError, Snapshot};
 use crate::bindings::exports::wreckit::batch::session::Holder;
-use crate::formats::json;
-use crate::formats::layout;
 use crate::io::capabilities::{FsError, Kind};
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 use crate::io::lock::{self, Work};
 use crate::io::root::{self, RootError};
-use crate::session::select;
+use crate::json;
+use crate::select;
 
 /// Maximum size of a document, in bytes.
-pub(super) const LIMIT: u64 = 16 << 20;
+pub(crate) const DOCUMENT_LIMIT: u64 = 16 << 20;
 
 /// Why a document cannot be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +56,7 @@ impl From<DocumentError> for FeatureError {
 
 /// Why a lock was not taken.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum LockError {
+pub(crate) enum LockError {
     /// Another process holds it.
     Busy(Holder),
     /// The root of the instance is not a directory of features; why.
@@ -101,7 +101,7 @@ impl From<LockError> for RepairError {
 }
 
 /// The file of a feature.
-pub(super) fn progress_file(id: &str) -> String {
+pub(crate) fn progress_file(id: &str) -> String {
     format!("{id}/progress.json")
 }
 
@@ -128,7 +128,7 @@ fn entry(host: Host<'_>, id: String) -> Entry {
 }
 
 /// The names of the directories that may be those of features, sorted.
-pub(super) fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
+pub(crate) fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
     let entries = host.list(".")?;
     let directories = entries
         .into_iter()
@@ -191,10 +191,10 @@ pub(super) fn snapshot(id: String, message: String, document: &Document) -> Snap
 ///
 /// A full cleanup that was interrupted can leave a directory without a document. The feature is then what its last
 /// backup says: aborted, and to be removed by the same command.
-pub(super) fn load(host: Host<'_>, id: &str) -> Result<Document, DocumentError> {
+pub(crate) fn load(host: Host<'_>, id: &str) -> Result<Document, DocumentError> {
     let path = progress_file(id);
     let place = || format!("{}{path}", host.layout().prefix);
-    let bytes = match host.read(&path, LIMIT) {
+    let bytes = match host.read(&path, DOCUMENT_LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) => {
             let missing = || DocumentError::Corrupt(format!("{} is missing", place()));
@@ -268,23 +268,23 @@ fn copy_of_new(host: Host<'_>, backup: &str, id: &str) -> String {
 }
 
 /// A valid document in a backup.
-pub(super) struct ValidCopy {
+pub(crate) struct ValidCopy {
     /// The backup.
-    pub(super) backup: String,
+    pub(crate) backup: String,
     /// The document.
-    pub(super) document: Document,
+    pub(crate) document: Document,
     /// Its text.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// The newest valid document of a feature in the backups. Valid is what `load` accepts.
-pub(super) fn newest_valid(host: Host<'_>, id: &str) -> Result<Option<ValidCopy>, Failure> {
+pub(crate) fn newest_valid(host: Host<'_>, id: &str) -> Result<Option<ValidCopy>, Failure> {
     let path = progress_file(id);
     for manifest in backup::manifests(host)? {
         for file in manifest.files.iter().filter(|file| file.path == path) {
             // The document after the change is newer than the one before it.
             for copy in [copy_of_new(host, &manifest.id, id), manifest.path_of(host, file)] {
-                let Ok(bytes) = host.read(&copy, LIMIT) else { continue };
+                let Ok(bytes) = host.read(&copy, DOCUMENT_LIMIT) else { continue };
                 if let Ok(document) = parse(&bytes) {
                     return Ok(Some(ValidCopy { backup: manifest.id, document, bytes }));
                 }
@@ -295,7 +295,7 @@ pub(super) fn newest_valid(host: Host<'_>, id: &str) -> Result<Option<ValidCopy>
 }
 
 /// Does something while no other process changes a feature. Does not wait for the lock: the caller tries again.
-pub(super) fn locked<T, E: From<LockError>>(
+pub(crate) fn locked<T, E: From<LockError>>(
     host: Host<'_>,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {

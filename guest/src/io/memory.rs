@@ -12,13 +12,13 @@ mod paths;
 pub(crate) use self::files::{Change, Node, Operation};
 use self::files::{Files, cut_off, touched};
 
-use crate::formats::json;
 use crate::io::capabilities::{
     BareProcess, Clock, Entry, FileSystem, FsError, Kind, Leftover, Level, LockState, Log,
     Metadata, ProcessInfo, ProcessStatus, ProcessToken, Processes, Random, RecordedProcess,
     Replacement, StopSignal, Terminator, Variable,
 };
-use crate::io::time::Timestamp;
+use crate::json;
+use crate::time::Timestamp;
 
 /// A machine: its disk, its clock and what is known of processes.
 pub(crate) struct Machine {
@@ -29,26 +29,26 @@ pub(crate) struct Machine {
     locks: RefCell<HashMap<String, (u64, Vec<u8>)>>,
     pub(crate) clock: Cell<u64>,
     random: Cell<u64>,
-    /// From this many operations on, the power is off.
+    /// After this many operations, the power is off.
     pub(crate) power_until: Cell<usize>,
-    /// The operation at that limit is made, but not synced: this many files of a replacement, and
-    /// this many bytes of an append, modulo what there is.
+    /// The operation at that limit is applied without a sync, and only in part: this many files of a replacement, or
+    /// bytes of an append, modulo their number.
     pub(crate) cut: Cell<Option<usize>>,
-    /// Every write from here on fails, an append after half of it was written, as on a full disk.
+    /// Every write fails, an append after writing half, as on a full disk.
     pub(crate) full: Cell<bool>,
-    /// A directory that is a file system of its own.
+    /// A directory that is on another file system.
     pub(crate) mount: RefCell<Option<String>>,
     pub(crate) running: RefCell<Vec<u64>>,
     pub(crate) unknown: RefCell<Vec<u64>>,
     /// Processes with the marker of this root.
     pub(crate) marked: RefCell<Vec<Leftover>>,
-    /// Running processes that the journal may name and that carry no marker.
+    /// Running processes without the marker, which the journal may name.
     pub(crate) unmarked: RefCell<Vec<u64>>,
     /// Processes that no signal ends.
     pub(crate) immortal: RefCell<Vec<u64>>,
     /// Every signal that was sent, with the process.
     pub(crate) signals: RefCell<Vec<(u64, StopSignal)>>,
-    /// How many random bytes a call returns at most.
+    /// Maximum number of random bytes that a call returns.
     pub(crate) randomness: Cell<usize>,
     pub(crate) messages: RefCell<Vec<String>>,
 }
@@ -94,20 +94,20 @@ impl Machine {
         Process { machine: Rc::clone(self), pid }
     }
 
-    /// What `kill -9` of a process leaves: everything that it wrote, no lock.
+    /// Kills a process: what it wrote remains, and its locks end.
     pub(crate) fn kill(&self, pid: u64) {
         self.running.borrow_mut().retain(|other| *other != pid);
         self.locks.borrow_mut().retain(|_, (holder, _)| *holder != pid);
     }
 
-    /// What a power loss leaves: everything that was durable; of what was not, as much as `survives`
-    /// says (a number for each operation: how many bytes of an append, or whether a replacement).
+    /// The machine after a power loss, with everything that was durable. `survives` returns a number for each operation
+    /// that was not: how many bytes of an append, or whether a replacement, are on disk.
     pub(crate) fn power_loss(&self, mut survives: impl FnMut() -> usize) -> Rc<Machine> {
         let mut files = self.start.borrow().clone();
         let operations = self.operations.borrow();
         let mut torn: Vec<String> = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
-            // A later sync of the same file takes everything before it along.
+            // A later sync of the same file includes everything before it.
             let synced_later = |path: &str| {
                 let mut later = operations[index..].iter().filter(|later| later.durable);
                 later.any(|later| touched(&later.change).contains(&path))
@@ -117,17 +117,17 @@ impl Machine {
                 continue;
             }
             match &operation.change {
-                // What is behind a torn end cannot have been written.
+                // Nothing after a torn end can have been written.
                 Change::Append(path, _) if torn.contains(path) => {}
                 Change::Append(path, contents) => {
-                    let kept = survives() % (contents.len() + 1);
-                    let start = Change::Append(path.clone(), contents[..kept].to_vec());
+                    let length = survives() % (contents.len() + 1);
+                    let start = Change::Append(path.clone(), contents[..length].to_vec());
                     files.apply(&start, operation.time);
-                    if kept < contents.len() {
+                    if length < contents.len() {
                         torn.push(path.clone());
                     }
                 }
-                // Each file by itself: nothing orders their names.
+                // Each file independently: their renames are not ordered.
                 Change::Replace(replaced) => {
                     let survives = |file: &&Replacement| {
                         synced_later(&file.path) || survives().is_multiple_of(2)
@@ -160,7 +160,7 @@ impl Machine {
         self.operations.borrow_mut().clear();
     }
 
-    /// Gives a file a new content as an agent does: without a sync.
+    /// Writes a file as an agent does: without a sync.
     pub(crate) fn write_without_sync(&self, path: &str, contents: impl AsRef<[u8]>) {
         let time = Timestamp::from_millis(self.clock.get());
         let change = Change::Replace(vec![Replacement::new(path, contents.as_ref().to_vec())]);
@@ -183,9 +183,9 @@ impl Machine {
     /// Removes a directory and everything in it, and forgets its locks, as `rm -r` does.
     pub(crate) fn delete_all(&self, directory: &str) {
         let inside = format!("{directory}/");
-        let is_meant = |path: &str| path == directory || path.starts_with(&inside);
-        self.files.borrow_mut().0.retain(|path, _| !is_meant(path));
-        self.locks.borrow_mut().retain(|path, _| !is_meant(path));
+        let is_inside = |path: &str| path == directory || path.starts_with(&inside);
+        self.files.borrow_mut().0.retain(|path, _| !is_inside(path));
+        self.locks.borrow_mut().retain(|path, _| !is_inside(path));
         *self.start.borrow_mut() = self.files.borrow().clone();
         self.operations.borrow_mut().clear();
     }
@@ -209,19 +209,19 @@ impl Machine {
         self.messages.borrow().iter().any(|message| message.contains(words))
     }
 
-    /// Adds an item that can be used.
+    /// Adds a valid item.
     pub(crate) fn item(&self, id: &str, state: &str, depends_on: &[&str]) {
         let document = serde_json::json!({
             "schema_version": 1, "id": id, "title": format!("Title of {id}"), "state": state,
             "overview": "", "depends_on": depends_on, "branch": null, "pr_url": null,
             "pr_number": null, "last_error": null, "created_at": "2023-01-01T00:00:00.000Z",
-            "updated_at": "2023-01-01T00:00:00.000Z", "kept": 2.50,
+            "updated_at": "2023-01-01T00:00:00.000Z", "extra": 2.50,
         });
-        self.put(&crate::formats::layout::item_file(id), document.to_string());
+        self.put(&crate::io::layout::item_file(id), document.to_string());
     }
 
     pub(crate) fn state_of(&self, id: &str) -> String {
-        let text = self.text(&crate::formats::layout::item_file(id)).unwrap_or_default();
+        let text = self.text(&crate::io::layout::item_file(id)).unwrap_or_default();
         let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         document["state"].as_str().unwrap_or_default().to_owned()
     }
@@ -231,10 +231,10 @@ impl Process {
     fn change(&self, change: Change, durable: bool) -> Result<(), FsError> {
         let machine = &self.machine;
         let mut operations = machine.operations.borrow_mut();
-        let left = machine.power_until.get().checked_sub(operations.len());
+        let remaining = machine.power_until.get().checked_sub(operations.len());
         let power_is_off = || Err(FsError::Failed("the power is off".to_owned()));
-        let cut = machine.cut.get().filter(|_| left == Some(0));
-        if left.is_none_or(|left| left == 0) && cut.is_none() {
+        let cut = machine.cut.get().filter(|_| remaining == Some(0));
+        if remaining.is_none_or(|remaining| remaining == 0) && cut.is_none() {
             return power_is_off();
         }
         machine.clock.set(machine.clock.get() + 1);
@@ -516,7 +516,7 @@ impl Terminator for Process {
             }
         }
         if !leftovers.is_empty() {
-            // Whoever waits for a process to exit asks again later.
+            // Time passes between two checks of whether a process has exited.
             machine.clock.set(machine.clock.get() + 500);
         }
         leftovers

@@ -6,12 +6,13 @@
 
 use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::{self, Progress};
+use crate::formats::result::ItemResult;
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
 use crate::session::ledger::Ledger;
 use crate::session::saved;
+use crate::time::Timestamp;
 use crate::workload::Workload;
-use crate::workload::results::{self, ItemResult, Unwritten};
+use crate::workload::results::{self, Unwritten};
 
 /// How far results and snapshots may trail the journal, in milliseconds.
 const INTERVAL: u64 = 1_000;

@@ -3,11 +3,11 @@
 use crate::agents::Outcome;
 use crate::bindings::exports::wreckit::batch::session::{Ended, Ending};
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::layout;
 use crate::io::host::Host;
-use crate::io::time::Timestamp;
+use crate::io::layout;
 use crate::session::ledger::ItemIndex;
 use crate::session::running::{ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session};
+use crate::time::Timestamp;
 use crate::workload::{CompletedPhase, Failing, Verdict};
 
 /// Delay of the first retry, in milliseconds. Each further one is twice as long.

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::json;
 use crate::formats::progress::{Progress, Worker};
+use crate::json;
+use crate::workload::Recorded;
 
 /// Index of an item in the ledger.
 pub type ItemIndex = usize;
@@ -55,6 +56,16 @@ pub struct Ledger {
     workers: BTreeMap<ItemIndex, Worker>,
     /// How many queued items are neither completed nor failed. Cached, because every step needs it.
     remaining: usize,
+}
+
+impl Recorded for Ledger {
+    fn is_pending(&self, id: &str) -> Option<bool> {
+        self.find(id).map(|item| self.is_remaining(item))
+    }
+
+    fn pending(&self) -> Vec<&str> {
+        self.remaining().map(|item| self.id(item)).collect()
+    }
 }
 
 impl Ledger {

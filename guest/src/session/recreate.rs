@@ -3,12 +3,12 @@
 use serde_json::{Map, Value};
 
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::progress::Owner;
 use crate::io::capabilities::{FsError, Level};
 use crate::io::host::{Failure, Host};
 use crate::io::lock::{self, Work};
-use crate::io::time::Timestamp;
+use crate::io::owner::Owner;
 use crate::session::running::Session;
+use crate::time::Timestamp;
 
 /// How often the lock is checked, in milliseconds.
 const LOCK_INTERVAL: u64 = 1_000;

@@ -10,12 +10,12 @@ use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::Progress;
 use crate::io::capabilities::{Level, Variable};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
 use crate::session::checkpoint::Checkpoint;
 use crate::session::events::{counts, publish};
 use crate::session::ledger::{ItemIndex, Ledger};
 use crate::session::plan::Plan;
 use crate::session::queue::QueueIndex;
+use crate::time::Timestamp;
 use crate::workload::{Work, Workload};
 
 /// Maximum duration of a pause, in milliseconds.
@@ -33,7 +33,7 @@ impl From<Failure> for SessionError {
 
 /// Limits of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Maximum number of attempts in flight, at least 1.
     pub parallel: usize,
     /// How many attempts beyond the free slots may be handed out.

@@ -1,12 +1,12 @@
 //! The directories of sessions: finding those that were never closed, and removing old ones.
 
 use crate::formats::journal::{self, Event, EventKind, Writer};
-use crate::formats::layout;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::{Entry, Kind, Level};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
 use crate::session::saved::{self, Saved};
+use crate::time::Timestamp;
 use crate::workload::results;
 
 /// How many sessions are retained. Those that ran nothing do not count.

@@ -5,22 +5,22 @@ use serde_json::Value;
 use crate::agents::Agent;
 use crate::bindings::exports::wreckit::batch::session::{Opening, Origin};
 use crate::formats::journal::{self, Event, EventKind, Writer};
-use crate::formats::progress::Owner;
 use crate::io::capabilities::{Level, ProcessInfo};
 use crate::io::host::{Failure, Host};
 use crate::io::lock::{self, Work};
-use crate::io::time::Timestamp;
+use crate::io::owner::Owner;
 use crate::session::checkpoint::Checkpoint;
 use crate::session::events::{counts, publish};
 use crate::session::ledger::Ledger;
 use crate::session::plan::Plan;
 use crate::session::running::{Limits, Parts, Session, State};
 use crate::session::saved::{self, Saved};
+use crate::time::Timestamp;
 use crate::workload::{Survey, Workload};
 
 /// How to start a session.
 #[derive(Debug)]
-pub struct Start {
+pub(super) struct Start {
     /// What it runs.
     pub workload: Box<dyn Workload>,
     /// The agent.

@@ -1,7 +1,7 @@
 //! Problems in the configuration files.
 
 use crate::bindings::exports::wreckit::batch::batch::ConfigurationProblem;
-use crate::formats::layout;
+use crate::io::layout;
 
 /// A configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Kind {
     Missing,
     /// The file cannot be read.
     Unreadable,
-    /// The file is not JSON.
+    /// The file has invalid JSON.
     InvalidJson,
     /// The document or one of its values is invalid.
     Invalid,

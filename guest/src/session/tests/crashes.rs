@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// How a session is taken up again after a crash.
+/// How a session continues after a crash.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Resume,
@@ -19,9 +19,9 @@ enum Way {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Power losses and kills at any moment, sessions resumed or left in every way: what was
-    /// acknowledged as completed never runs again, no start of an item is numbered twice, and in
-    /// the end every item is done.
+    /// Power losses and kills at any moment, with sessions resumed or abandoned in every way: what was acknowledged
+    /// as completed never runs again, no two attempts of an item have the same number, and in the end every item is
+    /// done.
     #[test]
     fn nothing_acknowledged_is_lost(
         crashes in proptest::collection::vec(
@@ -71,7 +71,7 @@ proptest! {
                         assert!(logs.insert(attempt.launch.log.clone()), "{} twice", attempt.launch.log);
                     }
                     reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
-                    // Time passes, so that files are brought up to date in between.
+                    // Time passes, so that results are applied in between.
                     machine.clock.set(machine.clock.get() + 700);
                     if step.finished {
                         return session.close(host(&process), CloseReason::Ended).map_err(|_| ());

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::bindings::exports::wreckit::batch::session::Report;
 use crate::doctor::RepairError;
-use crate::feature::doctor;
+use crate::doctor::features;
 
 const PHASES: [&str; 3] = ["planning", "implementation", "testing"];
 
@@ -140,7 +140,7 @@ proptest! {
 fn fix(process: &Process) -> Result<(), RepairError> {
     let mut termination = Termination::default();
     loop {
-        match doctor::fix(host(process), &mut termination) {
+        match features::fix(host(process), &mut termination) {
             Err(RepairError::Terminating(_)) => {}
             fixed => return fixed.map(drop),
         }
@@ -196,7 +196,7 @@ fn a_run_beside_another_feature_leaves_that_ones_session_alone() {
     let process = machine.process(8);
     let mut termination = Termination::default();
     let (mut session, _) =
-        open_run(host(&process), other, run_options(), &mut termination).unwrap();
+        open_feature(host(&process), other, run_options(), &mut termination).unwrap();
     finish(&process, &mut session, |_, _| Outcome::Completed);
     let (_, resumed) = open(&machine.process(9), run_options()).unwrap();
     assert_eq!((resumed.origin, resumed.session), (Origin::Resumed, opening.session));

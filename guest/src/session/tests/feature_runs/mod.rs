@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::*;
+use super::super::open_feature;
+use super::{Outcome, ended, options};
 use crate::bindings::exports::wreckit::batch::batch::Options;
 use crate::bindings::exports::wreckit::batch::feature::{
     Details, FeatureError, Field, PhaseMove as Move, RunOptions,
@@ -15,12 +16,11 @@ use crate::bindings::exports::wreckit::batch::session::{
     Call, CloseReason, Opening, Origin, Summary,
 };
 use crate::feature::{move_phase, resume};
-use crate::formats::journal::EventKind;
-use crate::formats::layout::FEATURES;
+use crate::io::host::Host;
+use crate::io::layout::FEATURES;
 use crate::io::memory::{Machine, Process, process};
 use crate::session::Session;
 use crate::session::leftovers::Termination;
-use crate::session::tests::{Outcome, ended, options};
 
 const ID: &str = "asset-export_20260301_081500";
 const FILE: &str = "asset-export_20260301_081500/progress.json";
@@ -89,7 +89,7 @@ fn legal_moves<T: std::fmt::Debug>(result: Result<T, FeatureError>) -> Vec<Strin
 fn open(process: &Process, options: RunOptions) -> Result<(Session, Opening), FeatureError> {
     let mut termination = Termination::default();
     loop {
-        match open_run(host(process), ID, options.clone(), &mut termination) {
+        match open_feature(host(process), ID, options.clone(), &mut termination) {
             Err(FeatureError::Terminating(_)) => {}
             opened => return opened,
         }

@@ -1,6 +1,5 @@
 //! Opening a session over the phases of a feature.
 
-use super::Phases;
 use crate::agents::{Agent, PromptSet};
 use crate::bindings::exports::wreckit::batch::batch::OpenError;
 use crate::bindings::exports::wreckit::batch::feature::{FeatureError, RunOptions};
@@ -19,6 +18,7 @@ use crate::session::running::{Limits, Session};
 use crate::session::runs;
 use crate::session::saved::{self, Saved};
 use crate::session::start::Start;
+use crate::workload::phases::Phases;
 
 impl From<OpenError> for FeatureError {
     fn from(error: OpenError) -> Self {
@@ -38,7 +38,7 @@ impl From<OpenError> for FeatureError {
 
 /// Opens a session over the phases of a feature. While it returns `Terminating`, this instance holds the lock, and the
 /// call must be repeated with the same `termination`.
-pub fn open_run(
+pub fn open_feature(
     host: Host<'_>,
     feature: &str,
     options: RunOptions,
