@@ -131,7 +131,7 @@ fn an_item_whose_directory_is_a_link_is_not_worked_on() {
     linked(&process);
     fails(&process, &["run", "001"], "leads through a symbolic link");
     assert!(!process.exists(".wreckit/here"));
-    fails(&process, &["run", "002"], "without printing its completion signal");
+    fails(&process, &["run", "002"], "without printing its completion marker");
     assert!(process.exists(".wreckit/items/002-b/here"), "a real directory is worked in");
 }
 

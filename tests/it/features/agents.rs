@@ -140,7 +140,7 @@ fn a_process_agent_gets_the_prompt_of_its_phase_and_proves_its_end() {
     repository.agent(json!({"kind": "process", "command": "sh", "args": ["-c", "true"]}));
     let silent = new(&repository, &["testing"]);
     let ran = repository.run(&["feature", "run", &silent]);
-    assert!(ran.stderr.contains("without printing its completion signal"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("without printing its completion marker"), "{}", ran.stderr);
 }
 
 #[test]
