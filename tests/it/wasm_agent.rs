@@ -257,7 +257,7 @@ fn calls(method: &str, signature: &str, lowered: &str, arguments: &str, times: u
 }
 
 #[test]
-fn it_creates_only_so_many_files() {
+fn it_creates_a_limited_number_of_files() {
     let name = "(i32.const 32) (i32.const 5)";
     let makes =
         |times| calls("create-directory-at", r#"(param "path" string)"#, "i32 i32", name, times);

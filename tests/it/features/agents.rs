@@ -226,7 +226,7 @@ fn doctor_finds_and_ends_what_a_killed_run_left() {
     repository.until("the agent", |repository| runs(repository.read("pid").trim()));
     assert!(
         !repository.run(&["doctor"]).stdout.contains("ORPHANED_AGENT"),
-        "it is nobody's orphan"
+        "it is not reported as orphaned"
     );
     crash(run);
     let left = repository.read("pid").trim().to_owned();
