@@ -43,7 +43,7 @@ fn the_next_run_ends_what_is_left_before_the_item_starts_again() {
     let ran = repository.run(&["run"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("had left agents running; they were ended: 001-a"),
+        ran.stderr.contains("Ended agents that an interrupted session left running: 001-a"),
         "{}",
         ran.stderr
     );

@@ -31,6 +31,8 @@ impl Session {
     fn ensure_lock(&self, host: Host<'_>) -> Result<(), Failure> {
         match lock::acquire(host, &host.current_process(), Purpose::Session(self.id()), false)? {
             Ok(()) => Ok(()),
+            // Another command has the new lock file for a moment, until it finds that the directory is locked.
+            Err(holder) if holder.transient => Ok(()),
             Err(holder) => {
                 let pid = holder.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
                 let words = format!(

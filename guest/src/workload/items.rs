@@ -76,7 +76,7 @@ impl Workload for Items {
             return Verdict::Outcome(outcome).into();
         }
         let Some(phase) = work.phase else {
-            return Verdict::Completed(Some(work.state.clone())).into();
+            return completion(Some(work.state.clone())).into();
         };
         match self.verify_artifacts(host, id, work, phase) {
             Ok(conclusion) => conclusion,
@@ -128,7 +128,7 @@ impl Items {
         let verdict = match item_phases::after(host, id, phase, &work.state) {
             // An agent that moved the item into review has decided its state.
             Next::Nothing => {
-                Verdict::Completed(item_phases::is_within(&work.state).then(|| work.state.clone()))
+                completion(item_phases::is_within(&work.state).then(|| work.state.clone()))
             }
             Next::Call(Phase::Implement, _) if work.iterations >= self.max_iterations => {
                 let error = format!(
@@ -185,6 +185,10 @@ pub fn unmet(host: Host<'_>, ids: &[String], id: &str) -> Option<String> {
         }
     };
     Some(format!("depends on {id}, which {why}"))
+}
+
+fn completion(state: Option<String>) -> Verdict {
+    Verdict::Completed { state, approved: false }
 }
 
 fn subject(id: &str, item: Item, work: &Work) -> Subject {

@@ -211,8 +211,13 @@ pub struct CompletedPhase {
 /// What the end of a call means for its item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// The item completed. Its state, if it must still be set to done.
-    Completed(Option<String>),
+    /// The item completed.
+    Completed {
+        /// Its state, if it must still be set to done.
+        state: Option<String>,
+        /// Whether a person's approval is to be recorded.
+        approved: bool,
+    },
     /// The attempt continues with another call.
     Continues,
     /// The attempt failed.

@@ -166,11 +166,13 @@ impl Workload for Phases {
         let verdict = match (&phase.status, outcome) {
             (PhaseStatus::InProgress, Outcome::Completed) if needs_approval => awaiting(true),
             (PhaseStatus::InProgress, Outcome::Completed) => {
-                Verdict::Completed(Some(IN_PROGRESS.to_owned()))
+                Verdict::Completed { state: Some(IN_PROGRESS.to_owned()), approved: false }
             }
             (PhaseStatus::InProgress, outcome) => Verdict::Outcome(outcome),
             (PhaseStatus::Complete, _) if needs_approval => awaiting(false),
-            (PhaseStatus::Complete, _) => Verdict::Completed(None),
+            (PhaseStatus::Complete, _) => {
+                Verdict::Completed { state: None, approved: phase.needs_approval }
+            }
             (PhaseStatus::Failed, _) => fail(reason()),
             (_, _) => Verdict::Blocked { reason: reason(), awaits_approval: false },
         };

@@ -19,7 +19,11 @@ fn a_run_calls_the_agent_for_each_phase_and_waits_for_a_person_where_one_is_want
     let id = new(&repository, &[]);
     let ran = repository.run(&["feature", "run", &id]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(ran.stdout.contains("blocked  brainstorming: it waits for approval"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("blocked  brainstorming: waiting for your approval"),
+        "{}",
+        ran.stdout
+    );
     let next = format!(
         "brainstorming is waiting for your approval. Read `wreckit-host feature resume {id}`, then continue with: wreckit-host feature run {id} --approve brainstorming"
     );
@@ -64,9 +68,11 @@ fn a_failed_phase_is_named_with_its_log_and_tried_again_by_the_next_run() {
     well(&repository, &["start", &id, "planning", "--set", "approved=true"]);
     let ran = repository.run(&["feature", "run", &id]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    let log = format!("{FEATURES}/{id}/logs/testing.1.log");
+    let log = format!("Log: {FEATURES}/.runs/");
     assert!(
-        ran.stderr.contains("the agent exited with code 4") && ran.stderr.contains(&log),
+        ran.stderr.contains("the agent exited with code 4")
+            && ran.stderr.contains(&log)
+            && ran.stderr.contains("/testing.1.log"),
         "{}",
         ran.stderr
     );
@@ -114,7 +120,11 @@ fn a_phase_goes_on_after_an_interruption_and_after_a_kill() {
     repository.write("go", "");
     let ran = repository.run(&["feature", "run", &id]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains("had left agents running"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("Ended agents that an interrupted session left running"),
+        "{}",
+        ran.stderr
+    );
     assert!(!runs(&left));
     assert_eq!(repository.ran(), ["planning", "testing", "testing", "testing"]);
     assert_eq!(document(&repository, &id)["status"], "complete");

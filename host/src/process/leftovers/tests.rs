@@ -31,7 +31,8 @@ fn token(child: &Child) -> String {
 
 fn root(place: &Path) -> Leftovers {
     std::fs::write(place.join(".repository-id"), ID).unwrap();
-    std::fs::write(place.join(WITNESS), "a claim").unwrap();
+    // Tests run at the same time: a witness is different in each place.
+    std::fs::write(place.join(WITNESS), place.display().to_string()).unwrap();
     Leftovers::new(ambient::open_dir(place).unwrap())
 }
 
@@ -124,4 +125,28 @@ fn the_rest_of_a_group_without_a_marker_is_ended_although_its_leader_has_exited(
         assert!(since.elapsed() < Duration::from_secs(10));
         sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_group_is_ended_although_the_member_that_proves_it_exits_first() {
+    let place = tempfile::tempdir().unwrap();
+    let mut leftovers = root(place.path());
+    let mark = OsString::from(leftovers.marker().unwrap().value);
+    // The leader has no marker, its child has one.
+    let script = "sleep 1000 & echo $! > member; exec env -i /bin/sh -c 'echo > ready; sleep 1000'";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).env_clear().env("PATH", "/usr/bin:/bin").process_group(0);
+    let mut leader = command.env(marker::ROOT, &mark).current_dir(place.path()).spawn().unwrap();
+    while !place.path().join("ready").exists() {
+        sleep(Duration::from_millis(5));
+    }
+    let member = std::fs::read_to_string(place.path().join("member")).unwrap();
+    let member = Pid::from_raw(member.trim().parse().unwrap()).unwrap();
+    let tokens = [Identity::of(member).token(), token(&leader)];
+
+    let listed = leftovers.list(&tokens[1..], witness()).unwrap();
+    let is_leader = |it: &&Leftover| it.process.token == tokens[1];
+    assert!(listed.iter().find(is_leader).is_some_and(|leader| leader.proven));
+    leftovers.signal(&tokens, StopSignal::Kill, witness()).unwrap();
+    assert!(exits(&mut leader));
 }
