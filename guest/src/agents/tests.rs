@@ -219,7 +219,7 @@ fn a_feature_needs_an_agent_that_receives_its_phase() {
     let warning = |agent: &str, set| create(agent, &[], set).unwrap().phase_warning().cloned();
     let uninformed = r#"{"kind": "command", "command": "a", "args": ["{id}"]}"#;
     let warned = warning(uninformed, PromptSet::Feature(&phases)).unwrap();
-    assert!(warned.message.contains("put {phase} into agent.args"), "{warned:?}");
+    assert!(warned.message.contains("add {phase} to agent.args"), "{warned:?}");
     assert_eq!(warning(uninformed, PromptSet::Items), None);
     assert_eq!(warning(COMMAND, PromptSet::Feature(&phases)), None);
 }

@@ -53,7 +53,7 @@ fn an_agent_that_is_not_told_its_phase_is_warned_of() {
     repository.agent(json!({"kind": "command", "command": "true", "args": ["work on {id}"]}));
     let id = new(&repository, &["testing"]);
     let ran = well(&repository, &["run", &id]);
-    assert!(ran.stderr.contains("put {phase} into agent.args"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("add {phase} to agent.args"), "{}", ran.stderr);
     agent(&repository, "true");
     let id = new(&repository, &["testing"]);
     assert!(!well(&repository, &["run", &id]).stderr.contains("{phase}"));
