@@ -1,8 +1,6 @@
 //! The types and imports of the WIT package `wreckit:batch`. They are the types of the logic as well: no
 //! record is declared twice.
 
-#![expect(clippy::all, reason = "generated from the WIT package, whose items are documented there")]
-
 wit_bindgen::generate!({
     path: "../wit",
     world: "component",

@@ -18,6 +18,9 @@ pub const MANY_VALUES: usize = 1_000_000;
 /// Maximum number of values of any other document: far more than one needs.
 const SOME_VALUES: usize = 200_000;
 
+/// No counter in a file reaches this number. A larger one is damage: counting on from it could overflow.
+pub const COUNTER_LIMIT: u64 = 1 << 53;
+
 /// Parses a document. On failure, why it is invalid.
 pub fn parse(bytes: &[u8]) -> Result<Value, String> {
     parse_up_to(bytes, SOME_VALUES)

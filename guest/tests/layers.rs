@@ -1,5 +1,11 @@
 //! The layers of the guest: a module may only use those below it.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "this test reads the source of the crate, and fails if it cannot"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,34 +59,31 @@ fn code(source: &str) -> String {
 
 /// The modules that follow `crate::`, including those in `crate::{a::b, c}`.
 fn used_modules(code: &str) -> BTreeSet<String> {
+    let first = |path: &str| -> String {
+        path.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
     let mut used = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
-        let first = |path: &str| -> String {
-            path.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+        let Some(group) = rest.strip_prefix('{') else {
+            used.insert(first(rest));
+            continue;
         };
-        match rest.strip_prefix('{') {
-            None => used.extend([first(rest)]),
-            Some(group) => {
-                let mut depth = 0_usize;
-                let mut start = 0;
-                for (index, c) in group.char_indices() {
-                    match c {
-                        '{' => depth += 1,
-                        '}' if depth > 0 => depth -= 1,
-                        ',' | '}' if depth == 0 => {
-                            used.extend([first(&group[start..index])]);
-                            start = index + 1;
-                        }
-                        _ => {}
-                    }
-                    if c == '}' && start > index {
-                        break;
-                    }
-                }
+        let (mut depth, mut start) = (1_usize, 0);
+        for (index, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if (c == ',' && depth == 1) || depth == 0 {
+                used.insert(first(&group[start..index]));
+                start = index + 1;
+            }
+            if depth == 0 {
+                break;
             }
         }
     }
-    used.remove("");
     used
 }
 

@@ -114,7 +114,7 @@ fn one_field_is_dealt_with_by_run_and_by_doctor() {
 }
 
 #[test]
-fn an_empty_file_and_what_is_no_json() {
+fn an_empty_file_and_invalid_json() {
     let deep = "[".repeat(200 << 10);
     for text in ["", "{", "null", "[]", "nonsense", deep.as_str(), "{\"schema_version\": 1}}"] {
         is_corrupt(

@@ -69,7 +69,7 @@ fn children_of_children_in_sessions_of_their_own_are_found_too() {
     assert!(!left.iter().any(|pid| runs(pid)), "{left:?}");
 }
 
-/// The journal names it, but agents can write to the journal: that is no proof. Somebody's own
+/// The journal names it, but agents can write to the journal: that is no proof. A user's own
 /// `npm run dev 2>&1 | tee log` in the repository looks just like it.
 #[test]
 fn one_without_an_environment_is_named_and_never_ended() {

@@ -47,7 +47,7 @@ enum Kind {
     Component { file: String, args: Vec<String> },
     /// Nothing: waits this long and succeeds.
     Mock { delay: u64 },
-    /// Whatever the embedder brings.
+    /// A worker of the embedder.
     Custom,
 }
 

@@ -34,7 +34,7 @@ const DOCUMENTS: [(&str, &str); 4] = [
     ("progress", "progress.log"),
 ];
 
-/// Maximum size of a template in bytes. Of a document, this much is read.
+/// Maximum size of a template in bytes, and how much of a document is read.
 const LIMIT: u64 = 4 << 20;
 
 /// Maximum length of a prompt in bytes. A template that names documents again and again could become

@@ -70,8 +70,8 @@ pub fn read(host: Host<'_>) -> Result<Option<Pending>, Failure> {
     let document = json::parse_up_to(&bytes, json::MANY_VALUES).unwrap_or_default();
     let pending = from_json(&document);
     if pending.is_none() {
-        let place = format!("{}{path}", host.layout().prefix);
-        host.log(Level::Warning, &format!("{place} is invalid and is ignored"));
+        let file = format!("{}{path}", host.layout().prefix);
+        host.log(Level::Warning, &format!("{file} is invalid and is ignored"));
     }
     Ok(pending)
 }

@@ -166,7 +166,7 @@ impl Plan {
     }
 }
 
-/// A file, compared with what the changes behind the backup made of it.
+/// A file, compared with its state after the changes that the backup was made for.
 enum RestoreCheck {
     /// It is as they left it: restoring loses nothing.
     Unchanged,

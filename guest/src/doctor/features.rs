@@ -97,7 +97,7 @@ pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<FixReport, R
             let found: Vec<Finding> = unproven.iter().cloned().chain(examined.clone()).collect();
             let found = ended.chain(records(found)).collect();
             let fs = BackupFs::new(host, backup::FIX);
-            let todo = examined.iter().filter(|finding| finding.record.fixable);
+            let todo = examined.iter().filter(|finding| finding.diagnostic.fixable);
             fixes.extend(todo.map(|finding| fix_finding(&fs, finding)));
             let remaining = unproven.into_iter().chain(examine_all(host, true)).collect();
             let backup = fs.finish()?;

@@ -151,9 +151,9 @@ fn rebuilt(host: Host<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
     if !document.get("schema_version").is_some_and(Value::is_number) {
         document.shift_insert(0, "schema_version".to_owned(), json!(1));
     }
-    let place =
-        document.keys().position(|key| key == "schema_version").map_or(0, |place| place + 1);
-    document.shift_insert(place, "items".to_owned(), items);
+    let position =
+        document.keys().position(|key| key == "schema_version").map_or(0, |position| position + 1);
+    document.shift_insert(position, "items".to_owned(), items);
     document.insert("generated_at".to_owned(), json!(now.to_string()));
     json::pretty(&document)
 }

@@ -13,7 +13,7 @@ use crate::io::host::{Failure, Host};
 use crate::io::layout;
 use crate::time::Timestamp;
 
-/// What other examinations need to know of the items. Nothing else is kept, as there may be many.
+/// What other examinations need to know of the items. Nothing else is retained, because there may be many.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Every item that has a directory, in running order.

@@ -33,7 +33,7 @@ use crate::bindings::exports::wreckit::batch::session::Holder;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::ProcessStatus;
 use crate::io::host::{Failure, Host};
-use crate::io::lock::{self, Work};
+use crate::io::lock::{self, Purpose};
 use crate::io::root::{self, RootError};
 use crate::session::leftovers::Termination;
 use crate::session::resume;
@@ -107,7 +107,8 @@ fn locked<T>(
     if !has_lock && let Some(holder) = lock::current_holder(host)? {
         return Err(RepairError::Busy(holder));
     }
-    if let Err(holder) = lock::acquire(host, &host.current_process(), Work::Repair, false)? {
+    if let Err(holder) = lock::acquire(host, &host.current_process(), Purpose::Maintenance, false)?
+    {
         return Err(RepairError::Busy(holder));
     }
     let result = work();

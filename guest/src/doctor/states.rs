@@ -96,7 +96,7 @@ pub(super) fn fix(host: Host<'_>, file: &FileFix<'_>) -> Result<(Edit, String), 
 
 /// Whether a document of an item exists. A dangling link does not count.
 pub(super) fn exists(host: Host<'_>, id: &str, name: &str) -> Result<bool, Failure> {
-    // Reading one byte also tells whether it can be read.
+    // Reading one byte also checks that the file can be read.
     match host.read_at(&format!("{}/{name}", layout::item_directory(id)), 0, 1) {
         Ok(_) => Ok(true),
         Err(Failure { error: FsError::NotFound, .. }) => Ok(false),

@@ -68,7 +68,7 @@ pub fn plan_abort(
     })
 }
 
-/// Aborts a feature. `commit` is the current commit of its worktree. The caller then carries out the cleanup, and
+/// Aborts a feature. `commit` is the current commit of its worktree. The embedder then carries out the cleanup, and
 /// records that with [`confirm_cleanup`]. An abort whose cleanup failed can be repeated.
 pub fn abort(
     host: Host<'_>,

@@ -12,7 +12,7 @@ use crate::bindings::exports::wreckit::batch::session::Holder;
 use crate::io::capabilities::{FsError, Kind};
 use crate::io::host::{Failure, Host};
 use crate::io::layout;
-use crate::io::lock::{self, Work};
+use crate::io::lock::{self, Purpose};
 use crate::io::root::{self, RootError};
 use crate::json;
 use crate::select;
@@ -193,16 +193,16 @@ pub(super) fn snapshot(id: String, message: String, document: &Document) -> Snap
 /// backup says: aborted, and to be removed by the same command.
 pub(crate) fn load(host: Host<'_>, id: &str) -> Result<Document, DocumentError> {
     let path = progress_file(id);
-    let place = || format!("{}{path}", host.layout().prefix);
+    let file = || format!("{}{path}", host.layout().prefix);
     let bytes = match host.read(&path, DOCUMENT_LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) => {
-            let missing = || DocumentError::Corrupt(format!("{} is missing", place()));
+            let missing = || DocumentError::Corrupt(format!("{} is missing", file()));
             return unfinished_cleanup(host, id)?.ok_or_else(missing);
         }
         Err(error) => return Err(host.failed("read", &path)(error).into()),
     };
-    parse(&bytes).map_err(|problem| DocumentError::Corrupt(format!("{} {problem}", place())))
+    parse(&bytes).map_err(|problem| DocumentError::Corrupt(format!("{} {problem}", file())))
 }
 
 /// Reads and checks the content of a document. On failure, what is wrong with it.
@@ -231,8 +231,8 @@ pub(super) fn change(
         let before = document.clone();
         let in_file = |error| match error {
             FeatureError::Corrupt(problem) => {
-                let place = format!("{}{}", host.layout().prefix, progress_file(&id));
-                FeatureError::Corrupt(format!("{place} is invalid: {problem}"))
+                let file = format!("{}{}", host.layout().prefix, progress_file(&id));
+                FeatureError::Corrupt(format!("{file} is invalid: {problem}"))
             }
             error => error,
         };
@@ -325,6 +325,6 @@ pub(super) fn lock(host: Host<'_>) -> Result<(), LockError> {
 
 /// Takes the lock of runs: no agent may work on a feature until it is released.
 pub(super) fn lock_run(host: Host<'_>) -> Result<(), LockError> {
-    let taken = lock::acquire(host, &host.current_process(), Work::Repair, false)?;
+    let taken = lock::acquire(host, &host.current_process(), Purpose::Maintenance, false)?;
     taken.map_err(LockError::Busy)
 }

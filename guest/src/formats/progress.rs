@@ -101,8 +101,10 @@ impl JournalMark {
         let mut mark = JournalMark::default();
         for (key, value) in &object {
             match key.as_str() {
-                // No journal has more events. A larger number would overflow.
-                "events" => mark.events = json::integer(value).filter(|n| *n < 1 << 53)?,
+                "events" => {
+                    let events = json::integer(value);
+                    mark.events = events.filter(|count| *count < json::COUNTER_LIMIT)?;
+                }
                 "attempts" => {
                     for (item, count) in value.as_object()? {
                         let count = u32::try_from(json::integer(count)?).unwrap_or(u32::MAX);
@@ -200,6 +202,19 @@ impl Progress {
             return Err("the document must be an object".to_owned());
         };
         let mut fields = Fields::new(&object);
+        let progress = Progress::from_fields(&mut fields);
+        match (fields.problems(), progress) {
+            (None, Some(mut progress)) => {
+                progress.unknown =
+                    object.into_iter().filter(|(key, _)| !KEYS.contains(&key.as_str())).collect();
+                Ok(progress)
+            }
+            (problems, _) => Err(problems.unwrap_or_else(|| "a field is missing".to_owned())),
+        }
+    }
+
+    /// Reads every known field, so that all problems are found. `None` if a required field is wrong.
+    fn from_fields(fields: &mut Fields<'_>) -> Option<Self> {
         let positive = |value: &Value| json::integer(value).filter(|n| *n > 0);
 
         fields.required("schema_version", "1", |value| json::integer(value).filter(|n| *n == 1));
@@ -227,36 +242,25 @@ impl Progress {
         let journal =
             fields.optional("journal", "an object with `events`, a count", JournalMark::from_json);
 
-        // Every required field exists exactly if there is no problem.
-        let progress = (|| {
-            Some(Progress {
-                session_id: session_id?.to_owned(),
-                pid: pid?,
-                started_at: started_at?,
-                updated_at: updated_at?,
-                parallel: u32::try_from(parallel?).unwrap_or(u32::MAX),
-                queued_items: queued_items?,
-                current_item: current_item?.map(str::to_owned),
-                completed: completed?,
-                failed: failed?,
-                skipped: skipped?,
-                healing_attempts: healing_attempts.unwrap_or(0),
-                last_healing_at: last_healing_at.flatten().map(str::to_owned),
-                in_flight: in_flight.unwrap_or_default(),
-                errors: errors.cloned().unwrap_or_default(),
-                owner,
-                journal,
-                unknown: Map::new(),
-            })
-        })();
-        match (fields.problems(), progress) {
-            (None, Some(mut progress)) => {
-                progress.unknown =
-                    object.into_iter().filter(|(key, _)| !KEYS.contains(&key.as_str())).collect();
-                Ok(progress)
-            }
-            (problems, _) => Err(problems.unwrap_or_else(|| "a field is missing".to_owned())),
-        }
+        Some(Progress {
+            session_id: session_id?.to_owned(),
+            pid: pid?,
+            started_at: started_at?,
+            updated_at: updated_at?,
+            parallel: u32::try_from(parallel?).unwrap_or(u32::MAX),
+            queued_items: queued_items?,
+            current_item: current_item?.map(str::to_owned),
+            completed: completed?,
+            failed: failed?,
+            skipped: skipped?,
+            healing_attempts: healing_attempts.unwrap_or(0),
+            last_healing_at: last_healing_at.flatten().map(str::to_owned),
+            in_flight: in_flight.unwrap_or_default(),
+            errors: errors.cloned().unwrap_or_default(),
+            owner,
+            journal,
+            unknown: Map::new(),
+        })
     }
 
     /// Whether the process that wrote the file is still running.

@@ -135,8 +135,9 @@ fn path_of(lock: &str, number: u64) -> String {
 
 /// The numbers and paths of all records beside a lock.
 fn claims(host: Host<'_>, lock: &str) -> Result<Vec<(u64, String)>, Failure> {
-    // No counter gets beyond this. A larger number would overflow.
-    let number = |name: &str| name.rsplit_once('.')?.1.parse().ok().filter(|n: &u64| *n < 1 << 53);
+    let number = |name: &str| {
+        name.rsplit_once('.')?.1.parse().ok().filter(|n: &u64| *n < json::COUNTER_LIMIT)
+    };
     let entries = host.list(".")?.into_iter().filter(|entry| entry.kind == Kind::File);
     let numbers = entries.filter_map(|entry| Some((number(&entry.name)?, entry.name)));
     Ok(numbers.filter(|(number, name)| *name == path_of(lock, *number)).collect())

@@ -25,15 +25,15 @@ impl Holder {
     }
 }
 
-/// What the holder of a lock is doing.
+/// What a process takes the lock for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work<'s> {
-    /// It is opening a session and does not know yet which one.
+pub enum Purpose<'s> {
+    /// To open a session; which one is not known yet.
     Opening,
-    /// It runs this session.
+    /// To run this session.
     Session(&'s str),
-    /// It fixes, restores or removes files.
-    Repair,
+    /// To fix, restore or remove files.
+    Maintenance,
 }
 
 /// The note of a holder in its lock, for other processes to read.
@@ -50,7 +50,7 @@ pub fn note(host: Host<'_>, process: &ProcessInfo) -> Value {
 pub fn acquire(
     host: Host<'_>,
     process: &ProcessInfo,
-    work: Work<'_>,
+    purpose: Purpose<'_>,
     take_over: bool,
 ) -> Result<Result<(), Holder>, Failure> {
     let lock = host.layout().lock;
@@ -60,10 +60,10 @@ pub fn acquire(
         return Ok(Err(current_holder(host)?.unwrap_or(claimed)));
     }
     let mut note = note(host, process);
-    match work {
-        Work::Opening => note["session"] = Value::Null,
-        Work::Session(session) => note["session"] = json!(session),
-        Work::Repair => {}
+    match purpose {
+        Purpose::Opening => note["session"] = Value::Null,
+        Purpose::Session(session) => note["session"] = json!(session),
+        Purpose::Maintenance => {}
     }
     check_kind(host)?;
     let state = host.lock(lock, note.to_string().as_bytes()).map_err(host.failed("lock", lock))?;
@@ -80,7 +80,7 @@ pub fn acquire(
     }
     let taken = claim::take(host, lock, process, &note, take_over);
     // A process that runs a session keeps the lock even if the record cannot be written.
-    let is_new = !matches!(work, Work::Session(_));
+    let is_new = !matches!(purpose, Purpose::Session(_));
     if is_new && !matches!(taken, Ok(Ok(()))) {
         unlock(host)?;
     }

@@ -92,7 +92,7 @@ impl Session {
                 self.fail(host, index, active, Some(ended), failing(error, None, true));
             }
             Outcome::OutOfResources(error) => {
-                // As many agents as are running now are as many as can run.
+                // No more agents can run than are running now.
                 self.has_started_single = false;
                 self.parts.limits.parallel = self.active.len();
                 self.interrupt(index, ended, Some(error), now);

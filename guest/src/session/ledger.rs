@@ -113,18 +113,7 @@ impl Ledger {
                 self.requeue_failed(&event.strings("retried"));
                 self.apply_lists(event);
             }
-            EventKind::JournalRecreated => {
-                self.apply_lists(event);
-                for id in event.strings("in_flight") {
-                    self.start_attempt(&id);
-                }
-                let attempts = event.more.get("attempts").and_then(Value::as_object);
-                for (id, count) in attempts.into_iter().flatten() {
-                    let count = json::integer(count).and_then(|count| u32::try_from(count).ok());
-                    let item = self.intern(id);
-                    self.attempts.insert(item, count.unwrap_or(u32::MAX));
-                }
-            }
+            EventKind::JournalRecreated => self.apply_complete_state(event),
             EventKind::ItemStarted => {
                 if let Some(id) = &event.item {
                     let item = self.start_attempt(id);
@@ -302,6 +291,20 @@ impl Ledger {
         }
         for id in event.strings("queue") {
             self.enqueue(&id);
+        }
+    }
+
+    /// Applies the event that a recreated journal begins with.
+    fn apply_complete_state(&mut self, event: &Event) {
+        self.apply_lists(event);
+        for id in event.strings("in_flight") {
+            self.start_attempt(&id);
+        }
+        let attempts = event.more.get("attempts").and_then(Value::as_object);
+        for (id, count) in attempts.into_iter().flatten() {
+            let count = json::integer(count).and_then(|count| u32::try_from(count).ok());
+            let item = self.intern(id);
+            self.attempts.insert(item, count.unwrap_or(u32::MAX));
         }
     }
 

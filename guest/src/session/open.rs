@@ -14,7 +14,7 @@ use crate::formats::result::ItemResult;
 use crate::io::capabilities::{Level, ProcessInfo, ProcessStatus};
 use crate::io::host::{Failure, Host};
 use crate::io::layout;
-use crate::io::lock::{self, Work};
+use crate::io::lock::{self, Purpose};
 use crate::io::root::{self, RootError};
 use crate::select::{self, Unresolved};
 use crate::session::ledger::Ledger;
@@ -95,7 +95,7 @@ pub fn open(
     let agent = Agent::new(Source::Root(host), options, PromptSet::Items)
         .map_err(OpenError::Configuration)?;
     let process = host.current_process();
-    if let Err(holder) = lock::acquire(host, &process, Work::Opening, options.take_over)? {
+    if let Err(holder) = lock::acquire(host, &process, Purpose::Opening, options.take_over)? {
         return Err(OpenError::Busy(holder));
     }
     let opened = open_locked(host, options, start(options, chosen, agent), &process, termination);

@@ -8,7 +8,7 @@ use crate::feature::running::{self, RunState};
 use crate::formats::config::Source;
 use crate::io::capabilities::{Level, ProcessInfo};
 use crate::io::host::{Failure, Host};
-use crate::io::lock::{self, Work};
+use crate::io::lock::{self, Purpose};
 use crate::io::root;
 use crate::session::ledger::ItemState;
 use crate::session::leftovers::{self, Termination};
@@ -52,7 +52,7 @@ pub fn open_feature(
         .map_err(FeatureError::Configuration)?;
     let process = host.current_process();
     let take_over = options.session.take_over;
-    if let Err(holder) = lock::acquire(host, &process, Work::Opening, take_over)? {
+    if let Err(holder) = lock::acquire(host, &process, Purpose::Opening, take_over)? {
         return Err(FeatureError::Busy(holder));
     }
     let opened = open_locked(host, id, agent, options, &process, termination);

@@ -233,6 +233,7 @@ fn words(error: FeatureError) -> String {
     match error {
         FeatureError::Invalid(message) | FeatureError::Corrupt(message) => message,
         FeatureError::Illegal(illegal) => illegal.message,
+        FeatureError::UnknownFeature(_) => "the feature does not exist any more".to_owned(),
         error => format!("{error:?}"),
     }
 }

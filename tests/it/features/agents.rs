@@ -160,7 +160,7 @@ fn a_process_agent_gets_the_prompt_of_its_phase_and_proves_its_end() {
     repository.agent(json!({"kind": "process", "command": "sh", "args": ["-c", "true"]}));
     let silent = new(&repository, &["testing"]);
     let ran = repository.run(&["feature", "run", &silent]);
-    assert!(ran.stderr.contains("without printing its completion signal"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("without printing its completion marker"), "{}", ran.stderr);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn doctor_finds_and_ends_what_a_killed_run_left() {
     repository.until("the agent", |repository| runs(repository.read("pid").trim()));
     assert!(
         !repository.run(&["doctor"]).stdout.contains("ORPHANED_AGENT"),
-        "it is nobody's orphan"
+        "it is not reported as orphaned"
     );
     crash(run);
     let left = repository.read("pid").trim().to_owned();

@@ -270,7 +270,7 @@ fn completing_counts_minutes_agents_approvals_and_estimates() {
 }
 
 #[test]
-fn ids_names_and_two_in_one_second() {
+fn features_get_distinct_ids_even_with_the_same_name_in_one_second() {
     let machine = Machine::new();
     let process = machine.process(1);
     let new = |name: &str, phases: &[&str]| {

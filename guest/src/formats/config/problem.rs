@@ -59,7 +59,7 @@ impl Problem {
     pub fn sentence(&self, prefix: &str) -> String {
         let (file, text) = (format!("{prefix}{}", self.file.name()), &self.text);
         match self.kind {
-            Kind::Missing => format!("there is no {file}, so there is no agent to run"),
+            Kind::Missing => format!("{file} does not exist, so no agent is configured"),
             Kind::Unreadable => format!("cannot read {file}: {text}"),
             Kind::InvalidJson => format!("{file} has invalid JSON: {text}"),
             Kind::Invalid => format!("{file} is invalid: {text}"),

@@ -188,7 +188,7 @@ fn missing_and_invalid_files_are_reported() {
         let problems: Vec<ConfigurationProblem> = error.into();
         problems.into_iter().map(|problem| problem.message).collect()
     };
-    assert_eq!(messages(&[]), ["there is no .wreckit/config.json, so there is no agent to run"]);
+    assert_eq!(messages(&[]), [".wreckit/config.json does not exist, so no agent is configured"]);
     assert_eq!(messages(&[("config.local.json", "{}")]).len(), 1);
     let both = messages(&[("config.json", ""), ("config.local.json", "[]")]);
     assert!(both[0].starts_with(".wreckit/config.json has invalid JSON: "), "{both:?}");

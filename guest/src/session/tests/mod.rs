@@ -9,6 +9,7 @@ mod phases;
 mod removed;
 mod resuming;
 mod running;
+mod status;
 
 use std::rc::Rc;
 
