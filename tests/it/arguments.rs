@@ -64,7 +64,7 @@ fn a_configuration_that_cannot_be_used() {
     }
     let repository = repository();
     std::fs::remove_file(repository.path(".wreckit/config.json")).expect("it is there");
-    refused(&repository, &["run"], &["no .wreckit/config.json", "wreckit-host init"]);
+    refused(&repository, &["run"], &[".wreckit/config.json does not exist", "wreckit-host init"]);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use crate::io::owner::Owner;
 use crate::session::running::Session;
 use crate::time::Timestamp;
 
+/// Maximum number of attempts to write into a directory that is being removed.
+const ATTEMPTS: usize = 16;
 /// How often the lock is checked, in milliseconds.
 const LOCK_INTERVAL: u64 = 1_000;
 
@@ -45,7 +47,22 @@ impl Session {
 
     /// Starts a segment with the complete state of the session. Results that are not in their files yet are
     /// recorded again, because the lines that contained them were lost.
-    fn recreate_journal(&mut self, host: Host<'_>, now: Timestamp) -> Result<(), Failure> {
+    pub(super) fn recreate_journal(
+        &mut self,
+        host: Host<'_>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        for _ in 1..ATTEMPTS {
+            match self.write_complete_state(host, now) {
+                // The removal is still going on, and has taken the new directory along.
+                Err(failure) if failure.error == FsError::NotFound => {}
+                written => return written,
+            }
+        }
+        self.write_complete_state(host, now)
+    }
+
+    fn write_complete_state(&mut self, host: Host<'_>, now: Timestamp) -> Result<(), Failure> {
         self.journal.begin_segment(host)?;
         let mut events = vec![self.complete_state(host, now)];
         events.extend(self.ledger.workers().map(|(item, worker)| {

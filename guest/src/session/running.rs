@@ -8,7 +8,7 @@ use crate::bindings::exports::wreckit::batch::session::{
 };
 use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::Progress;
-use crate::io::capabilities::{Level, Variable};
+use crate::io::capabilities::{FsError, Level, Variable};
 use crate::io::host::{Failure, Host};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::events::{counts, publish};
@@ -301,7 +301,14 @@ impl Session {
     pub(super) fn record(&mut self, host: Host<'_>) -> Result<(), Failure> {
         // Which process works on an item need not be durable: the intent to start it is.
         let durable = self.unrecorded.iter().any(|event| !event.is_kind(EventKind::PhaseStarted));
-        self.journal.append(host, &mut self.unrecorded, durable)?;
+        match self.journal.append(host, &mut self.unrecorded, durable) {
+            // Removed since it was checked.
+            Err(failure) if failure.error == FsError::NotFound => {
+                self.recreate_journal(host, host.now())?;
+                self.journal.append(host, &mut self.unrecorded, durable)?;
+            }
+            appended => appended?,
+        }
         for event in &self.unrecorded {
             self.ledger.apply(event);
             self.checkpoint.note(event);
