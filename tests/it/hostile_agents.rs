@@ -228,7 +228,7 @@ fn one_whose_log_may_not_grow_any_more() {
         .expect("sh runs");
     assert_eq!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stderr));
     let words = String::from_utf8_lossy(&ran.stderr).into_owned();
-    assert_eq!(words.matches("the log of 001-a is not whole").count(), 1, "{words}");
+    assert_eq!(words.matches("the log of 001-a is incomplete").count(), 1, "{words}");
     assert_eq!(failure(&repository)["error"], "the agent exited with code 5");
 }
 

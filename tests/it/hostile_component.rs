@@ -36,6 +36,7 @@ fn rewrite(text: &str, body: &str, special: &[(&str, &str)], extra: &str) -> Str
     };
     let mut module = String::new();
     let mut current = String::new();
+    let mut has_result = false;
     // `$log` in a body is the import `log.write`.
     let log = text
         .lines()
@@ -47,14 +48,20 @@ fn rewrite(text: &str, body: &str, special: &[(&str, &str)], extra: &str) -> Str
     for line in text.replace("(memory (;0;) 0)", "(memory (;0;) 1)").lines() {
         if let Some((_, rest)) = line.split_once("(func (;") {
             current = rest.split(";)").next().unwrap_or_default().to_owned();
+            has_result = rest.contains("(result");
         }
         if line.trim() == "unreachable" {
             let name = exported(&current).unwrap_or_default();
             let chosen =
                 special.iter().find(|(end, _)| name.ends_with(end)).map_or(body, |(_, body)| body);
             // Arguments are few: they always go to the same place.
-            let realloc = (name == "cabi_realloc").then_some("i32.const 16384");
-            let chosen = realloc.unwrap_or(chosen).replace("$log", log);
+            let fixed = match name {
+                "cabi_realloc" => Some("i32.const 16384"),
+                // `session.output`: a body for the others would return something.
+                _ if !has_result => Some("unreachable"),
+                _ => None,
+            };
+            let chosen = fixed.unwrap_or(chosen).replace("$log", log);
             writeln!(module, "{chosen}").expect("a string takes it");
         } else {
             module.push_str(line);

@@ -123,8 +123,7 @@ fn a_command_to_copy_is_one_in_a_shell_as_well() {
     std::fs::create_dir(&place).expect("a directory");
     let ran = repository.run(&["--cwd", place.to_str().expect("a path"), "run"]);
     assert_eq!(ran.code, Some(1));
-    let (_, hint) =
-        ran.stderr.rsplit_once("try what failed again with: wreckit-host ").expect("a hint");
+    let (_, hint) = ran.stderr.rsplit_once("Retry failed items: wreckit-host ").expect("a hint");
     let words = std::process::Command::new("sh")
         .args(["-c", &format!("printf '%s\\n' {hint}")])
         .current_dir(repository.root())

@@ -107,27 +107,48 @@ impl Leftovers {
             StopSignal::Terminate => &[Signal::TERM, Signal::CONT],
             StopSignal::Kill => &[Signal::KILL],
         };
-        for exact in targets.iter().filter_map(|token| Exact::parse(token)) {
-            if scan.ourselves.contains(&exact.pid) {
-                continue;
-            }
-            if let Some(group) = scan.group(exact).filter(|group| group.proven) {
-                self.signalled.insert(exact, group.item);
-            }
-            let is_group = self.signalled.contains_key(&exact) && exact.group_exists();
-            let is_process = !is_group && scan.process(exact.pid).is_some_and(|it| it.proven);
+        // Everything is proven before anything is signalled: a group may be proven by a member that exits.
+        let proven: Vec<(Exact, Reach)> = targets
+            .iter()
+            .filter_map(|token| Exact::parse(token))
+            .filter_map(|exact| Some((exact, self.reach(&scan, exact)?)))
+            .collect();
+        for (exact, reach) in proven {
             for signal in signals {
                 // A process that has exited in the meantime needs no signal.
-                let _ = match (is_group, is_process) {
+                let _ = match reach {
                     // The number of a group is not reused while the group exists.
-                    (true, _) => kill_process_group(exact.pid, *signal),
-                    (false, true) => exact.signal(*signal),
-                    (false, false) => Ok(()),
+                    Reach::Group => kill_process_group(exact.pid, *signal),
+                    Reach::Process => exact.signal(*signal),
                 };
             }
         }
         Ok(())
     }
+
+    /// Returns what a signal to a target may reach; `None` if nothing is proven to belong to this root.
+    fn reach(&mut self, scan: &Scan, exact: Exact) -> Option<Reach> {
+        if scan.ourselves.contains(&exact.pid) {
+            return None;
+        }
+        if let Some(group) = scan.group(exact).filter(|group| group.proven) {
+            self.signalled.insert(exact, group.item);
+        }
+        if self.signalled.contains_key(&exact) && exact.group_exists() {
+            return Some(Reach::Group);
+        }
+        let is_proven = scan.process(exact.pid).is_some_and(|process| process.proven);
+        is_proven.then_some(Reach::Process)
+    }
+}
+
+/// What a signal reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The group that the target leads or led.
+    Group,
+    /// The target alone.
+    Process,
 }
 
 /// The root and its processes during one call.

@@ -1,6 +1,6 @@
 //! Lines for a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::output::{Output, Tone, counted};
@@ -30,8 +30,8 @@ pub(crate) struct Human {
     paused: Option<String>,
     /// The logs of failed items.
     logs: BTreeMap<String, String>,
-    /// Number of attempts that were interrupted.
-    interrupted: usize,
+    /// Items whose last attempt was interrupted.
+    interrupted: BTreeSet<String>,
 }
 
 impl Human {
@@ -55,7 +55,7 @@ impl Human {
             live: BTreeMap::new(),
             paused: None,
             logs: BTreeMap::new(),
-            interrupted: 0,
+            interrupted: BTreeSet::new(),
         }
     }
 
@@ -92,6 +92,7 @@ impl Human {
         }
         let live = Live { item: item.to_owned(), phase: None, since: Some(Instant::now()) };
         self.live.insert(item.to_owned(), live);
+        self.interrupted.remove(item);
     }
 
     fn phase_started(&mut self, event: &Event, item: &str) {
@@ -134,7 +135,7 @@ impl Human {
 
     fn item_interrupted(&mut self, item: &str) {
         self.live.remove(item);
-        self.interrupted += 1;
+        self.interrupted.insert(item.to_owned());
         self.note(Tone::Plain, &format!("interrupted {item}"));
     }
 
@@ -284,7 +285,7 @@ impl Reporter for Human {
         }
         // Phases are what a person approves.
         let noun = if self.follow_up.review.is_some() { "phase" } else { "item" };
-        self.output.result(&totals(summary, noun, self.interrupted));
+        self.output.result(&totals(summary, noun, self.interrupted.len()));
         self.hint(summary);
     }
 
