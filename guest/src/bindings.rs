@@ -1,12 +1,6 @@
 //! The types and imports of the WIT package `wreckit:batch`. They are the types of the logic as well: no
 //! record is declared twice.
 
-#![expect(clippy::all, reason = "generated from the WIT package, whose items are documented there")]
-#![cfg_attr(
-    target_arch = "wasm32",
-    expect(unsafe_code, reason = "the ABI of components, as generated")
-)]
-
 wit_bindgen::generate!({
     path: "../wit",
     world: "component",

@@ -5,7 +5,7 @@ mod imports;
 
 use self::exports::Component;
 
-#[expect(unsafe_code, reason = "the ABI of components, as generated")]
+#[expect(unsafe_code, unreachable_pub, reason = "the ABI of components, as generated")]
 mod export {
     use super::Component;
 

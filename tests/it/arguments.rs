@@ -68,7 +68,7 @@ fn a_configuration_that_cannot_be_used() {
 }
 
 #[test]
-fn a_configuration_without_permission_or_that_is_no_file() {
+fn a_configuration_that_cannot_be_read_or_is_not_a_file() {
     let repository = repository();
     let config = repository.path(".wreckit/config.json");
     std::fs::set_permissions(&config, PermissionsExt::from_mode(0o000)).expect("it is ours");

@@ -31,7 +31,7 @@ fn provenance() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn its_whole_authority_is_five_imports() {
+fn its_whole_authority_is_its_six_imports() {
     let engine = Engine::new(&Config::new()).expect("an engine");
     let component = Component::from_binary(&engine, &embedded()).expect("a component");
     let mut imports: Vec<String> =
@@ -44,14 +44,20 @@ fn its_whole_authority_is_five_imports() {
             "wasi:random/random@0.2.6",
             "wreckit:batch/filesystem@0.1.0",
             "wreckit:batch/log@0.1.0",
-            "wreckit:batch/process@0.1.0",
+            "wreckit:batch/processes@0.1.0",
+            "wreckit:batch/terminator@0.1.0",
         ]
     );
     let exports: Vec<String> =
         component.component_type().exports(&engine).map(|(name, _)| name.to_owned()).collect();
     assert_eq!(
         exports,
-        ["wreckit:batch/batch@0.1.0", "wreckit:batch/doctor@0.1.0", "wreckit:batch/feature@0.1.0"]
+        [
+            "wreckit:batch/session@0.1.0",
+            "wreckit:batch/batch@0.1.0",
+            "wreckit:batch/doctor@0.1.0",
+            "wreckit:batch/feature@0.1.0",
+        ]
     );
 }
 

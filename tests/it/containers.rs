@@ -63,7 +63,7 @@ fn a_batch_of_another_pid_namespace_is_not_taken_for_dead() {
 
     one.kill().expect("it runs");
     one.wait().expect("it ends");
-    // Still nobody can tell from here; the user can.
+    // It is still unknown from here; the user knows.
     assert_eq!(in_container(&repository, &["run"]).code, Some(3));
     repository.write("go", "");
     let ran = in_container(&repository, &["run", "--take-over"]);

@@ -114,7 +114,7 @@ fn one_field_is_dealt_with_by_run_and_by_doctor() {
 }
 
 #[test]
-fn an_empty_file_and_what_is_no_json() {
+fn an_empty_file_and_invalid_json() {
     let deep = "[".repeat(200 << 10);
     for text in ["", "{", "null", "[]", "nonsense", deep.as_str(), "{\"schema_version\": 1}}"] {
         is_corrupt(
@@ -210,7 +210,7 @@ fn pids_of_every_kind_without_an_owner() {
             message.starts_with("batch-progress.json is stale (older than 24 hours)"),
             "{message}"
         );
-        assert!(message.contains("0 completed, 0 failed, 1 left"), "{message}");
+        assert!(message.contains("0 completed, 0 failed, 1 remaining"), "{message}");
         let ran = repository.run(&["run"]);
         assert_eq!(ran.code, Some(0), "{pid}: {}", ran.stderr);
         assert!(ran.stderr.contains("stale"), "{}", ran.stderr);

@@ -71,8 +71,7 @@ info     MISSING_PROMPTS prompts directory is missing (the defaults are used)
     assert!(quiet.run(&["doctor", "--fix"]).stdout.ends_with("nothing found\n"));
 }
 
-/// Nothing there may be read or written: every such thing is a finding, and what cannot be mended
-/// says why.
+/// Files that cannot be read or written are findings, and those that cannot be fixed say why.
 #[test]
 fn without_permission_everything_is_a_finding() {
     let repository = Repository::new("true", &["001-a", "002-b", "003-c", "004-d", "005-e"]);
@@ -96,7 +95,7 @@ fn without_permission_everything_is_a_finding() {
             let mode = if is_taken { mode } else { 0o755 };
             let permissions = fs::Permissions::from_mode(mode);
             let set = fs::set_permissions(repository.path(path), permissions);
-            // What could be mended is not there any more.
+            // A file that was fixed may have been moved.
             assert!(set.is_ok() || !is_taken, "{path}");
         }
     };
@@ -266,7 +265,7 @@ fn nothing_outside_is_read_written_or_removed() {
     repository.write(".wreckit/batch-progress.json", "{");
     let ran = repository.run(&["doctor", "--fix", "--json"]);
     assert_eq!(ran.code, Some(1), "{}", ran.stdout);
-    assert!(ran.stdout.contains("no backup of it could be made"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("its backup failed"), "{}", ran.stdout);
     assert_eq!(repository.read(".wreckit/batch-progress.json"), "{");
     assert_eq!(outside(), before);
 }
@@ -281,14 +280,14 @@ fn a_batch_that_starts_in_the_middle_of_a_repair_loses_nothing() {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let repairs = scope.spawn(|| {
-            let mut mended = 0;
+            let mut fixed = 0;
             while !is_over.load(Ordering::Relaxed) {
                 repository.write(".wreckit/index.json", "{");
                 let ran = repository.run(&["doctor", "--fix"]);
                 assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.stdout, ran.stderr);
-                mended += usize::from(ran.code == Some(0));
+                fixed += usize::from(ran.code == Some(0));
             }
-            mended
+            fixed
         });
         for _ in 0..40 {
             let ran = repository.run(&["run", "--progress", "none", "001-x"]);
@@ -366,8 +365,8 @@ fn a_run_says_in_a_line_what_stands_in_its_way() {
     repository.item("003-c", &["003-c"]);
     let ran = repository.run(&["run"]);
     assert_eq!(ran.code, Some(1));
-    let line = "warning: not everything here is sound: 1 items that cannot be used, \
-        2 items that can never start, for what they depend on; `wreckit-host doctor` explains it\n";
+    let line = "warning: 1 item cannot be used, 2 items can never start because of their \
+        dependencies. `wreckit-host doctor` explains it.\n";
     assert!(ran.stderr.contains(line), "{}", ran.stderr);
     let sound = Repository::new("true", &["001-a", "002-b"]);
     sound.item("002-b", &["001-a"]);
@@ -375,9 +374,9 @@ fn a_run_says_in_a_line_what_stands_in_its_way() {
     assert!(!ran.stderr.contains("doctor"), "{}", ran.stderr);
 }
 
-/// What only shows when something else is mended is told, and so is what a repair made.
+/// Findings that appear during a fix are reported, and so are files that the fix created.
 #[test]
-fn what_comes_up_on_the_way_is_told() {
+fn findings_that_appear_during_a_fix_are_reported() {
     let repository = Repository::new("true", &["001-a"]);
     repository
         .write(".wreckit/items/001-a/prd.json", r#"{"schema_version": 1, "user_stories": [{}]}"#);
@@ -393,7 +392,7 @@ fn what_comes_up_on_the_way_is_told() {
 }
 
 #[test]
-fn what_cannot_be_mended_at_all_is_still_shown() {
+fn findings_that_cannot_be_fixed_are_still_reported() {
     let repository = Repository::new("true", &["001-a"]);
     repository.write(".wreckit/items/001-a/item.json", "{");
     fs::create_dir(repository.path(".wreckit/batch.lock")).expect("a directory");

@@ -32,7 +32,7 @@ enum Node {
 }
 
 #[test]
-fn every_case_is_found_mended_and_restored() {
+fn every_case_is_found_fixed_and_restored() {
     let mut names: Vec<String> = fs::read_dir(cases())
         .expect("the cases")
         .flatten()
@@ -237,7 +237,7 @@ impl Case {
         found
     }
 
-    /// When each file was last modified: results are settled by that.
+    /// When each file was last modified.
     fn times(&self) -> BTreeMap<PathBuf, u128> {
         let files = self.everything().into_iter().filter(|(_, it)| matches!(it, Node::File(_)));
         let time = |path: &Path| {
@@ -277,7 +277,7 @@ fn lay(source: &Path, target: &Path) {
     }
 }
 
-/// `@now@`, `@now-25h@`, `@now+1h@`: times around now; `@dead@`: the pid of nobody.
+/// `@now@`, `@now-25h@`, `@now+1h@`: times around now; `@dead@`: the pid of no process.
 fn filled(text: &str) -> String {
     let mut parts = text.split('@');
     let mut filled = parts.next().unwrap_or_default().to_owned();

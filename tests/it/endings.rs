@@ -80,7 +80,7 @@ fn after_enough_failures_nothing_more_starts() {
 }
 
 #[test]
-fn exit_code_75_and_a_limit_in_the_output_pause_the_batch_and_fail_nobody() {
+fn exit_code_75_and_a_limit_in_the_output_pause_the_batch_and_fail_no_item() {
     for (words, code) in [("", 75), ("Error: usage limit reached", 1)] {
         let script = format!(
             "echo run >> ran; [ $(wc -l < ran) -ge 2 ] || {{ echo '{words}'; exit {code}; }}"
@@ -134,7 +134,7 @@ fn a_failed_dependency_blocks_and_a_retry_revives_what_waited() {
         repository.item("099-missing", &[]);
         let ran = repository.run(&["run", "--parallel", parallel, "--retry-failed"]);
         assert!(ran.stdout.contains("5 completed"), "{}", ran.stdout);
-        assert_eq!(ran.code, Some(1), "the circles are still there");
+        assert_eq!(ran.code, Some(1), "the cycles remain");
     }
 }
 

@@ -90,7 +90,7 @@ fn one_that_leaves_a_child_with_its_output() {
 }
 
 #[test]
-fn one_that_exits_at_once_and_one_that_is_killed_by_somebody() {
+fn one_that_exits_at_once_and_one_that_is_killed_from_outside() {
     let repository = Repository::new("kill -9 $$", &["001-a"]);
     assert_eq!(repository.run(&["run"]).code, Some(1));
     assert_eq!(failure(&repository)["error"], "the agent was ended by signal 9 (SIGKILL)");
@@ -185,13 +185,13 @@ fn one_that_orphans_children_while_it_works_leaves_no_zombies() {
 }
 
 #[test]
-fn a_reader_that_takes_nothing_keeps_nobody_from_their_time() {
+fn a_reader_that_reads_nothing_does_not_delay_a_timeout() {
     let repository = Repository::new("yes", &["001-a"]);
     let mut batch = repository.start(&["run", "-v", "--timeout", "1"]);
     repository.until("the failure", |repository| {
         repository.events().iter().any(|event| event["reason"] == "timed-out")
     });
-    // Nobody reads what it has to say, and it ends all the same.
+    // Its output is not read, and it still ends.
     let started = Instant::now();
     while batch.try_wait().expect("it can be waited for").is_none() {
         assert!(started.elapsed() < Duration::from_secs(30));
@@ -262,7 +262,7 @@ fn one_without_an_environment_does_not_overlap_its_own_retry() {
 fn a_stopped_batch_stops_its_agents_and_its_timers() {
     let script = "echo $$ > leader; i=0; while [ $i -lt 12 ]; do sleep 0.1; i=$((i+1)); done; echo done >> ran";
     let repository = Repository::new(script, &["001-a"]);
-    // In a group of its own, as a shell with job control starts it: else nobody could let it go on.
+    // In its own process group, as a shell with job control starts it: otherwise it could not be continued.
     let mut command = repository.command(&["run", "--timeout", "3"]);
     let batch = command.process_group(0).spawn().expect("the program starts");
     repository.until("the agent", |repository| !repository.read("leader").is_empty());

@@ -124,7 +124,7 @@ fn what_an_agent_leaves_in_its_group_is_ended_with_it() {
 }
 
 #[test]
-fn a_zombie_that_nobody_collects_holds_nothing_up() {
+fn a_zombie_that_is_not_reaped_delays_nothing() {
     // A daemon that left the group, and whose child in the group is dead and never waited for.
     let script = "sh -c 'sleep 0 & exec setsid sleep 100' & sleep 0.3; echo $1 >> ran";
     let repository = Repository::new(script, &ITEMS[..1]);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::environment::{Repository, crash};
 
-/// So many without `WRECKIT_KILLS`.
+/// The number of kills without `WRECKIT_KILLS`.
 const KILLS: usize = 60;
 /// Items of one batch.
 const ITEMS: usize = 12;

@@ -20,8 +20,8 @@ fn where_descriptors_are_few_fewer_agents_run_and_nothing_waits() {
     let repository = Repository::new("sleep 0.3; echo $1 >> ran", &items);
     let ran = limited(&repository, "ulimit -n 72", &["run", "--parallel", "30"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains("the system has no room for"), "{}", ran.stderr);
-    assert_eq!(ran.stderr.matches("from here on").count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("The system is out of resources for"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("From now on").count(), 1, "{}", ran.stderr);
     assert_eq!(repository.ran().len(), 30);
     assert!(repository.events().iter().all(|event| event["event"] != "batch-paused"));
 }
@@ -33,7 +33,7 @@ fn a_batch_raises_its_own_limit_on_descriptors_and_not_that_of_its_agents() {
     let repository = Repository::new("sleep 0.2; ulimit -Sn >> ran", &items);
     let ran = limited(&repository, "ulimit -Sn 64", &["run", "--parallel", "40"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(!ran.stderr.contains("from here on"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("From now on"), "{}", ran.stderr);
     assert_eq!(repository.ran(), vec!["64"; 40]);
 }
 

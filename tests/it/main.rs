@@ -32,6 +32,7 @@ mod phases;
 mod real_repository;
 mod removed;
 mod storage;
+mod style;
 mod terminal;
 mod trust;
 mod undoing;

@@ -43,7 +43,7 @@ fn the_next_run_ends_what_is_left_before_the_item_starts_again() {
     let ran = repository.run(&["run"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("had left agents running; they were ended: 001-a"),
+        ran.stderr.contains("Ended agents that an interrupted session left running: 001-a"),
         "{}",
         ran.stderr
     );
@@ -69,7 +69,7 @@ fn children_of_children_in_sessions_of_their_own_are_found_too() {
     assert!(!left.iter().any(|pid| runs(pid)), "{left:?}");
 }
 
-/// The journal names it, but agents can write to the journal: that is no proof. Somebody's own
+/// The journal names it, but agents can write to the journal: that is no proof. A user's own
 /// `npm run dev 2>&1 | tee log` in the repository looks just like it.
 #[test]
 fn one_without_an_environment_is_named_and_never_ended() {

@@ -102,7 +102,7 @@ fn a_batch_killed_between_phases_resumes_at_the_next_one() {
 #[test]
 fn a_phase_needs_exit_code_signal_and_artifact() {
     for (script, problem) in [
-        ("cat > /dev/null; echo found > research.md", "without printing its completion signal"),
+        ("cat > /dev/null; echo found > research.md", "without printing its completion marker"),
         ("echo '<promise>COMPLETE</promise>'", "research.md is missing"),
         (
             "printf x > research.md; echo '<promise>COMPLETE</promise>'",

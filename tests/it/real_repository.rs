@@ -61,7 +61,7 @@ fn a_batch_over_it_runs_every_open_item_once_and_ends_right() {
     assert!(
         ["049", "050", "051", "052", "053"].windows(2).all(|pair| place(pair[0]) < place(pair[1]))
     );
-    // What nobody here knows is still in the files, and what was done was not touched.
+    // Unknown fields are still in the files, and what was done was not touched.
     let item = repository.json(".wreckit/items/095-improve-type-safety/item.json");
     assert_eq!((&item["state"], &item["section"]), (&json!("done"), &json!("technical-debt")));
     let untouched =

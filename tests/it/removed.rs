@@ -1,4 +1,4 @@
-//! Files of a running batch that somebody removes, and processes that add items at the same moment.
+//! Files of a running batch that are removed, and processes that add items at the same moment.
 
 use std::collections::HashSet;
 use std::fs;
@@ -46,7 +46,7 @@ fn a_batch_whose_files_are_removed_writes_them_again_and_goes_on() {
         let repository = Repository::new(WAITS, &THREE);
         let batch = at_the_second_item(&repository);
         remove(&repository, removed);
-        // As long as the batch runs, nobody else gets in, whatever was removed.
+        // While the batch runs, it excludes other processes, whatever was removed.
         for command in [&["run"][..], &["run", "--take-over"], &["doctor", "--fix"]] {
             let other = repository.run(command);
             assert_eq!(other.code, Some(3), "{removed:?} {command:?}: {}", other.stderr);

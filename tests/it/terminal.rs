@@ -17,7 +17,7 @@ struct Terminal {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
-    /// Set when nobody looks any more.
+    /// Set when the screen is no longer read.
     closed: Arc<AtomicBool>,
 }
 
@@ -64,18 +64,18 @@ impl Terminal {
                 if is_closed.load(Ordering::Relaxed) {
                     return;
                 }
-                seen.lock().expect("nobody panicked").process(&buffer[..length]);
+                seen.lock().expect("no thread panicked").process(&buffer[..length]);
             }
         });
         Terminal { child, master: pair.master, keys, screen, closed }
     }
 
     fn text(&self) -> String {
-        self.screen.lock().expect("nobody panicked").screen().contents()
+        self.screen.lock().expect("no thread panicked").screen().contents()
     }
 
     fn rows(&self) -> Vec<String> {
-        let screen = self.screen.lock().expect("nobody panicked");
+        let screen = self.screen.lock().expect("no thread panicked");
         let (_, columns) = screen.screen().size();
         screen.screen().rows(0, columns.get()).collect()
     }
@@ -99,7 +99,7 @@ impl Terminal {
     fn resize(&self, rows: u16, columns: u16) {
         self.screen
             .lock()
-            .expect("nobody panicked")
+            .expect("no thread panicked")
             .screen_mut()
             .set_size(side(rows), side(columns));
         self.master.resize(size(rows, columns)).expect("a size");
@@ -239,7 +239,7 @@ fn a_terminal_that_goes_away_ends_the_batch_and_its_agents() {
 }
 
 #[test]
-fn a_terminal_that_nobody_reads_keeps_nobody_from_their_time() {
+fn a_terminal_that_is_not_read_does_not_delay_a_timeout() {
     let repository = Repository::new("while :; do echo a line of some length; done", &["001-a"]);
     let pair = native_pty_system().openpty(size(24, 80)).expect("a terminal");
     let mut command = CommandBuilder::new(program());
@@ -249,7 +249,7 @@ fn a_terminal_that_nobody_reads_keeps_nobody_from_their_time() {
     repository.until("the end of its time", |repository| {
         repository.events().iter().any(|event| event["reason"] == "timed-out")
     });
-    // Nobody reads the result either; whoever has waited enough says so.
+    // The result is not read either, so the program is terminated.
     crate::environment::kill(child.process_id().expect("it runs"), "TERM");
     assert_eq!(ends(child.as_mut()), 143);
 }
@@ -280,7 +280,7 @@ fn colour_is_for_terminals_that_want_it() {
         terminal.until("the end", |text| text.contains("1 completed"));
         let screen = Arc::clone(&terminal.screen);
         terminal.end();
-        let screen = screen.lock().expect("nobody panicked");
+        let screen = screen.lock().expect("no thread panicked");
         let cell = (0..24).find_map(|row| {
             let cell = screen.screen().cell(row, 0)?;
             (cell.contents() == "o").then(|| cell.fgcolor())
@@ -387,7 +387,7 @@ fn without_a_terminal_a_line_is_printed_for_every_change() {
     assert_eq!(lines[lines.len() - 1]["owner"], serde_json::Value::Null);
 }
 
-/// At a terminal somebody can be asked before anything is removed.
+/// At a terminal, the user is asked before anything is removed.
 #[test]
 fn a_cleanup_asks_before_it_removes_anything() {
     let repository = Repository::empty();

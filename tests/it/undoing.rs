@@ -78,7 +78,7 @@ fn a_restoration_is_refused_once_the_session_has_gone_on() {
     ran_once_but_for(&repository, &["003-c", "005-e"]);
 }
 
-/// Damage in a journal hides nothing that is sound, whoever works on it before it is mended.
+/// Damage in a journal hides no valid line, whichever command runs before it is fixed.
 #[test]
 fn what_stands_behind_damage_in_a_journal_never_runs_again() {
     let repository = Repository::new(SCRIPT, &SIX);
@@ -121,7 +121,7 @@ fn what_a_run_set_aside_comes_back_over_what_took_its_place() {
 }
 
 #[test]
-fn a_repair_settles_the_sessions_that_nobody_closed_before_it_changes_items() {
+fn a_fix_applies_the_results_of_open_sessions_before_it_changes_items() {
     let repository = Repository::new(SCRIPT, &SIX);
     for id in SIX {
         let path = format!(".wreckit/items/{id}/item.json");
@@ -141,7 +141,7 @@ fn a_repair_settles_the_sessions_that_nobody_closed_before_it_changes_items() {
 }
 
 #[test]
-fn a_state_that_was_mended_and_then_done_is_not_restored() {
+fn a_state_that_was_fixed_and_then_done_is_not_restored() {
     let repository = Repository::new(SCRIPT, &SIX[..2]);
     let path = ".wreckit/items/001-a/item.json";
     let researched = repository.read(path).replace("\"idea\"", "\"researched\"");
@@ -259,7 +259,7 @@ fn agents_of_a_repository_inside_of_this_one_are_left_alone() {
 
 /// The existing tool asks for no lock: its progress file says that it works here.
 #[test]
-fn nothing_is_restored_over_what_somebody_works_on() {
+fn nothing_is_restored_while_another_process_works_on_it() {
     let repository = Repository::new("true", &["001-a"]);
     repository.write(PROGRESS, "junk");
     let id = fix(&repository);

@@ -131,7 +131,7 @@ fn an_item_whose_directory_is_a_link_is_not_worked_on() {
     linked(&process);
     fails(&process, &["run", "001"], "leads through a symbolic link");
     assert!(!process.exists(".wreckit/here"));
-    fails(&process, &["run", "002"], "without printing its completion signal");
+    fails(&process, &["run", "002"], "without printing its completion marker");
     assert!(process.exists(".wreckit/items/002-b/here"), "a real directory is worked in");
 }
 
@@ -257,7 +257,7 @@ fn calls(method: &str, signature: &str, lowered: &str, arguments: &str, times: u
 }
 
 #[test]
-fn it_creates_only_so_many_files() {
+fn it_creates_a_limited_number_of_files() {
     let name = "(i32.const 32) (i32.const 5)";
     let makes =
         |times| calls("create-directory-at", r#"(param "path" string)"#, "i32 i32", name, times);

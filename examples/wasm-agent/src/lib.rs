@@ -25,7 +25,7 @@ impl Guest for Agent {
 
 fn outline() -> Result<(), String> {
     let directories = get_directories();
-    let (item, _) = directories.first().ok_or("there is no directory to work in")?;
+    let (item, _) = directories.first().ok_or("no directory was given to work in")?;
     let id = variable("WRECKIT_ITEM_ID");
     print(&format!("outlining {id}"));
 
@@ -67,6 +67,6 @@ fn write(directory: &Descriptor, path: &str, text: &str) -> Result<(), String> {
 }
 
 fn print(line: &str) {
-    // If nobody listens, the work is no worse for it.
+    // The work counts even if the output is not read.
     let _ = get_stdout().blocking_write_and_flush(format!("{line}\n").as_bytes());
 }

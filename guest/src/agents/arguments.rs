@@ -1,7 +1,7 @@
 //! Placeholders in an agent's arguments.
 
-/// Expands the placeholders in an argument. A value never makes an option of it: where the value that it
-/// begins with would give it a dash, a space comes first. NUL, which no argument can contain, becomes
+/// Expands the placeholders in an argument. A value never turns it into an option: if the value at its beginning
+/// starts with a dash, a space precedes it. NUL, which no argument can contain, becomes
 /// U+FFFD.
 pub(super) fn expand(template: &str, values: &[(&str, String)]) -> String {
     let expanded = replace(template, values);

@@ -47,7 +47,7 @@ enum Kind {
     Component { file: String, args: Vec<String> },
     /// Nothing: waits this long and succeeds.
     Mock { delay: u64 },
-    /// Whatever the embedder brings.
+    /// A worker of the embedder.
     Custom,
 }
 
@@ -75,7 +75,7 @@ impl Agent {
         let config = Config::read(source)?;
         let phase_warning = match set {
             PromptSet::Items => None,
-            PromptSet::Feature(_) => config::not_told_its_phase(&config.agent).map(Into::into),
+            PromptSet::Feature(_) => config::missing_phase_argument(&config.agent).map(Into::into),
         };
         let kind = match config.agent {
             AgentConfig::Command { program, args } => Kind::Command { program, args },
@@ -134,7 +134,7 @@ impl Agent {
         self.max_iterations
     }
 
-    /// A warning for a run of a feature whose agent is not told its phase. `settings` does not have it,
+    /// A warning for a run of a feature whose agent does not receive its phase. `settings` does not have it,
     /// because it does not matter for items.
     pub fn phase_warning(&self) -> Option<&ConfigurationProblem> {
         self.phase_warning.as_ref()
@@ -155,7 +155,7 @@ impl Agent {
     }
 }
 
-/// The time limit of a call. The mock agent has none: it takes as long as it was told to.
+/// The time limit of a call. The mock agent has none: its duration is configured.
 fn timeout(kind: &Kind, milliseconds: u64) -> Option<u64> {
     let is_mock = matches!(kind, Kind::Mock { .. });
     Some(milliseconds).filter(|milliseconds| *milliseconds > 0 && !is_mock)

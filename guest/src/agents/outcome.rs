@@ -34,7 +34,7 @@ pub enum Outcome {
 }
 
 impl Agent {
-    /// Returns what the end of a call means. `watcher` is the one that was fed with its output.
+    /// Returns what the end of a call means. `watcher` has received its output.
     pub fn outcome(&self, ended: &Ended, watcher: Option<&Watcher>) -> Outcome {
         let timed_out = || {
             let limit = self.timeout.unwrap_or(ended.duration);
@@ -73,13 +73,13 @@ fn exited(code: i32, watcher: Option<&Watcher>) -> Outcome {
     let missing_marker = watcher.and_then(Watcher::missing_marker);
     match (code, missing_marker) {
         (TEMPORARY_FAILURE, _) => {
-            Outcome::Paused(format!("the agent asks to be tried again later (exit code {code})"))
+            Outcome::Paused(format!("the agent asked to be retried later (exit code {code})"))
         }
-        // An agent that succeeds may have talked of limits on the way.
+        // An agent that succeeds may have mentioned limits in its output.
         (0, None) => Outcome::Completed,
         (0, Some(marker)) => limit(watcher).unwrap_or_else(|| {
             let error =
-                format!("the agent exited without printing its completion signal, {marker}");
+                format!("the agent exited without printing its completion marker, {marker}");
             Outcome::Failed(error)
         }),
         (code, _) => limit(watcher)
@@ -90,7 +90,7 @@ fn exited(code: i32, watcher: Option<&Watcher>) -> Outcome {
 /// The outcome of a failed call whose output says that a limit was reached.
 fn limit(watcher: Option<&Watcher>) -> Option<Outcome> {
     let line = watcher?.limit()?;
-    Some(Outcome::Paused(format!("the agent ran into a limit: {line}")))
+    Some(Outcome::Paused(format!("the agent reached a limit: {line}")))
 }
 
 /// Seconds, with as many decimals as needed.

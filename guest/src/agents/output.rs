@@ -26,7 +26,7 @@ impl Watcher {
         Watcher { marker: marker.map(MarkerSearch::new), limits, line: Vec::new(), limit: None }
     }
 
-    /// Takes the next bytes of the output, which may be cut anywhere.
+    /// Receives the next bytes of the output, which may be cut anywhere.
     pub fn feed(&mut self, bytes: &[u8]) {
         if let Some(marker) = &mut self.marker {
             marker.feed(bytes);
@@ -76,8 +76,8 @@ fn readable(line: &[u8]) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
-/// A search for a text in a stream (Knuth, Morris and Pratt): keeps how much of it has matched, and none
-/// of the stream.
+/// A search for a text in a stream (Knuth, Morris and Pratt): remembers how much of it has matched, but
+/// nothing of the stream.
 #[derive(Debug)]
 struct MarkerSearch {
     marker: String,

@@ -10,7 +10,7 @@ use super::launch::CallContext;
 use super::template::Template;
 use crate::bindings::exports::wreckit::batch::batch::ConfigurationProblem;
 use crate::formats::config::Source;
-use crate::formats::layout;
+use crate::io::layout;
 
 /// The phases of an item and their default prompts.
 pub const DEFAULTS: [(&str, &str); 3] = [
@@ -34,7 +34,7 @@ const DOCUMENTS: [(&str, &str); 4] = [
     ("progress", "progress.log"),
 ];
 
-/// Maximum size of a template in bytes. Of a document, this much is read.
+/// Maximum size of a template in bytes, and how much of a document is read.
 const LIMIT: u64 = 4 << 20;
 
 /// Maximum length of a prompt in bytes. A template that names documents again and again could become

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The parts of a template, to compute in another way what it renders to.
+    /// The parts of a template, from which the expected result is computed independently.
     #[derive(Debug, Clone)]
     enum Part {
         Text(String),

@@ -208,7 +208,7 @@ impl<'c> BackupFs<'c> {
                 self.inner.read(path, FILE_LIMIT).map_err(self.inner.failed("read", path))?;
             bytes += contents.len();
             group.push(Replacement {
-                path: self.prepare_place(path)?,
+                path: self.prepare_copy(path)?,
                 contents,
                 modified,
                 like: Some((*path).clone()),
@@ -226,12 +226,12 @@ impl<'c> BackupFs<'c> {
     }
 
     /// Returns the path that a file has in the backup, and creates its directory.
-    fn prepare_place(&self, path: &str) -> Result<String, Failure> {
-        let place = format!("{}/{path}", directory(self.inner, &self.manifest.borrow().id));
-        if let Some((parent, _)) = place.rsplit_once('/') {
+    fn prepare_copy(&self, path: &str) -> Result<String, Failure> {
+        let stored = format!("{}/{path}", directory(self.inner, &self.manifest.borrow().id));
+        if let Some((parent, _)) = stored.rsplit_once('/') {
             self.inner.create_directory(parent)?;
         }
-        Ok(place)
+        Ok(stored)
     }
 
     /// Records the checksums that files will have, before they are written: a restore compares them to detect
@@ -369,7 +369,7 @@ impl FileSystem for BackupFs<'_> {
         }
         let reason = self.reason.borrow().clone();
         self.record_removals(&[(path.to_owned(), reason)]).map_err(backup_failed)?;
-        let place = self.prepare_place(path).map_err(backup_failed)?;
+        let place = self.prepare_copy(path).map_err(backup_failed)?;
         if is_directory && self.inner.list(path).is_ok_and(|entries| entries.is_empty()) {
             self.inner.files().create_directory(&place)?;
             self.inner.files().remove(path)?;

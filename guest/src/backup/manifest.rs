@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{Unusable, checksums, directory, is_excluded};
 use crate::bindings::exports::wreckit::batch::doctor::Backup;
-use crate::formats::json::{self, Fields};
-use crate::formats::layout;
 use crate::io::capabilities::FsError;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
+use crate::json::{self, Fields};
 
 /// The name of the file.
 pub(super) const NAME: &str = "manifest.json";

@@ -18,9 +18,9 @@ pub use pending::{Pending, finish, finish_restore, read as pending};
 pub use restore::restore;
 
 use crate::bindings::exports::wreckit::batch::doctor::{Backup, RepairError};
-use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
 /// The reason of a backup that is made before a feature is changed.
 pub const FEATURE: &str = "feature";
@@ -109,7 +109,7 @@ pub fn manifests(host: Host<'_>) -> Result<Vec<Manifest>, Failure> {
 /// Whether a path is never backed up and never restored over: the locks and the backups themselves.
 fn is_excluded(host: Host<'_>, path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    host.layout().kept_out.contains(&first)
+    host.layout().excluded.contains(&first)
 }
 
 /// The directory of a backup.

@@ -7,9 +7,9 @@ use super::fs::BackupFs;
 use super::restore::{self, Plan};
 use super::{Unusable, manifest};
 use crate::bindings::exports::wreckit::batch::doctor::Restoration;
-use crate::formats::json;
 use crate::io::capabilities::{FsError, Level};
 use crate::io::host::{Failure, Host};
+use crate::json;
 
 /// Maximum size in bytes. The paths of 100,000 files take about 10 MiB.
 const LIMIT: u64 = 96 << 20;
@@ -70,8 +70,8 @@ pub fn read(host: Host<'_>) -> Result<Option<Pending>, Failure> {
     let document = json::parse_up_to(&bytes, json::MANY_VALUES).unwrap_or_default();
     let pending = from_json(&document);
     if pending.is_none() {
-        let place = format!("{}{path}", host.layout().prefix);
-        host.log(Level::Warning, &format!("{place} is invalid and is ignored"));
+        let file = format!("{}{path}", host.layout().prefix);
+        host.log(Level::Warning, &format!("{file} is invalid and is ignored"));
     }
     Ok(pending)
 }

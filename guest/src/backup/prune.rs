@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use super::manifest::{self, Manifest};
 use super::{FEATURE, checksums, directory, ids, manifests, restore};
-use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
-/// Number of backups that are kept in each group.
+/// Number of backups that are retained in each group.
 const KEPT: usize = 10;
 
 /// Backups that are counted together.
@@ -32,8 +32,8 @@ impl Group {
     }
 }
 
-/// Removes the oldest backups of a group beyond those that are kept, and backups that were interrupted before they
-/// had a manifest. Backups in use stay, whatever time their name says. So does everything that is not a backup:
+/// Removes the oldest backups of a group beyond those that are retained, and backups that were interrupted before they
+/// had a manifest. Backups in use remain, whatever time is in their name. So does everything that is not a backup:
 /// directories that are not named after a time, such as copies, and files that no manifest lists.
 ///
 /// The changes of each feature are counted separately, and so are restores: a user who goes back step by step

@@ -9,9 +9,9 @@ use super::pending::{self, Pending};
 use super::{FEATURE, FILE_LIMIT, RUN, Unusable};
 use crate::bindings::exports::wreckit::batch::doctor::Restoration;
 use crate::formats::journal;
-use crate::formats::layout;
 use crate::io::capabilities::{Kind, Level, Replacement};
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
 /// The reason of a backup of the files that a restore replaced.
 pub(super) const PURPOSE: &str = "restore";
@@ -166,7 +166,7 @@ impl Plan {
     }
 }
 
-/// A file, compared with what the changes behind the backup made of it.
+/// A file, compared with its state after the changes that the backup was made for.
 enum RestoreCheck {
     /// It is as they left it: restoring loses nothing.
     Unchanged,

@@ -9,7 +9,7 @@ fn host(process: &Process) -> Host<'_> {
 }
 
 #[test]
-fn the_last_ten_backups_and_the_new_one_are_kept_whatever_the_clock_says() {
+fn the_last_ten_backups_and_the_new_one_are_retained_whatever_the_clock_says() {
     let machine = Machine::new();
     let process = machine.process(1);
     for number in 0..12 {
@@ -33,7 +33,7 @@ fn the_last_ten_backups_and_the_new_one_are_kept_whatever_the_clock_says() {
 }
 
 #[test]
-fn files_of_others_among_backups_stay() {
+fn foreign_files_among_backups_are_not_removed() {
     let machine = Machine::new();
     let process = machine.process(1);
     let set_aside = |number: usize| {
@@ -172,7 +172,7 @@ fn later_changes_are_only_overwritten_where_that_is_the_purpose() {
     machine.put(&checksums, "");
     let refused = Err(Unusable::Changed(vec!["file".to_owned()]));
     assert_eq!(restore(host(&process), &id), refused, "its checksum is unknown");
-    // As an earlier build named it.
+    // The name that earlier builds used.
     machine.delete(&checksums);
     machine.put(&format!("backups/{id}/left.jsonl"), lines);
     machine.put("file", "changed");

@@ -10,9 +10,9 @@ use std::sync::Once;
 
 use super::imports::Imports;
 use crate::bindings::exports::wreckit::batch::doctor::Scope;
-use crate::formats::layout;
 use crate::io::capabilities::{Level, Log};
 use crate::io::host::Host;
+use crate::io::layout;
 use crate::session::Session;
 use crate::session::leftovers::Termination;
 

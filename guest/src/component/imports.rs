@@ -8,7 +8,7 @@ use crate::io::capabilities::{
     ProcessStatus, ProcessToken, Processes, Random, RecordedProcess, Replacement, StopSignal,
     Terminator, Variable,
 };
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 /// What the instance was given.
 pub(super) struct Imports;

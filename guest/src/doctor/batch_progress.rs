@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use super::finding::{Code, Finding};
 use super::items::Survey;
 use crate::backup::BackupFs;
-use crate::formats::layout;
 use crate::formats::progress::{self, Found, Progress};
 use crate::io::capabilities::ProcessStatus;
 use crate::io::host::{Failure, Host};
-use crate::io::time::{Timestamp, describe_span};
+use crate::io::layout;
 use crate::session::resume;
 use crate::session::runs;
 use crate::session::saved::{self, Saved};
+use crate::time::{Timestamp, describe_span};
 
 /// Examines the progress file. `is_quiet`: no other process may be using it.
 pub(super) fn examine(

@@ -1,10 +1,10 @@
 //! MISSING_CONFIG, INVALID_CONFIG and UNSAFE_PLACEHOLDER: what `settings` says of the configuration.
 
-use super::finding::{Code, Diagnostic};
+use super::finding::{Code, Finding};
 use crate::formats::config::{Config, ConfigError, File, Kind, Problem, Source};
 use crate::io::host::Host;
 
-pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
+pub(super) fn examine(host: Host<'_>) -> Vec<Finding> {
     let (mut found, warnings) = match Config::read(Source::Root(host)) {
         Ok(config) => (Vec::new(), config.warnings),
         Err(error) => (problems(&error), error.warnings),
@@ -12,24 +12,24 @@ pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
     let unsafe_placeholders =
         warnings.iter().filter(|warning| warning.kind == Kind::UnsafePlaceholder);
     found.extend(
-        unsafe_placeholders.map(|warning| Diagnostic::new(Code::UnsafePlaceholder, &*warning.text)),
+        unsafe_placeholders.map(|warning| Finding::new(Code::UnsafePlaceholder, &*warning.text)),
     );
     found
 }
 
 /// One finding for each file that cannot be used, and one for all invalid values.
-fn problems(error: &ConfigError) -> Vec<Diagnostic> {
+fn problems(error: &ConfigError) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut invalid: Vec<&Problem> = Vec::new();
     for problem in &error.problems {
         match problem.kind {
             Kind::Missing => {
                 let message = format!("{} is missing", problem.file.name());
-                found.push(Diagnostic::new(Code::MissingConfig, message));
+                found.push(Finding::new(Code::MissingConfig, message));
             }
             Kind::Invalid if !problem.key.is_empty() => invalid.push(problem),
             Kind::Unreadable | Kind::InvalidJson | Kind::Invalid => {
-                found.push(Diagnostic::new(Code::InvalidConfig, problem.sentence("")));
+                found.push(Finding::new(Code::InvalidConfig, problem.sentence("")));
             }
             // Valid for the existing tool, whose repository this may be.
             Kind::UnsupportedAgent | Kind::Warning | Kind::UnsafePlaceholder => {}
@@ -41,7 +41,7 @@ fn problems(error: &ConfigError) -> Vec<Diagnostic> {
             true => format!("{} with {} over it", File::Shared.name(), File::Local.name()),
         };
         let message = format!("{name} is invalid: {}", list(&invalid));
-        found.push(Diagnostic::new(Code::InvalidConfig, message));
+        found.push(Finding::new(Code::InvalidConfig, message));
     }
     found
 }
@@ -68,7 +68,10 @@ mod tests {
         let machine = Machine::new();
         let process = machine.process(1);
         let messages = || -> Vec<String> {
-            examine(Host::new(&process)).into_iter().map(|finding| finding.record.message).collect()
+            examine(Host::new(&process))
+                .into_iter()
+                .map(|finding| finding.diagnostic.message)
+                .collect()
         };
         assert_eq!(messages(), ["config.json is missing"]);
         machine.put(

@@ -97,7 +97,7 @@ mod tests {
         };
         let mut found = Vec::new();
         examine(&survey, &mut found);
-        found.into_iter().map(|finding| finding.record.message).collect()
+        found.into_iter().map(|finding| finding.diagnostic.message).collect()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! problem also fixes it. A test compares the table with `docs/doctor.md`.
 
 use crate::bindings::exports::wreckit::batch::doctor::{
-    BackupReference, Diagnostic as Record, FixResult, Severity,
+    BackupReference, Diagnostic, FixResult, Severity,
 };
 
 /// What can be done about a finding.
@@ -151,13 +151,10 @@ pub(crate) struct Finding {
     /// What is wrong.
     pub(crate) code: Code,
     /// The finding as embedders see it.
-    pub(crate) record: Record,
+    pub(crate) diagnostic: Diagnostic,
     /// The file that `fix` changes, relative to the root of the instance.
     pub(crate) path: Option<String>,
 }
-
-/// The name that `config` and `prompts` use.
-pub(super) type Diagnostic = Finding;
 
 /// What identifies a finding from one examination to the next.
 pub(crate) type Key = (Code, Option<String>, Option<String>);
@@ -169,7 +166,7 @@ impl Finding {
             Fix(advice) => (true, advice),
             Manual(advice) => (false, advice),
         };
-        let record = Record {
+        let diagnostic = Diagnostic {
             item_id: None,
             severity: code.severity(),
             code: code.name().to_owned(),
@@ -177,12 +174,12 @@ impl Finding {
             fixable,
             advice: advice.to_owned(),
         };
-        Finding { code, record, path: None }
+        Finding { code, diagnostic, path: None }
     }
 
     /// Sets the item that it concerns.
     pub(crate) fn of(mut self, item: &str) -> Self {
-        self.record.item_id = Some(item.to_owned());
+        self.diagnostic.item_id = Some(item.to_owned());
         self
     }
 
@@ -194,30 +191,30 @@ impl Finding {
 
     /// Makes it an error, unlike others with its code.
     pub(crate) fn error(mut self) -> Self {
-        self.record.severity = Severity::Error;
+        self.diagnostic.severity = Severity::Error;
         self
     }
 
     /// Makes it not fixable, unlike others with its code. A person can do this about it.
     pub(crate) fn by_hand(mut self, advice: &str) -> Self {
-        self.record.fixable = false;
-        self.record.advice = advice.to_owned();
+        self.diagnostic.fixable = false;
+        self.diagnostic.advice = advice.to_owned();
         self
     }
 
     /// Sets what `fix` does about it, if that differs from others with its code.
     pub(crate) fn fixed_by(mut self, advice: &str) -> Self {
-        self.record.advice = advice.to_owned();
+        self.diagnostic.advice = advice.to_owned();
         self
     }
 
     /// The item that it concerns, or an empty string.
     pub(crate) fn item(&self) -> &str {
-        self.record.item_id.as_deref().unwrap_or_default()
+        self.diagnostic.item_id.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn key(&self) -> Key {
-        (self.code, self.record.item_id.clone(), self.path.clone())
+        (self.code, self.diagnostic.item_id.clone(), self.path.clone())
     }
 
     /// The outcome of fixing it: what was done, or why nothing could be done.
@@ -228,13 +225,13 @@ impl Finding {
     ) -> FixResult {
         let fixed = result.is_ok();
         let message = result.unwrap_or_else(|problem| problem);
-        FixResult { diagnostic: self.record.clone(), fixed, message, backup }
+        FixResult { diagnostic: self.diagnostic.clone(), fixed, message, backup }
     }
 }
 
 /// The findings as embedders see them.
-pub(crate) fn records(findings: Vec<Finding>) -> Vec<Record> {
-    findings.into_iter().map(|finding| finding.record).collect()
+pub(crate) fn records(findings: Vec<Finding>) -> Vec<Diagnostic> {
+    findings.into_iter().map(|finding| finding.diagnostic).collect()
 }
 
 #[cfg(test)]

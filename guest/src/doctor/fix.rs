@@ -9,14 +9,14 @@ use super::{
 };
 use crate::backup::{self, BackupFs, Pending, Reason};
 use crate::bindings::exports::wreckit::batch::doctor::{BackupReference, FixReport, FixResult};
-use crate::formats::layout;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::{Level, Replacement};
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 use crate::session::leftovers::Outcome;
 use crate::session::runs;
 
-/// Maximum number of passes. A fix can bring up another finding: resetting a state makes the index stale.
+/// Maximum number of passes. A fix can cause another finding: resetting a state makes the index stale.
 const MAX_PASSES: usize = 5;
 /// Why a session is not closed: only its journal knows of a process without the marker.
 const MAY_STILL_RUN: &str = "Not changed: an agent of an interrupted session may still be running";
@@ -37,7 +37,7 @@ pub(super) fn fix(host: Host<'_>, leftovers: &Outcome) -> FixReport {
             .found
             .iter()
             .filter(|finding| finding.code != Code::OrphanedAgent)
-            .filter(|finding| finding.record.fixable && !failed.contains(&finding.key()))
+            .filter(|finding| finding.diagnostic.fixable && !failed.contains(&finding.key()))
             .collect();
         if todo.is_empty() {
             break;
@@ -125,7 +125,7 @@ impl<'f> FileFix<'f> {
 impl<'p, 'c> Pass<'p, 'c> {
     fn has_unproven_agents(&self) -> bool {
         let mut found = self.examination.found.iter();
-        found.any(|finding| finding.code == Code::OrphanedAgent && !finding.record.fixable)
+        found.any(|finding| finding.code == Code::OrphanedAgent && !finding.diagnostic.fixable)
     }
 
     fn run<'f>(&self, todo: &[&'f Finding]) -> Vec<Attempt<'f>> {
@@ -288,6 +288,6 @@ impl<'p, 'c> Pass<'p, 'c> {
 }
 
 /// The reason of a change, for the manifest.
-pub(crate) fn reason(finding: &Finding) -> Reason {
-    Reason::new(finding.code.name(), finding.record.item_id.as_deref())
+pub(super) fn reason(finding: &Finding) -> Reason {
+    Reason::new(finding.code.name(), finding.diagnostic.item_id.as_deref())
 }

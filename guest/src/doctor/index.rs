@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::finding::{Code, Finding};
 use super::fix::Edit;
 use super::items::{ItemSummary, Survey};
-use crate::formats::json::{self, Fields};
 use crate::io::capabilities::FsError;
 use crate::io::host::Host;
-use crate::io::time::Timestamp;
+use crate::json::{self, Fields};
+use crate::time::Timestamp;
 
 const FILE: &str = "index.json";
 /// Maximum size in bytes. The index of 100,000 items has about 20 MiB.
@@ -151,9 +151,9 @@ fn rebuilt(host: Host<'_>, survey: &Survey, now: Timestamp) -> Vec<u8> {
     if !document.get("schema_version").is_some_and(Value::is_number) {
         document.shift_insert(0, "schema_version".to_owned(), json!(1));
     }
-    let place =
-        document.keys().position(|key| key == "schema_version").map_or(0, |place| place + 1);
-    document.shift_insert(place, "items".to_owned(), items);
+    let position =
+        document.keys().position(|key| key == "schema_version").map_or(0, |position| position + 1);
+    document.shift_insert(position, "items".to_owned(), items);
     document.insert("generated_at".to_owned(), json!(now.to_string()));
     json::pretty(&document)
 }

@@ -8,12 +8,12 @@ use super::states::{self, Artifact, Documents, PLAN, PRD, RESEARCH};
 use super::stories::{self, Stories};
 use super::temporary_files;
 use crate::formats::item::{self, Item};
-use crate::formats::layout;
 use crate::io::capabilities::{Entry, Kind};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::time::Timestamp;
 
-/// What other examinations need to know of the items. Nothing else is kept, as there may be many.
+/// What other examinations need to know of the items. Nothing else is retained, because there may be many.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Every item that has a directory, in running order.
@@ -63,7 +63,7 @@ pub(super) fn examine(host: Host<'_>, is_quiet: bool, found: &mut Vec<Finding>) 
 fn examine_misnamed(host: Host<'_>, entries: &[Entry], found: &mut Vec<Finding>) {
     let directories = entries.iter().filter(|entry| {
         matches!(entry.kind, Kind::Directory | Kind::Link)
-            && item::number(&entry.name).is_none()
+            && layout::item_number(&entry.name).is_none()
             && !entry.name.starts_with('.')
     });
     for Entry { name, .. } in directories {

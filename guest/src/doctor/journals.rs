@@ -3,17 +3,16 @@
 use super::finding::{Code, Finding};
 use super::fix::{Edit, FileFix};
 use crate::formats::journal;
-use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::Host;
+use crate::io::layout;
 
 /// Maximum size in bytes of a segment that can be fixed: it is held in memory several times.
 const LARGEST: u64 = 24 << 20;
 
 const UNREADABLE: &str = "its results cannot be counted: make it readable";
-const TOO_LARGE: &str = "it is too large to be fixed; its valid lines count all the same";
-const OVERSIZED: &str =
-    "its valid lines up to there count all the same: cut the file off after them";
+const TOO_LARGE: &str = "it is too large to be fixed; its valid lines still count";
+const OVERSIZED: &str = "its valid lines up to that size still count: truncate the file after them";
 
 /// Examines every line of every journal.
 pub(super) fn examine(host: Host<'_>, found: &mut Vec<Finding>) {
@@ -63,8 +62,8 @@ fn examine_segment(host: Host<'_>, path: String) -> Option<Finding> {
         return Some(Finding::new(Code::JournalDamaged, message).by_hand(OVERSIZED));
     }
     match journal::inspect(host, &path) {
-        Ok(soundness) => {
-            let finding = Finding::new(Code::JournalDamaged, problem(&path, soundness)?);
+        Ok(inspection) => {
+            let finding = Finding::new(Code::JournalDamaged, problem(&path, inspection)?);
             Some(match host.stat(&path) {
                 Ok(Some(metadata)) if metadata.size > LARGEST => finding.by_hand(TOO_LARGE),
                 _ => finding.at(path),
@@ -77,22 +76,22 @@ fn examine_segment(host: Host<'_>, path: String) -> Option<Finding> {
 }
 
 /// What is wrong with a segment, if anything.
-fn problem(path: &str, soundness: journal::Soundness) -> Option<String> {
-    let journal::Soundness { damage, sound, damaged, disorder } = soundness;
-    let place = format!("{}{path}", layout::PREFIX);
+fn problem(path: &str, inspection: journal::Inspection) -> Option<String> {
+    let journal::Inspection { damage, valid, damaged, disorder } = inspection;
+    let file_name = format!("{}{path}", layout::PREFIX);
     match (damage, disorder) {
         (Some(offset), _) => Some(format!(
-            "{place} is damaged at byte {offset}: {damaged} damaged lines do not count, {sound} lines are valid"
+            "{file_name} is damaged at byte {offset}: {damaged} damaged lines do not count, {valid} lines are valid"
         )),
-        (None, Some(offset)) => {
-            Some(format!("{place} has lines out of order from byte {offset} on; all of them count"))
-        }
+        (None, Some(offset)) => Some(format!(
+            "{file_name} has lines out of order from byte {offset} on; all of them count"
+        )),
         (None, None) => None,
     }
 }
 
 /// Keeps the valid lines of a segment.
 pub(super) fn fix(host: Host<'_>, file: &FileFix<'_>) -> Result<(Edit, String), String> {
-    let lines = journal::sound_lines(host, file.path).map_err(|failure| failure.to_string())?;
+    let lines = journal::valid_lines(host, file.path).map_err(|failure| failure.to_string())?;
     Ok((Edit::Replace(lines), "Kept the valid lines".to_owned()))
 }

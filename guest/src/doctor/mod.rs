@@ -6,23 +6,24 @@
 mod batch_progress;
 mod config;
 mod dependencies;
-pub(crate) mod finding;
+pub mod features;
+mod finding;
 mod fix;
 mod index;
 mod items;
 mod journals;
-pub(crate) mod orphaned_agents;
+mod orphaned_agents;
 mod prompts;
 mod restore;
 mod states;
 mod stories;
-pub(crate) mod temporary_files;
+mod temporary_files;
 #[cfg(test)]
 mod tests;
 
 pub use crate::bindings::exports::wreckit::batch::doctor::{Diagnostic, FixReport, RepairError};
 pub use finding::Code;
-pub(crate) use fix::reason;
+use fix::reason;
 pub use restore::restore;
 
 use self::finding::{Finding, records};
@@ -32,13 +33,23 @@ use crate::bindings::exports::wreckit::batch::session::Holder;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::ProcessStatus;
 use crate::io::host::{Failure, Host};
-use crate::io::lock::{self, Work};
+use crate::io::lock::{self, Purpose};
+use crate::io::root::{self, RootError};
 use crate::session::leftovers::Termination;
 use crate::session::resume;
 
 impl From<Failure> for RepairError {
     fn from(failure: Failure) -> Self {
         RepairError::Storage(failure.into())
+    }
+}
+
+impl From<RootError> for RepairError {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Wrong(why) => RepairError::WrongRoot(why),
+            RootError::Storage(failure) => failure.into(),
+        }
     }
 }
 
@@ -86,16 +97,18 @@ pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<FixReport, R
 /// Does something that must not happen while a batch runs.
 ///
 /// `has_lock`: an earlier call that ended with `Terminating` took the lock already.
-pub(crate) fn locked<T>(
+fn locked<T>(
     host: Host<'_>,
     has_lock: bool,
     work: impl FnOnce() -> Result<T, RepairError>,
 ) -> Result<T, RepairError> {
+    root::check(host)?;
     // Also refuses a batch of this instance, whose lock this process could take again.
     if !has_lock && let Some(holder) = lock::current_holder(host)? {
         return Err(RepairError::Busy(holder));
     }
-    if let Err(holder) = lock::acquire(host, &host.current_process(), Work::Repair, false)? {
+    if let Err(holder) = lock::acquire(host, &host.current_process(), Purpose::Maintenance, false)?
+    {
         return Err(RepairError::Busy(holder));
     }
     let result = work();
@@ -145,5 +158,5 @@ fn owner(host: Host<'_>, progress: &Found) -> Option<Holder> {
     let status = progress.owner_status(host);
     let may_work =
         status != ProcessStatus::Exited && !resume::is_stale(progress.updated_at, host.now());
-    may_work.then(|| Holder::of_progress(progress, status))
+    may_work.then(|| progress.holder(status))
 }

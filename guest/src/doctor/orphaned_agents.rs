@@ -6,10 +6,10 @@ use super::finding::{Code, Finding};
 use crate::bindings::exports::wreckit::batch::doctor::{FixResult, RepairError};
 use crate::io::capabilities::{Leftover, Level};
 use crate::io::host::Host;
-use crate::io::time::{Timestamp, describe_span};
 use crate::session::leftovers::{self, Outcome, Terminated, Termination};
 use crate::session::runs;
 use crate::session::saved::Saved;
+use crate::time::{Timestamp, describe_span};
 
 /// What a person can do about a process that is not proven to be an agent.
 const UNPROVEN: &str = "nothing starts while it is running: if it is an agent, end it (`kill PID`); if it is not, use `wreckit-host run --take-over`";

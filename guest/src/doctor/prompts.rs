@@ -1,17 +1,17 @@
 //! MISSING_PROMPTS.
 
-use super::finding::{Code, Diagnostic};
+use super::finding::{Code, Finding};
 use crate::agents::{DEFAULT_PROMPTS, prompt_file};
-use crate::formats::layout::PROMPTS as DIRECTORY;
 use crate::io::capabilities::{FsError, Kind};
 use crate::io::host::{Failure, Host};
+use crate::io::layout::PROMPTS as DIRECTORY;
 
-pub(super) fn examine(host: Host<'_>) -> Vec<Diagnostic> {
+pub(super) fn examine(host: Host<'_>) -> Vec<Finding> {
     let by_hand = "the defaults are used: make it a directory that can be read";
     let unusable =
-        |message: String| vec![Diagnostic::new(Code::MissingPrompts, message).by_hand(by_hand)];
+        |message: String| vec![Finding::new(Code::MissingPrompts, message).by_hand(by_hand)];
     match host.stat(DIRECTORY) {
-        Ok(None) => vec![Diagnostic::new(
+        Ok(None) => vec![Finding::new(
             Code::MissingPrompts,
             "prompts directory is missing (the defaults are used)",
         )],

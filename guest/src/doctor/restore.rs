@@ -7,11 +7,11 @@ use crate::backup::{self, Manifest};
 use crate::bindings::exports::wreckit::batch::doctor::{RepairError, Restoration};
 use crate::formats::item::{self, Change};
 use crate::formats::journal::{self, EventKind};
-use crate::formats::layout;
 use crate::formats::progress;
+use crate::formats::result::ItemResult;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 use crate::session::runs;
-use crate::workload::results::ItemResult;
 
 /// Restores every file of a backup.
 pub fn restore(host: Host<'_>, id: &str) -> Result<Restoration, RepairError> {

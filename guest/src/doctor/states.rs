@@ -6,10 +6,10 @@ use super::finding::{Code, Finding};
 use super::fix::{Edit, FileFix};
 use super::stories::Stories;
 use crate::formats::item::{self, Change, Item};
-use crate::formats::json;
-use crate::formats::layout;
 use crate::io::capabilities::FsError;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
+use crate::json;
 
 pub(super) const RESEARCH: &str = "research.md";
 pub(super) const PLAN: &str = "plan.md";
@@ -96,7 +96,7 @@ pub(super) fn fix(host: Host<'_>, file: &FileFix<'_>) -> Result<(Edit, String), 
 
 /// Whether a document of an item exists. A dangling link does not count.
 pub(super) fn exists(host: Host<'_>, id: &str, name: &str) -> Result<bool, Failure> {
-    // Reading one byte also tells whether it can be read.
+    // Reading one byte also checks that the file can be read.
     match host.read_at(&format!("{}/{name}", layout::item_directory(id)), 0, 1) {
         Ok(_) => Ok(true),
         Err(Failure { error: FsError::NotFound, .. }) => Ok(false),

@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::finding::{Code, Finding};
 use super::fix::{Edit, FileFix};
-use crate::formats::json;
-use crate::formats::layout;
 use crate::formats::prd;
 use crate::io::host::Host;
+use crate::io::layout;
+use crate::json;
 
 /// Maximum number of stories of an item.
 const MAX_STORIES: usize = 15;

@@ -1,10 +1,10 @@
 //! ORPHANED_TEMP_FILE: what remains of a write or of the creation of an item after a crash.
 
 use super::finding::{Code, Finding};
-use crate::formats::layout;
 use crate::io::capabilities::{Entry, Kind};
 use crate::io::host::Host;
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::time::Timestamp;
 
 /// The age in milliseconds from which on the creation of an item counts as interrupted: adding takes no lock.
 const UNFINISHED_AFTER: u64 = 60 * 1000;

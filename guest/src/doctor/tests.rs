@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::backup::BackupFs;
 use crate::bindings::exports::wreckit::batch::session::{Call, CloseReason, Report, Summary};
-use crate::formats::layout;
 use crate::io::capabilities::FileSystem;
+use crate::io::layout;
 use crate::io::memory::{Machine, Process, leftover};
 use crate::session::tests::{Outcome, ended, fix, open, options};
 
@@ -69,10 +69,10 @@ fn killed() -> (Rc<Machine>, Vec<String>) {
 /// Everything but the backups and the lock.
 fn state(machine: &Machine) -> Vec<(String, Option<String>)> {
     let paths = machine.paths().into_iter();
-    let is_kept_out = |path: &String| {
+    let is_excluded = |path: &String| {
         path.starts_with("backups") || path == layout::LOCK || path.starts_with("batch.owner.")
     };
-    let paths = paths.filter(|path| !is_kept_out(path));
+    let paths = paths.filter(|path| !is_excluded(path));
     paths.map(|path| (path.clone(), machine.text(&path))).collect()
 }
 
@@ -356,6 +356,6 @@ fn a_process_that_is_found_twice_is_reported_once() {
     let found = vec![worker(7), worker(8), worker(7)];
     let findings = orphaned_agents::findings(host(&process), found);
     assert_eq!(findings.len(), 1);
-    let message = &findings[0].record.message;
+    let message = &findings[0].diagnostic.message;
     assert!(message.ends_with("pid 7, 8"), "{message}");
 }

@@ -68,7 +68,7 @@ pub fn plan_abort(
     })
 }
 
-/// Aborts a feature. `commit` is the current commit of its worktree. The caller then carries out the cleanup, and
+/// Aborts a feature. `commit` is the current commit of its worktree. The embedder then carries out the cleanup, and
 /// records that with [`confirm_cleanup`]. An abort whose cleanup failed can be repeated.
 pub fn abort(
     host: Host<'_>,
@@ -193,7 +193,7 @@ fn confirm(host: Host<'_>, feature: &str) -> Result<Snapshot, FeatureError> {
 
 /// Whether a feature was aborted with `full_cleanup`. Its directory is removed then: while it exists, the cleanup is
 /// not finished.
-pub(super) fn requires_removal(document: &Document) -> bool {
+pub(crate) fn requires_removal(document: &Document) -> bool {
     let choice = document.part("abort_info").and_then(|info| info.get("cleanup_choice"));
     document.is_aborted() && choice == Some(&json!(Cleanup::FullCleanup.name()))
 }

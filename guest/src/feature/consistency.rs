@@ -5,7 +5,7 @@ use serde_json::json;
 use super::document::{COMPLETE, Document, PhaseStatus, status_of, time_in};
 
 /// The contradictions in the document of a feature, in words.
-pub(super) fn contradictions(id: &str, document: &Document) -> Vec<String> {
+pub(crate) fn contradictions(id: &str, document: &Document) -> Vec<String> {
     let mut found = Vec::new();
     current_phase(document, &mut found);
     status(document, &mut found);

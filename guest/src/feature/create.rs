@@ -8,7 +8,7 @@ use super::store::{locked, progress_file, snapshot};
 use crate::bindings::exports::wreckit::batch::feature::{FeatureError, NewFeature, Snapshot};
 use crate::formats::slug::{self, slug};
 use crate::io::host::Host;
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 /// The phases of a feature that does not name its own.
 const PHASES: [&str; 5] =

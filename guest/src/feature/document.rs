@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::wreckit::batch::feature::{FeatureError, Worktree};
-use crate::formats::json::{self, Fields};
-use crate::io::time::Timestamp;
+use crate::json::{self, Fields};
+use crate::time::Timestamp;
 
 /// The status of a phase or of a feature.
 #[derive(Debug, Clone, PartialEq, Eq)]

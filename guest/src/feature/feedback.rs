@@ -8,8 +8,8 @@ use super::{legal, number};
 use crate::bindings::exports::wreckit::batch::feature::{
     FeatureError, IllegalMove, Iteration, Snapshot, Verdict,
 };
-use crate::formats::json;
 use crate::io::host::Host;
+use crate::json;
 
 impl Verdict {
     /// Its name in the file.

@@ -7,7 +7,6 @@ mod abort;
 mod approval;
 mod consistency;
 mod create;
-pub mod doctor;
 mod document;
 mod feedback;
 mod legal;
@@ -23,13 +22,17 @@ mod tests;
 mod text;
 mod unique;
 
+pub(crate) use abort::requires_removal;
 pub use abort::{abort, confirm_cleanup, plan_abort};
+pub(crate) use consistency::contradictions;
 pub use create::create;
 pub use document::{Document, PhaseStatus};
 pub use feedback::iterate;
 pub use metrics::record;
 pub use moves::move_phase;
+pub(crate) use resume::own_path;
 pub use resume::resume;
+pub(crate) use store::{DOCUMENT_LIMIT, ids, load, locked, newest_valid, progress_file};
 pub use store::{DocumentError, list, read, resolve};
 pub use summary::summarize;
 

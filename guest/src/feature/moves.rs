@@ -8,9 +8,9 @@ use super::{abort, approval, legal, metrics, number};
 use crate::bindings::exports::wreckit::batch::feature::{
     Details, FeatureError, Field, PhaseMove, Snapshot,
 };
-use crate::formats::json;
 use crate::io::host::Host;
-use crate::io::time::Timestamp;
+use crate::json;
+use crate::time::Timestamp;
 
 impl Default for Details {
     /// None.

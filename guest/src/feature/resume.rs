@@ -161,7 +161,7 @@ fn examine(host: Host<'_>, name: &str, path: &str) -> (&'static str, Option<Stri
 }
 
 /// A path relative to the root of the repository as one relative to the root of the instance; `None` if it is outside.
-pub(super) fn own_path<'p>(host: Host<'_>, path: &'p str) -> Option<&'p str> {
+pub(crate) fn own_path<'p>(host: Host<'_>, path: &'p str) -> Option<&'p str> {
     let path = path.strip_prefix("./").unwrap_or(path).strip_prefix(host.layout().prefix)?;
     (!path.split('/').any(|name| matches!(name, ".." | "." | ""))).then_some(path)
 }

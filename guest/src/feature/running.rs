@@ -10,9 +10,9 @@ use crate::bindings::exports::wreckit::batch::feature::{
     Details, FeatureError, Field, PhaseMove as Move,
 };
 use crate::formats::item::Change;
+use crate::formats::result::ItemResult;
 use crate::io::host::Host;
-use crate::io::time::Timestamp;
-use crate::workload::results::ItemResult;
+use crate::time::Timestamp;
 
 /// A feature as a run sees it.
 #[derive(Debug, Clone, PartialEq)]

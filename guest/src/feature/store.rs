@@ -9,15 +9,16 @@ use crate::bindings::exports::wreckit::batch::batch::Unresolved;
 use crate::bindings::exports::wreckit::batch::doctor::RepairError;
 use crate::bindings::exports::wreckit::batch::feature::{Entry, FeatureError, Snapshot};
 use crate::bindings::exports::wreckit::batch::session::Holder;
-use crate::formats::json;
-use crate::formats::layout;
 use crate::io::capabilities::{FsError, Kind};
 use crate::io::host::{Failure, Host};
-use crate::io::lock::{self, Work};
-use crate::session::select;
+use crate::io::layout;
+use crate::io::lock::{self, Purpose};
+use crate::io::root::{self, RootError};
+use crate::json;
+use crate::select;
 
 /// Maximum size of a document, in bytes.
-pub(super) const LIMIT: u64 = 16 << 20;
+pub(crate) const DOCUMENT_LIMIT: u64 = 16 << 20;
 
 /// Why a document cannot be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,11 +56,22 @@ impl From<DocumentError> for FeatureError {
 
 /// Why a lock was not taken.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum LockError {
+pub(crate) enum LockError {
     /// Another process holds it.
     Busy(Holder),
+    /// The root of the instance is not a directory of features; why.
+    WrongRoot(String),
     /// A file operation failed.
     Storage(Failure),
+}
+
+impl From<RootError> for LockError {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Wrong(why) => LockError::WrongRoot(why),
+            RootError::Storage(failure) => LockError::Storage(failure),
+        }
+    }
 }
 
 impl From<Failure> for LockError {
@@ -72,6 +84,7 @@ impl From<LockError> for FeatureError {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Busy(holder) => FeatureError::Busy(holder),
+            LockError::WrongRoot(why) => FeatureError::WrongRoot(why),
             LockError::Storage(failure) => failure.into(),
         }
     }
@@ -81,13 +94,14 @@ impl From<LockError> for RepairError {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Busy(holder) => RepairError::Busy(holder),
+            LockError::WrongRoot(why) => RepairError::WrongRoot(why),
             LockError::Storage(failure) => failure.into(),
         }
     }
 }
 
 /// The file of a feature.
-pub(super) fn progress_file(id: &str) -> String {
+pub(crate) fn progress_file(id: &str) -> String {
     format!("{id}/progress.json")
 }
 
@@ -114,7 +128,7 @@ fn entry(host: Host<'_>, id: String) -> Entry {
 }
 
 /// The names of the directories that may be those of features, sorted.
-pub(super) fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
+pub(crate) fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
     let entries = host.list(".")?;
     let directories = entries
         .into_iter()
@@ -177,18 +191,18 @@ pub(super) fn snapshot(id: String, message: String, document: &Document) -> Snap
 ///
 /// A full cleanup that was interrupted can leave a directory without a document. The feature is then what its last
 /// backup says: aborted, and to be removed by the same command.
-pub(super) fn load(host: Host<'_>, id: &str) -> Result<Document, DocumentError> {
+pub(crate) fn load(host: Host<'_>, id: &str) -> Result<Document, DocumentError> {
     let path = progress_file(id);
-    let place = || format!("{}{path}", host.layout().prefix);
-    let bytes = match host.read(&path, LIMIT) {
+    let file = || format!("{}{path}", host.layout().prefix);
+    let bytes = match host.read(&path, DOCUMENT_LIMIT) {
         Ok(bytes) => bytes,
         Err(FsError::NotFound) => {
-            let missing = || DocumentError::Corrupt(format!("{} is missing", place()));
+            let missing = || DocumentError::Corrupt(format!("{} is missing", file()));
             return unfinished_cleanup(host, id)?.ok_or_else(missing);
         }
         Err(error) => return Err(host.failed("read", &path)(error).into()),
     };
-    parse(&bytes).map_err(|problem| DocumentError::Corrupt(format!("{} {problem}", place())))
+    parse(&bytes).map_err(|problem| DocumentError::Corrupt(format!("{} {problem}", file())))
 }
 
 /// Reads and checks the content of a document. On failure, what is wrong with it.
@@ -217,8 +231,8 @@ pub(super) fn change(
         let before = document.clone();
         let in_file = |error| match error {
             FeatureError::Corrupt(problem) => {
-                let place = format!("{}{}", host.layout().prefix, progress_file(&id));
-                FeatureError::Corrupt(format!("{place} is invalid: {problem}"))
+                let file = format!("{}{}", host.layout().prefix, progress_file(&id));
+                FeatureError::Corrupt(format!("{file} is invalid: {problem}"))
             }
             error => error,
         };
@@ -254,23 +268,23 @@ fn copy_of_new(host: Host<'_>, backup: &str, id: &str) -> String {
 }
 
 /// A valid document in a backup.
-pub(super) struct ValidCopy {
+pub(crate) struct ValidCopy {
     /// The backup.
-    pub(super) backup: String,
+    pub(crate) backup: String,
     /// The document.
-    pub(super) document: Document,
+    pub(crate) document: Document,
     /// Its text.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// The newest valid document of a feature in the backups. Valid is what `load` accepts.
-pub(super) fn newest_valid(host: Host<'_>, id: &str) -> Result<Option<ValidCopy>, Failure> {
+pub(crate) fn newest_valid(host: Host<'_>, id: &str) -> Result<Option<ValidCopy>, Failure> {
     let path = progress_file(id);
     for manifest in backup::manifests(host)? {
         for file in manifest.files.iter().filter(|file| file.path == path) {
             // The document after the change is newer than the one before it.
             for copy in [copy_of_new(host, &manifest.id, id), manifest.path_of(host, file)] {
-                let Ok(bytes) = host.read(&copy, LIMIT) else { continue };
+                let Ok(bytes) = host.read(&copy, DOCUMENT_LIMIT) else { continue };
                 if let Ok(document) = parse(&bytes) {
                     return Ok(Some(ValidCopy { backup: manifest.id, document, bytes }));
                 }
@@ -281,10 +295,11 @@ pub(super) fn newest_valid(host: Host<'_>, id: &str) -> Result<Option<ValidCopy>
 }
 
 /// Does something while no other process changes a feature. Does not wait for the lock: the caller tries again.
-pub(super) fn locked<T, E: From<LockError>>(
+pub(crate) fn locked<T, E: From<LockError>>(
     host: Host<'_>,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
+    root::check(host).map_err(LockError::from)?;
     lock(host)?;
     // What a crash interrupted is finished first.
     let result = match backup::finish(host) {
@@ -310,6 +325,6 @@ pub(super) fn lock(host: Host<'_>) -> Result<(), LockError> {
 
 /// Takes the lock of runs: no agent may work on a feature until it is released.
 pub(super) fn lock_run(host: Host<'_>) -> Result<(), LockError> {
-    let taken = lock::acquire(host, &host.current_process(), Work::Repair, false)?;
+    let taken = lock::acquire(host, &host.current_process(), Purpose::Maintenance, false)?;
     taken.map_err(LockError::Busy)
 }

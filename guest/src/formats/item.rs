@@ -4,14 +4,14 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use crate::formats::json::{self, Fields};
-use crate::formats::layout;
 use crate::formats::slug;
 use crate::io::capabilities::{Entry, FsError, Kind, Replacement};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::json::{self, Fields};
+use crate::time::Timestamp;
 
-/// A larger `item.json` is damage.
+/// Maximum size of an `item.json` in bytes. A larger one is damage.
 const LIMIT: u64 = 4 << 20;
 
 /// The states of an item, in the order in which it goes through them.
@@ -21,14 +21,14 @@ const STATES: [&str; 7] =
 /// The state of an item that needs no more work.
 pub const DONE: &str = "done";
 
-/// An `item.json` that can be used.
+/// A valid `item.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     /// Its title.
     pub title: String,
     /// Its state.
     pub state: String,
-    /// What is wanted.
+    /// Its description.
     pub overview: String,
     /// The section that it belongs to.
     pub section: Option<String>,
@@ -71,14 +71,14 @@ pub enum Change {
 }
 
 impl Change {
-    /// True if it makes an item done.
+    /// True if the item is done after it.
     pub fn completes(&self) -> bool {
         matches!(self, Change::Complete { .. } | Change::Found | Change::Approve)
     }
 }
 
 impl Item {
-    /// The item as it will be after these changes, one after the other.
+    /// The item after these changes, applied in order.
     pub fn after(mut self, changes: &[&Change], now: Timestamp) -> Self {
         if let Some(document) = self.changed(changes, now) {
             self.state = document["state"].as_str().unwrap_or_default().to_owned();
@@ -92,7 +92,7 @@ impl Item {
         self.document.get(key)
     }
 
-    /// The document after these changes, one after the other, or `None` if nothing changes.
+    /// The document after these changes, applied in order; `None` if nothing changes.
     pub fn changed(&self, changes: &[&Change], now: Timestamp) -> Option<Map<String, Value>> {
         let mut document = self.document.clone();
         for change in changes {
@@ -128,12 +128,13 @@ pub fn ids(host: Host<'_>) -> Result<Vec<String>, Failure> {
     Ok(ids_of(host.list(layout::ITEMS)?))
 }
 
-/// The same, of a listing of their directory.
+/// The same, from the entries of their directory.
 pub fn ids_of(entries: Vec<Entry>) -> Vec<String> {
     let mut ids: Vec<String> = entries
         .into_iter()
         .filter(|entry| {
-            matches!(entry.kind, Kind::Directory | Kind::Link) && number(&entry.name).is_some()
+            matches!(entry.kind, Kind::Directory | Kind::Link)
+                && layout::item_number(&entry.name).is_some()
         })
         .map(|entry| entry.name)
         .collect();
@@ -141,35 +142,28 @@ pub fn ids_of(entries: Vec<Entry>) -> Vec<String> {
     ids
 }
 
-/// The number of an item id, without leading zeros; `None` if this is none (`^\d{3,}-`).
-pub fn number(id: &str) -> Option<&str> {
-    let digits = id.bytes().take_while(u8::is_ascii_digit).count();
-    (digits >= 3 && id.as_bytes().get(digits) == Some(&b'-'))
-        .then(|| id[..digits].trim_start_matches('0'))
-}
-
 /// Running order: by number (of any length), then by name.
 pub fn compare(a: &str, b: &str) -> Ordering {
-    let key = |id| number(id).map(|number: &str| (number.len(), number));
+    let key = |id| layout::item_number(id).map(|number: &str| (number.len(), number));
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
-/// Whether an id consists of letters and digits of any script, `-`, `_` and `.` alone. Ids get into
-/// command lines, prompts, logs and the names of files.
+/// Whether an id contains only letters and digits of any script, `-`, `_` and `.`. Ids are used in command lines,
+/// prompts, logs and file names.
 pub fn is_legal(id: &str) -> bool {
     id.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.') || is_mark(c))
 }
 
-/// What an id may consist of, for messages.
+/// Which characters an id may contain, for messages.
 pub const LEGAL: &str = "an id may only contain letters, digits, `-`, `_` and `.`";
 
-/// Marks that are part of letters in many scripts, but no letters themselves: accents that stand alone,
-/// and those of the scripts from Devanagari to Myanmar and of Khmer.
+/// Whether a character is a mark that is part of letters: a combining accent, or a mark of the scripts from
+/// Devanagari to Myanmar or of Khmer.
 fn is_mark(c: char) -> bool {
     matches!(c, '\u{300}'..='\u{36f}' | '\u{900}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
 }
 
-/// Reads an item that may be run. One with an illegal id is none, unless it is done.
+/// Reads an item to run it. An item with an illegal id is an error, unless it is done.
 pub fn read_to_run(host: Host<'_>, id: &str) -> Result<Item, String> {
     let item = read(host, id)?;
     match is_legal(id) || item.state == DONE {
@@ -178,12 +172,12 @@ pub fn read_to_run(host: Host<'_>, id: &str) -> Result<Item, String> {
     }
 }
 
-/// Reads and checks an item; on failure what is wrong, in words for a person.
+/// Reads and checks an item. On failure, what is wrong, in words.
 pub fn read(host: Host<'_>, id: &str) -> Result<Item, String> {
     read_at(host, id, &layout::item_file(id))
 }
 
-/// Reads an item from another place, a backup for instance.
+/// Reads an item from another path, such as one in a backup.
 pub fn read_at(host: Host<'_>, id: &str, path: &str) -> Result<Item, String> {
     let bytes = host.read(path, LIMIT).map_err(|error| match error {
         FsError::NotFound => "item.json is missing".to_owned(),
@@ -236,8 +230,8 @@ pub fn read_at(host: Host<'_>, id: &str, path: &str) -> Result<Item, String> {
     })
 }
 
-/// The replacement that brings changes into an item's file; `None` if there is nothing to change.
-/// On failure why the item cannot be read.
+/// The replacement that applies changes to the file of an item; `None` if nothing changes. On failure, why the item
+/// cannot be read.
 pub fn replacement(
     host: Host<'_>,
     id: &str,
@@ -247,10 +241,13 @@ pub fn replacement(
     Ok(document.map(|document| Replacement::new(layout::item_file(id), json::pretty(&document))))
 }
 
-/// Makes a new item in the state `idea`, numbered after the last one.
+/// Creates an item in the state `idea`, numbered after the last one.
 pub fn add(host: Host<'_>, title: &str) -> Result<String, Failure> {
-    let last =
-        ids(host)?.iter().filter_map(|id| number(id)?.parse::<u64>().ok()).max().unwrap_or(0);
+    let last = ids(host)?
+        .iter()
+        .filter_map(|id| layout::item_number(id)?.parse::<u64>().ok())
+        .max()
+        .unwrap_or(0);
     let id = format!("{:03}-{}", last.saturating_add(1), slug::slug(title, SLUG));
     let now = host.now().to_string();
     let document = json!({
@@ -266,8 +263,8 @@ pub fn add(host: Host<'_>, title: &str) -> Result<String, Failure> {
         "created_at": now,
         "updated_at": now,
     });
-    // The directory gets its name when it is complete: a crash leaves no half item, and two adders
-    // at once cannot write over each other.
+    // The directory gets its name when it is complete: a crash leaves no incomplete item, and two processes that add
+    // items cannot overwrite each other's.
     let suffix = json::hex(&host.random_bytes(8)?);
     let unfinished = format!("{}/{}{suffix}", layout::ITEMS, layout::UNFINISHED_ITEM);
     host.create_directory(&unfinished)?;

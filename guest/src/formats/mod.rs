@@ -3,8 +3,7 @@
 pub mod config;
 pub mod item;
 pub mod journal;
-pub mod json;
-pub mod layout;
 pub mod prd;
 pub mod progress;
+pub mod result;
 pub mod slug;

@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use crate::formats::json::{self, Fields};
-use crate::formats::layout;
 use crate::io::capabilities::FsError;
 use crate::io::host::Host;
+use crate::io::layout;
+use crate::json::{self, Fields};
 
-/// A larger `prd.json` is damage.
+/// Maximum size in bytes of a `prd.json`. A larger one is damage.
 const LIMIT: u64 = 4 << 20;
 
-/// A `prd.json` that can be used.
+/// A valid `prd.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prd {
     stories: Vec<Story>,
@@ -27,7 +27,7 @@ struct Story {
 impl Eq for Story {}
 
 impl Prd {
-    /// True if there is nothing in it to be done, ever.
+    /// True if it has no stories.
     pub fn is_empty(&self) -> bool {
         self.stories.is_empty()
     }
@@ -37,7 +37,7 @@ impl Prd {
         self.stories.iter().filter(|story| !story.is_done).count()
     }
 
-    /// The pending story that comes next: the lowest priority number is the most urgent.
+    /// The next pending story: the lowest priority number is the most urgent.
     pub fn next(&self) -> Option<&str> {
         let pending = self.stories.iter().filter(|story| !story.is_done);
         let next = pending.min_by(|a, b| a.priority.total_cmp(&b.priority));
@@ -45,27 +45,27 @@ impl Prd {
     }
 }
 
-/// Why there is no document.
+/// Why the document cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Unusable {
-    /// There is no file.
+    /// The file does not exist.
     #[error("prd.json is missing")]
     Missing,
     /// The file cannot be read.
     #[error("cannot read prd.json: {}", .0.describe())]
     Unreadable(FsError),
-    /// It is not JSON; where it breaks off.
+    /// It has invalid JSON; where.
     #[error("prd.json has invalid JSON: {0}")]
     Invalid(String),
 }
 
-/// Reads and checks the stories of an item; on failure what is wrong, in words for a person.
+/// Reads and checks the stories of an item. On failure, what is wrong, in words.
 pub fn read(host: Host<'_>, id: &str) -> Result<Prd, String> {
     let document = document(host, id).map_err(|problem| problem.to_string())?;
     from_json(&document).map_err(|problem| format!("prd.json is invalid: {problem}"))
 }
 
-/// The document, whatever it says.
+/// Reads the document without checking its fields.
 pub fn document(host: Host<'_>, id: &str) -> Result<Value, Unusable> {
     let bytes = host.read(&layout::prd_file(id), LIMIT).map_err(|error| match error {
         FsError::NotFound => Unusable::Missing,
@@ -74,7 +74,7 @@ pub fn document(host: Host<'_>, id: &str) -> Result<Value, Unusable> {
     json::parse(&bytes).map_err(Unusable::Invalid)
 }
 
-/// Checks a document; on failure which fields are wrong, and how.
+/// Checks a document. On failure, which fields are wrong, and how.
 pub fn from_json(document: &Value) -> Result<Prd, String> {
     let Value::Object(object) = document else {
         return Err("the document must be an object".to_owned());
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_urgent_pending_story_is_next_and_of_equals_the_first() {
+    fn the_most_urgent_pending_story_is_next_and_the_first_of_equals() {
         let prd = from_json(&document(&[
             ("US-1", 1.0, "done"),
             ("US-2", 3.0, "pending"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_place() {
+    fn problems_name_the_story_and_the_field() {
         let mut wrong = document(&[("US-1", 1.0, "pending"), ("US-2", 1.0, "started")]);
         wrong["user_stories"][1].as_object_mut().unwrap().shift_remove("notes");
         assert_eq!(

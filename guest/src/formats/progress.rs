@@ -1,121 +1,23 @@
 //! `batch-progress.json`, schema version 1: reading, validating, writing, clearing.
 //!
-//! The format is that of the existing wreckit tool, with optional fields of our own. Fields that
-//! nobody here knows are kept, in their order.
+//! The format is that of the existing wreckit tool, with optional fields of our own. Unknown fields
+//! are preserved, in their order.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::formats::json::{self, Fields};
-use crate::formats::layout;
-use crate::io::capabilities::{
-    BareProcess, FsError, ProcessInfo, ProcessStatus, ProcessToken, RecordedProcess, Replacement,
-};
+use crate::bindings::exports::wreckit::batch::session::Holder;
+use crate::io::capabilities::{FsError, ProcessInfo, ProcessStatus, ProcessToken, Replacement};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::io::owner::Owner;
+use crate::json::{self, Fields};
+use crate::time::Timestamp;
 
-/// A progress file larger than this is damage: half a million items need about 60 MiB.
+/// Maximum size in bytes: half a million items need about 60 MiB. A larger file is damage.
 const LIMIT: u64 = 64 << 20;
 
-/// The process that wrote a file.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Owner {
-    /// Identifies the process.
-    pub token: Option<ProcessToken>,
-    /// What builds before tokens recorded instead: `host`, `boot_id`, `start_time`, `pid_namespace`. Together
-    /// with the process id they make a token that the host accepts.
-    legacy: Map<String, Value>,
-    /// Written by a clean stop: the process has released the session, wherever it is seen from.
-    pub released: bool,
-    /// Unknown fields, preserved verbatim.
-    pub unknown: Map<String, Value>,
-}
-
-/// The fields of an owner before tokens, and whether each is an integer.
-const LEGACY_FIELDS: [(&str, bool); 4] =
-    [("host", false), ("boot_id", false), ("start_time", true), ("pid_namespace", false)];
-
-impl Owner {
-    /// The owner that this process is.
-    pub fn of(process: &ProcessInfo) -> Self {
-        Owner { token: Some(process.token.clone()), ..Owner::default() }
-    }
-
-    /// As JSON, without unknown parts.
-    pub fn to_json(&self) -> Value {
-        let mut object = Map::new();
-        if let Some(token) = &self.token {
-            object.insert("token".into(), json!(token));
-        }
-        object.extend(self.legacy.clone());
-        object.insert("released".into(), json!(self.released));
-        object.extend(self.unknown.clone());
-        Value::Object(object)
-    }
-
-    /// The owner as a process to look up. `pid` is the process id beside it in the file, and `seen` a time at
-    /// which it was running.
-    pub fn recorded(&self, pid: u64, seen: Option<Timestamp>) -> RecordedProcess {
-        if let Some(token) = &self.token {
-            return RecordedProcess::Token(token.clone());
-        }
-        match self.legacy.is_empty() {
-            true => {
-                let seen = seen.map(Timestamp::as_millis);
-                RecordedProcess::Bare(BareProcess { pid, seen })
-            }
-            false => RecordedProcess::Token(legacy_token(pid, self.legacy.clone())),
-        }
-    }
-
-    /// The token of an agent of which a build before tokens recorded the process id and the start time, with
-    /// this owner; `None` if that does not identify a process.
-    pub fn agent_token(&self, pid: u64, start_time: u64) -> Option<ProcessToken> {
-        self.legacy.get("boot_id").filter(|boot| boot.is_string())?;
-        let mut fields = self.legacy.clone();
-        fields.insert("start_time".to_owned(), json!(start_time));
-        Some(legacy_token(pid, fields))
-    }
-
-    /// Whether `process` is the owner.
-    pub fn is(&self, process: &ProcessInfo) -> bool {
-        self.token.as_ref() == Some(&process.token)
-    }
-
-    /// `None` if it is not an object or a field has a wrong type.
-    pub fn from_json(value: &Value) -> Option<Self> {
-        let mut owner = Owner::default();
-        for (key, value) in value.as_object()? {
-            let legacy = LEGACY_FIELDS.iter().find(|(name, _)| name == key);
-            match (key.as_str(), legacy) {
-                (_, Some(_)) if value.is_null() => {}
-                (_, Some((_, true))) => {
-                    json::integer(value)?;
-                    owner.legacy.insert(key.clone(), value.clone());
-                }
-                (_, Some((_, false))) => {
-                    value.as_str()?;
-                    owner.legacy.insert(key.clone(), value.clone());
-                }
-                ("token", None) => owner.token = json::nullable_string(value)?.map(str::to_owned),
-                ("released", None) => owner.released = value.as_bool()?,
-                _ => {
-                    owner.unknown.insert(key.clone(), value.clone());
-                }
-            }
-        }
-        Some(owner)
-    }
-}
-
-/// The token that stands for the fields that builds before tokens recorded of a process: a JSON object.
-fn legacy_token(pid: u64, fields: Map<String, Value>) -> ProcessToken {
-    let mut object = Map::from_iter([("pid".to_owned(), json!(pid))]);
-    object.extend(fields);
-    Value::Object(object).to_string()
-}
-
-/// The process that works on an item, as a snapshot or a journal recorded it.
+/// The process that works on an item, as recorded in a snapshot or a journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worker {
     /// Identifies it; `None` if the file does not say enough.
@@ -128,28 +30,28 @@ pub struct Worker {
     pub start_time: Option<u64>,
 }
 
-/// What a snapshot knows of its journal.
+/// What a snapshot records about its journal.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct JournalMark {
     /// How many events the snapshot includes: the sequence number of the last one.
     pub events: u64,
-    /// How often each item was started that has not completed: the next start counts on.
+    /// The number of attempts of each item that has not completed.
     pub attempts: Vec<(String, u32)>,
     /// The processes that work on items, by item.
     pub workers: Vec<(String, Worker)>,
-    /// When a repair rebuilt the file from its journal: since then it waits for the next run.
+    /// When a fix rebuilt the file from its journal, if the next run has not resumed it yet.
     pub rebuilt_at: Option<Timestamp>,
-    /// True if the mark is not what its checksum says: then nothing in it counts.
+    /// True if the mark does not match its checksum: then nothing in it counts.
     pub is_damaged: bool,
-    /// Fields that nobody here knows.
+    /// Unknown fields, preserved verbatim.
     pub unknown: Map<String, Value>,
 }
 
-/// The field of a mark that holds the checksum of its other fields.
+/// The field of a mark that contains the checksum of its other fields.
 const CHECKSUM: &str = "checksum";
 
-/// The CRC-32 of an object's compact JSON text, as eight hexadecimal digits. A wrong digit in a mark is
-/// valid JSON all the same.
+/// The CRC-32 of an object's compact JSON text, as eight hexadecimal digits. A mark with a wrong
+/// digit is still valid JSON.
 fn checksum(object: &Map<String, Value>) -> String {
     // A map with string keys always has a JSON text.
     let text = serde_json::to_vec(object).unwrap_or_default();
@@ -190,7 +92,7 @@ impl JournalMark {
 
     fn from_json(value: &Value) -> Option<Self> {
         let mut object = value.as_object()?.clone();
-        // Files of earlier builds have none.
+        // Files of earlier builds have no checksum.
         if let Some(expected) = object.shift_remove(CHECKSUM)
             && expected != json!(checksum(&object))
         {
@@ -199,8 +101,10 @@ impl JournalMark {
         let mut mark = JournalMark::default();
         for (key, value) in &object {
             match key.as_str() {
-                // Beyond that no journal ever counts, and counting on would overflow.
-                "events" => mark.events = json::integer(value).filter(|n| *n < 1 << 53)?,
+                "events" => {
+                    let events = json::integer(value);
+                    mark.events = events.filter(|count| *count < json::COUNTER_LIMIT)?;
+                }
                 "attempts" => {
                     for (item, count) in value.as_object()? {
                         let count = u32::try_from(json::integer(count)?).unwrap_or(u32::MAX);
@@ -229,11 +133,12 @@ impl JournalMark {
     }
 }
 
-/// The content of the file. `S` is `String` in one that was read; one that is only to be written can
-/// borrow its names, so that a checkpoint of a large batch copies none.
+/// The content of the file. `S` is `String` in a file that was read. A file that is only written can borrow the ids,
+/// so that a checkpoint of a large batch copies none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress<S = String> {
-    /// Not empty. May be unsafe as a name: see [`layout::run_directory`].
+    /// Identifies the session. Not empty; may be unsafe as a file name, see
+    /// [`run_directory`](crate::io::layout::RootLayout::run_directory).
     pub session_id: String,
     /// The owner's process id, above 0.
     pub pid: u64,
@@ -241,31 +146,31 @@ pub struct Progress<S = String> {
     pub started_at: Timestamp,
     /// When the file was last written.
     pub updated_at: Timestamp,
-    /// Worker count, at least 1.
+    /// Maximum number of attempts in flight, at least 1.
     pub parallel: u32,
     /// The original queue.
     pub queued_items: Vec<S>,
-    /// The item in hand when `parallel` is 1.
+    /// The item in flight when `parallel` is 1.
     pub current_item: Option<S>,
-    /// Completed in this session.
+    /// The items that completed in this session.
     pub completed: Vec<S>,
-    /// Failed in this session.
+    /// The items that failed in this session.
     pub failed: Vec<S>,
-    /// Already done at its start.
+    /// The items that were done before it.
     pub skipped: Vec<S>,
-    /// Kept for the existing tool, which demands it.
+    /// Preserved for the existing tool, which requires it.
     pub healing_attempts: u64,
-    /// Kept for the existing tool, which demands it.
+    /// Preserved for the existing tool, which requires it.
     pub last_healing_at: Option<String>,
-    /// Every item in hand.
+    /// The items in flight.
     pub in_flight: Vec<S>,
     /// The last error of each failed item.
     pub errors: Map<String, Value>,
-    /// Missing in files of the existing tool.
+    /// The process that holds the session. Missing in files of the existing tool.
     pub owner: Option<Owner>,
-    /// Missing in files of the existing tool.
+    /// What the file includes of the journal. Missing in files of the existing tool.
     pub journal: Option<JournalMark>,
-    /// Fields that nobody here knows.
+    /// Unknown fields, preserved verbatim.
     pub unknown: Map<String, Value>,
 }
 
@@ -291,12 +196,25 @@ const KEYS: [&str; 17] = [
 ];
 
 impl Progress {
-    /// Reads a document; on failure which fields are wrong, and how.
+    /// Reads a document. On failure, which fields are wrong, and how.
     pub fn from_json(document: Value) -> Result<Self, String> {
         let Value::Object(object) = document else {
             return Err("the document must be an object".to_owned());
         };
         let mut fields = Fields::new(&object);
+        let progress = Progress::from_fields(&mut fields);
+        match (fields.problems(), progress) {
+            (None, Some(mut progress)) => {
+                progress.unknown =
+                    object.into_iter().filter(|(key, _)| !KEYS.contains(&key.as_str())).collect();
+                Ok(progress)
+            }
+            (problems, _) => Err(problems.unwrap_or_else(|| "a field is missing".to_owned())),
+        }
+    }
+
+    /// Reads every known field, so that all problems are found. `None` if a required field is wrong.
+    fn from_fields(fields: &mut Fields<'_>) -> Option<Self> {
         let positive = |value: &Value| json::integer(value).filter(|n| *n > 0);
 
         fields.required("schema_version", "1", |value| json::integer(value).filter(|n| *n == 1));
@@ -324,36 +242,25 @@ impl Progress {
         let journal =
             fields.optional("journal", "an object with `events`, a count", JournalMark::from_json);
 
-        // Every required field is there exactly if there is no problem.
-        let progress = (|| {
-            Some(Progress {
-                session_id: session_id?.to_owned(),
-                pid: pid?,
-                started_at: started_at?,
-                updated_at: updated_at?,
-                parallel: u32::try_from(parallel?).unwrap_or(u32::MAX),
-                queued_items: queued_items?,
-                current_item: current_item?.map(str::to_owned),
-                completed: completed?,
-                failed: failed?,
-                skipped: skipped?,
-                healing_attempts: healing_attempts.unwrap_or(0),
-                last_healing_at: last_healing_at.flatten().map(str::to_owned),
-                in_flight: in_flight.unwrap_or_default(),
-                errors: errors.cloned().unwrap_or_default(),
-                owner,
-                journal,
-                unknown: Map::new(),
-            })
-        })();
-        match (fields.problems(), progress) {
-            (None, Some(mut progress)) => {
-                progress.unknown =
-                    object.into_iter().filter(|(key, _)| !KEYS.contains(&key.as_str())).collect();
-                Ok(progress)
-            }
-            (problems, _) => Err(problems.unwrap_or_else(|| "a field is missing".to_owned())),
-        }
+        Some(Progress {
+            session_id: session_id?.to_owned(),
+            pid: pid?,
+            started_at: started_at?,
+            updated_at: updated_at?,
+            parallel: u32::try_from(parallel?).unwrap_or(u32::MAX),
+            queued_items: queued_items?,
+            current_item: current_item?.map(str::to_owned),
+            completed: completed?,
+            failed: failed?,
+            skipped: skipped?,
+            healing_attempts: healing_attempts.unwrap_or(0),
+            last_healing_at: last_healing_at.flatten().map(str::to_owned),
+            in_flight: in_flight.unwrap_or_default(),
+            errors: errors.cloned().unwrap_or_default(),
+            owner,
+            journal,
+            unknown: Map::new(),
+        })
     }
 
     /// Whether the process that wrote the file is still running.
@@ -365,6 +272,17 @@ impl Progress {
         host.process_status(&owner.recorded(self.pid, Some(self.updated_at)))
     }
 
+    /// The owner, for an embedder. `status` is the result of [`Progress::owner_status`].
+    pub fn holder(&self, status: ProcessStatus) -> Holder {
+        Holder {
+            session: Some(self.session_id.clone()),
+            pid: Some(self.pid),
+            since: Some(self.started_at.to_string()),
+            status: Some(status),
+            ..Holder::unknown()
+        }
+    }
+
     /// True if `process` wrote the file.
     pub fn is_of(&self, process: &ProcessInfo) -> bool {
         self.owner.as_ref().is_some_and(|owner| !owner.released && owner.is(process))
@@ -372,7 +290,7 @@ impl Progress {
 }
 
 impl<S: Serialize> Serialize for Progress<S> {
-    /// The keys in the documented order, unknown ones behind them.
+    /// Writes the keys in the documented order, followed by unknown ones.
     fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("schema_version", &1)?;
@@ -403,21 +321,21 @@ impl<S: Serialize> Serialize for Progress<S> {
     }
 }
 
-/// What stands where the progress file should be.
+/// What was found at the path of the progress file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
     /// Nothing.
     Missing,
     /// A progress file.
     Valid(Box<Progress>),
-    /// A file that is none.
+    /// A file that is not a valid progress file.
     Damaged {
         /// What is wrong, as a message that names the file.
         problem: String,
-        /// The session that it names, if as much can be read.
+        /// The session that it names, if that can be read.
         session_id: Option<String>,
     },
-    /// Something that cannot be read; why, as a message that names the file.
+    /// An entry that cannot be read; why, as a message that names the file.
     Unreadable(String),
 }
 
@@ -431,7 +349,7 @@ impl Found {
     }
 }
 
-/// Looks at the progress file. An empty one is damage, never "new".
+/// Reads the progress file. An empty one is damage, never "new".
 pub fn find(host: Host<'_>) -> Found {
     let bytes = match host.read(layout::PROGRESS, LIMIT) {
         Ok(bytes) => bytes,
@@ -466,7 +384,7 @@ pub fn find(host: Host<'_>) -> Found {
     }
 }
 
-/// Writes the progress file, whole or not at all.
+/// Replaces the progress file atomically. Returns its size.
 pub fn write<S: Serialize>(
     host: Host<'_>,
     progress: &Progress<S>,
@@ -478,7 +396,7 @@ pub fn write<S: Serialize>(
     Ok(size)
 }
 
-/// Removes the progress file. Not an error if there is none.
+/// Removes the progress file. Succeeds if it does not exist.
 pub fn clear(host: Host<'_>) -> Result<(), Failure> {
     host.remove(layout::PROGRESS)
 }

@@ -10,7 +10,7 @@ pub use crate::bindings::wreckit::batch::processes::{
     BareProcess, Process as ProcessInfo, ProcessStatus, ProcessToken, RecordedProcess,
 };
 pub use crate::bindings::wreckit::batch::terminator::{Leftover, StopSignal, Variable};
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 impl Kind {
     /// The type in words: `a directory`.

@@ -2,25 +2,24 @@
 //!
 //! `flock` excludes another process only where both see one file: not through two mounts of one
 //! directory (FUSE), and not from two machines on some network file systems. So the holder of a lock also
-//! creates `{name}.owner.{n}`, one number above the newest. Creating a name is atomic wherever
-//! renaming or linking is, and only one process can create a number, so two that saw the same record
-//! of an exited process cannot both succeed it. For the same reason the newest record is never removed:
-//! a release is noted in it.
+//! creates `{name}.owner.{n}`, one number above the newest. Creating a name is atomic wherever renaming or
+//! linking is, and only one process can create a number, so two processes that saw the record of an exited process
+//! cannot both replace it. For the same reason the newest record is never removed: a release is appended to it.
 //!
-//! A record is a JSON object a line; later lines add to the first. It gets its name when it is
-//! complete, so a `kill -9` leaves a record of an exited process, or none. Content that cannot be read
-//! (after a power loss) claims nothing.
+//! A record is a JSON object per line; later lines add fields to the first. It gets its name when it is complete, so
+//! after a `kill -9` there is either no record, or one of an exited process. Content that cannot be read (after a
+//! power loss) claims nothing.
 
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::wreckit::batch::session::Holder;
-use crate::formats::json;
-use crate::formats::progress::Owner;
 use crate::io::capabilities::{FsError, Kind, ProcessInfo, ProcessStatus};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::owner::Owner;
+use crate::json;
+use crate::time::Timestamp;
 
-/// Records are at most this long.
+/// Maximum size of a record, in bytes.
 const LIMIT: u64 = 64 << 10;
 /// Maximum number of attempts to create a record while other processes create theirs.
 const ATTEMPTS: usize = 16;
@@ -79,7 +78,7 @@ pub(crate) fn current_holder(
 }
 
 /// Records that this process works on the root, or returns who else does. The lock is held.
-/// `take_over` passes over a claim whose process may still run.
+/// `take_over` ignores a claim whose process may still be running.
 pub(crate) fn take(
     host: Host<'_>,
     lock: &str,
@@ -87,12 +86,12 @@ pub(crate) fn take(
     note: &Value,
     take_over: bool,
 ) -> Result<Result<(), Holder>, Failure> {
-    let mut others = None;
+    let mut other = None;
     for _ in 0..ATTEMPTS {
         let newest = newest(host, lock)?;
         if let Some(claim) = &newest {
             if claim.is_of(process) {
-                // Asked again every second: only what is new is added.
+                // Called every second: only changes are written.
                 return match claim.note.get("session") == note.get("session") {
                     true => Ok(Ok(())),
                     false => add(host, &claim.path, note).map(Ok),
@@ -104,15 +103,15 @@ pub(crate) fn take(
         }
         let number = newest.map_or(0, |claim| claim.number) + 1;
         if create(host, lock, number, note)? {
-            // A slower process may have created a number that was gone by then.
+            // A slower process may have created a number that had been removed by then.
             match claims(host, lock)?.iter().all(|(other, _)| *other <= number) {
                 true => return remove_older(host, lock, number).map(Ok),
                 false => host.remove(&path_of(lock, number))?,
             }
         }
-        others = Some(Holder { transient: true, ..Holder::unknown() });
+        other = Some(Holder { transient: true, ..Holder::unknown() });
     }
-    Ok(Err(others.unwrap_or_else(Holder::unknown)))
+    Ok(Err(other.unwrap_or_else(Holder::unknown)))
 }
 
 /// Notes that this process has finished. Not durable: after a power loss its boot is over, too.
@@ -136,8 +135,9 @@ fn path_of(lock: &str, number: u64) -> String {
 
 /// The numbers and paths of all records beside a lock.
 fn claims(host: Host<'_>, lock: &str) -> Result<Vec<(u64, String)>, Failure> {
-    // Beyond that no counter ever gets, and counting on would overflow.
-    let number = |name: &str| name.rsplit_once('.')?.1.parse().ok().filter(|n: &u64| *n < 1 << 53);
+    let number = |name: &str| {
+        name.rsplit_once('.')?.1.parse().ok().filter(|n: &u64| *n < json::COUNTER_LIMIT)
+    };
     let entries = host.list(".")?.into_iter().filter(|entry| entry.kind == Kind::File);
     let numbers = entries.filter_map(|entry| Some((number(&entry.name)?, entry.name)));
     Ok(numbers.filter(|(number, name)| *name == path_of(lock, *number)).collect())
@@ -186,7 +186,7 @@ fn remove_older(host: Host<'_>, lock: &str, number: u64) -> Result<(), Failure> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::layout;
+    use crate::io::layout;
     use crate::io::lock;
     use crate::io::memory::{Machine, Process};
 
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_claim_of_a_process_that_has_ended_is_succeeded() {
+    fn only_the_claim_of_an_exited_process_is_replaced() {
         let machine = Machine::new();
         let (one, two, three) = (machine.process(1), machine.process(2), machine.process(3));
         claim(&one, false).unwrap().unwrap();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_cannot_be_seen_blocks_until_it_is_passed_over() {
+    fn a_process_with_unknown_status_blocks_until_taken_over() {
         let machine = Machine::new();
         claim(&machine.process(1), false).unwrap().unwrap();
         machine.unknown.borrow_mut().push(1);
@@ -233,12 +233,12 @@ mod tests {
         assert_eq!(holder.status, Some(ProcessStatus::Unknown));
         assert!(!holder.transient);
         claim(&two, true).unwrap().unwrap();
-        // From now on the claim is this one's.
+        // Now the second process has the claim.
         assert_eq!(claim(&machine.process(3), false).unwrap().unwrap_err().pid, Some(2));
     }
 
     #[test]
-    fn a_kill_at_any_operation_blocks_nobody() {
+    fn a_kill_at_any_operation_does_not_block_later_processes() {
         for operations in 0..8 {
             let machine = Machine::new();
             claim(&machine.process(1), false).unwrap().unwrap();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_claims_nothing() {
+    fn files_without_a_valid_record_claim_nothing() {
         let machine = Machine::new();
         for (name, text) in [
             ("batch.owner.7", ""),

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::bindings::exports::wreckit::batch::session::StorageFailure;
-use crate::formats::layout::{self, RootLayout};
 use crate::io::capabilities::{
     Capabilities, Entry, Environment, FileSystem, FsError, Kind, Leftover, Level, LockState,
     Metadata, ProcessInfo, ProcessStatus, ProcessToken, RecordedProcess, Replacement, StopSignal,
     Variable,
 };
-use crate::io::time::Timestamp;
+use crate::io::layout::{self, RootLayout};
+use crate::time::Timestamp;
 
 /// A file operation that failed.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::bindings::exports::wreckit::batch::session::Holder;
-use crate::formats::json;
-use crate::formats::layout;
-use crate::formats::progress::{Owner, Progress};
 use crate::io::capabilities::{FsError, Kind, Level, Metadata, ProcessInfo, ProcessStatus};
 use crate::io::claim;
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::io::owner::Owner;
+use crate::json;
+use crate::time::Timestamp;
 
 impl Holder {
     /// A process of which nothing is known.
@@ -23,31 +23,20 @@ impl Holder {
             transient: false,
         }
     }
-
-    /// The owner of a progress file.
-    pub fn of_progress(progress: &Progress, status: ProcessStatus) -> Self {
-        Holder {
-            session: Some(progress.session_id.clone()),
-            pid: Some(progress.pid),
-            since: Some(progress.started_at.to_string()),
-            status: Some(status),
-            ..Holder::unknown()
-        }
-    }
 }
 
-/// What the holder of a lock is doing.
+/// What a process takes the lock for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work<'s> {
-    /// It is opening a session and does not know yet which one.
+pub enum Purpose<'s> {
+    /// To open a session; which one is not known yet.
     Opening,
-    /// It runs this session.
+    /// To run this session.
     Session(&'s str),
-    /// It fixes, restores or removes files.
-    Repair,
+    /// To fix, restore or remove files.
+    Maintenance,
 }
 
-/// The note that a holder leaves in its lock for others to read.
+/// The note of a holder in its lock, for other processes to read.
 pub fn note(host: Host<'_>, process: &ProcessInfo) -> Value {
     json!({
         "pid": process.pid,
@@ -61,20 +50,20 @@ pub fn note(host: Host<'_>, process: &ProcessInfo) -> Value {
 pub fn acquire(
     host: Host<'_>,
     process: &ProcessInfo,
-    work: Work<'_>,
+    purpose: Purpose<'_>,
     take_over: bool,
 ) -> Result<Result<(), Holder>, Failure> {
     let lock = host.layout().lock;
-    // Before the lock: taking it overwrites the note of a holder whom it does not exclude.
+    // Checked before the lock is taken: taking it overwrites the note of a holder that it does not exclude.
     let claimed = claim::current_holder(host, lock, process)?;
     if let Some(claimed) = claimed.filter(|_| !take_over) {
         return Ok(Err(current_holder(host)?.unwrap_or(claimed)));
     }
     let mut note = note(host, process);
-    match work {
-        Work::Opening => note["session"] = Value::Null,
-        Work::Session(session) => note["session"] = json!(session),
-        Work::Repair => {}
+    match purpose {
+        Purpose::Opening => note["session"] = Value::Null,
+        Purpose::Session(session) => note["session"] = json!(session),
+        Purpose::Maintenance => {}
     }
     check_kind(host)?;
     let state = host.lock(lock, note.to_string().as_bytes()).map_err(host.failed("lock", lock))?;
@@ -82,7 +71,7 @@ pub fn acquire(
         return Ok(Err(holder(host, &state.note)));
     }
     // The lock file may have been removed and be another one by now; the directory is the same. Where
-    // directories cannot be locked, the file alone has to do.
+    // directories cannot be locked, the lock of the file must suffice.
     if let Ok(state) = host.lock(layout::ROOT, b"")
         && state.held
     {
@@ -91,7 +80,7 @@ pub fn acquire(
     }
     let taken = claim::take(host, lock, process, &note, take_over);
     // A process that runs a session keeps the lock even if the record cannot be written.
-    let is_new = !matches!(work, Work::Session(_));
+    let is_new = !matches!(purpose, Purpose::Session(_));
     if is_new && !matches!(taken, Ok(Ok(()))) {
         unlock(host)?;
     }
@@ -143,8 +132,8 @@ fn check_kind(host: Host<'_>) -> Result<(), Failure> {
     }
 }
 
-/// The holder that the note of a held lock names. The lock of a process that has exited is held by a child
-/// that it left, or by a process that only checks the lock: that is transient. So is a process that is only
+/// The holder that the note of a held lock names. The lock of a process that has exited is held by one of
+/// its children, or by a process that only checks the lock: that is transient. So is a process that is only
 /// opening its session.
 pub fn holder(host: Host<'_>, note: &[u8]) -> Holder {
     let note = json::parse(note).unwrap_or_default();

@@ -5,18 +5,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+mod conformance;
 mod files;
+mod paths;
+mod processes;
 
 pub(crate) use self::files::{Change, Node, Operation};
 use self::files::{Files, cut_off, touched};
+pub(crate) use self::processes::{leftover, process};
 
-use crate::formats::json;
 use crate::io::capabilities::{
-    BareProcess, Clock, Entry, FileSystem, FsError, Kind, Leftover, Level, LockState, Log,
-    Metadata, ProcessInfo, ProcessStatus, ProcessToken, Processes, Random, RecordedProcess,
-    Replacement, StopSignal, Terminator, Variable,
+    Entry, FileSystem, FsError, Kind, Leftover, LockState, Metadata, Replacement, StopSignal,
 };
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 /// A machine: its disk, its clock and what is known of processes.
 pub(crate) struct Machine {
@@ -27,26 +28,26 @@ pub(crate) struct Machine {
     locks: RefCell<HashMap<String, (u64, Vec<u8>)>>,
     pub(crate) clock: Cell<u64>,
     random: Cell<u64>,
-    /// From this many operations on, the power is off.
+    /// After this many operations, the power is off.
     pub(crate) power_until: Cell<usize>,
-    /// The operation at that limit is made, but not synced: this many files of a replacement, and
-    /// this many bytes of an append, modulo what there is.
+    /// The operation at that limit is applied without a sync, and only in part: this many files of a replacement, or
+    /// bytes of an append, modulo their number.
     pub(crate) cut: Cell<Option<usize>>,
-    /// Every write from here on fails, an append after half of it was written, as on a full disk.
+    /// Every write fails, an append after writing half, as on a full disk.
     pub(crate) full: Cell<bool>,
-    /// A directory that is a file system of its own.
+    /// A directory that is on another file system.
     pub(crate) mount: RefCell<Option<String>>,
     pub(crate) running: RefCell<Vec<u64>>,
     pub(crate) unknown: RefCell<Vec<u64>>,
     /// Processes with the marker of this root.
     pub(crate) marked: RefCell<Vec<Leftover>>,
-    /// Running processes that the journal may name and that carry no marker.
+    /// Running processes without the marker, which the journal may name.
     pub(crate) unmarked: RefCell<Vec<u64>>,
     /// Processes that no signal ends.
     pub(crate) immortal: RefCell<Vec<u64>>,
     /// Every signal that was sent, with the process.
     pub(crate) signals: RefCell<Vec<(u64, StopSignal)>>,
-    /// How many random bytes a call returns at most.
+    /// Maximum number of random bytes that a call returns.
     pub(crate) randomness: Cell<usize>,
     pub(crate) messages: RefCell<Vec<String>>,
 }
@@ -92,20 +93,20 @@ impl Machine {
         Process { machine: Rc::clone(self), pid }
     }
 
-    /// What `kill -9` of a process leaves: everything that it wrote, no lock.
+    /// Kills a process: what it wrote remains, and its locks end.
     pub(crate) fn kill(&self, pid: u64) {
         self.running.borrow_mut().retain(|other| *other != pid);
         self.locks.borrow_mut().retain(|_, (holder, _)| *holder != pid);
     }
 
-    /// What a power loss leaves: everything that was durable; of what was not, as much as `survives`
-    /// says (a number for each operation: how many bytes of an append, or whether a replacement).
+    /// The machine after a power loss, with everything that was durable. `survives` returns a number for each operation
+    /// that was not: how many bytes of an append, or whether a replacement, are on disk.
     pub(crate) fn power_loss(&self, mut survives: impl FnMut() -> usize) -> Rc<Machine> {
         let mut files = self.start.borrow().clone();
         let operations = self.operations.borrow();
         let mut torn: Vec<String> = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
-            // A later sync of the same file takes everything before it along.
+            // A later sync of the same file includes everything before it.
             let synced_later = |path: &str| {
                 let mut later = operations[index..].iter().filter(|later| later.durable);
                 later.any(|later| touched(&later.change).contains(&path))
@@ -115,17 +116,17 @@ impl Machine {
                 continue;
             }
             match &operation.change {
-                // What is behind a torn end cannot have been written.
+                // Nothing after a torn end can have been written.
                 Change::Append(path, _) if torn.contains(path) => {}
                 Change::Append(path, contents) => {
-                    let kept = survives() % (contents.len() + 1);
-                    let start = Change::Append(path.clone(), contents[..kept].to_vec());
+                    let length = survives() % (contents.len() + 1);
+                    let start = Change::Append(path.clone(), contents[..length].to_vec());
                     files.apply(&start, operation.time);
-                    if kept < contents.len() {
+                    if length < contents.len() {
                         torn.push(path.clone());
                     }
                 }
-                // Each file by itself: nothing orders their names.
+                // Each file independently: their renames are not ordered.
                 Change::Replace(replaced) => {
                     let survives = |file: &&Replacement| {
                         synced_later(&file.path) || survives().is_multiple_of(2)
@@ -158,7 +159,7 @@ impl Machine {
         self.operations.borrow_mut().clear();
     }
 
-    /// Gives a file a new content as an agent does: without a sync.
+    /// Writes a file as an agent does: without a sync.
     pub(crate) fn write_without_sync(&self, path: &str, contents: impl AsRef<[u8]>) {
         let time = Timestamp::from_millis(self.clock.get());
         let change = Change::Replace(vec![Replacement::new(path, contents.as_ref().to_vec())]);
@@ -181,9 +182,9 @@ impl Machine {
     /// Removes a directory and everything in it, and forgets its locks, as `rm -r` does.
     pub(crate) fn delete_all(&self, directory: &str) {
         let inside = format!("{directory}/");
-        let is_meant = |path: &str| path == directory || path.starts_with(&inside);
-        self.files.borrow_mut().0.retain(|path, _| !is_meant(path));
-        self.locks.borrow_mut().retain(|path, _| !is_meant(path));
+        let is_inside = |path: &str| path == directory || path.starts_with(&inside);
+        self.files.borrow_mut().0.retain(|path, _| !is_inside(path));
+        self.locks.borrow_mut().retain(|path, _| !is_inside(path));
         *self.start.borrow_mut() = self.files.borrow().clone();
         self.operations.borrow_mut().clear();
     }
@@ -207,19 +208,19 @@ impl Machine {
         self.messages.borrow().iter().any(|message| message.contains(words))
     }
 
-    /// Adds an item that can be used.
+    /// Adds a valid item.
     pub(crate) fn item(&self, id: &str, state: &str, depends_on: &[&str]) {
         let document = serde_json::json!({
             "schema_version": 1, "id": id, "title": format!("Title of {id}"), "state": state,
             "overview": "", "depends_on": depends_on, "branch": null, "pr_url": null,
             "pr_number": null, "last_error": null, "created_at": "2023-01-01T00:00:00.000Z",
-            "updated_at": "2023-01-01T00:00:00.000Z", "kept": 2.50,
+            "updated_at": "2023-01-01T00:00:00.000Z", "extra": 2.50,
         });
-        self.put(&crate::formats::layout::item_file(id), document.to_string());
+        self.put(&crate::io::layout::item_file(id), document.to_string());
     }
 
     pub(crate) fn state_of(&self, id: &str) -> String {
-        let text = self.text(&crate::formats::layout::item_file(id)).unwrap_or_default();
+        let text = self.text(&crate::io::layout::item_file(id)).unwrap_or_default();
         let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         document["state"].as_str().unwrap_or_default().to_owned()
     }
@@ -229,10 +230,10 @@ impl Process {
     fn change(&self, change: Change, durable: bool) -> Result<(), FsError> {
         let machine = &self.machine;
         let mut operations = machine.operations.borrow_mut();
-        let left = machine.power_until.get().checked_sub(operations.len());
+        let remaining = machine.power_until.get().checked_sub(operations.len());
         let power_is_off = || Err(FsError::Failed("the power is off".to_owned()));
-        let cut = machine.cut.get().filter(|_| left == Some(0));
-        if left.is_none_or(|left| left == 0) && cut.is_none() {
+        let cut = machine.cut.get().filter(|_| remaining == Some(0));
+        if remaining.is_none_or(|remaining| remaining == 0) && cut.is_none() {
             return power_is_off();
         }
         machine.clock.set(machine.clock.get() + 1);
@@ -259,23 +260,60 @@ impl Process {
         Ok(())
     }
 
+    /// The path of an entry without links.
+    fn resolve(&self, path: &str, follow: bool) -> Result<String, FsError> {
+        paths::resolve(&self.machine.files.borrow(), path, follow)
+    }
+
+    /// The entry at a path without links, and when it was modified.
     fn node(&self, path: &str) -> Result<(Node, u64), FsError> {
         if path == "." {
             return Ok((Node::Directory, 0));
         }
         self.machine.files.borrow().0.get(path).cloned().ok_or(FsError::NotFound)
     }
+
+    /// The path of a file that is going to be written: its directory exists, and it is not a directory.
+    fn target(&self, path: &str) -> Result<String, FsError> {
+        let target = self.resolve(path, true)?;
+        let is_dangling = target != path && self.node(&target).is_err() && self.is_link(path);
+        if is_dangling || !self.has_parent(&target) {
+            return Err(FsError::NotFound);
+        }
+        match self.node(&target) {
+            Ok((Node::Directory, _)) => Err(FsError::WrongKind(Kind::Directory)),
+            _ => Ok(target),
+        }
+    }
+
+    fn is_link(&self, path: &str) -> bool {
+        let own = self.resolve(path, false).and_then(|own| self.node(&own));
+        matches!(own, Ok((Node::Link(_), _)))
+    }
+
+    fn has_parent(&self, path: &str) -> bool {
+        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        matches!(self.node(parent), Ok((Node::Directory, _)))
+    }
+}
+
+fn kind(node: &Node) -> Kind {
+    match node {
+        Node::File(_) => Kind::File,
+        Node::Directory => Kind::Directory,
+        Node::Link(_) => Kind::Link,
+        Node::Other => Kind::Other,
+    }
 }
 
 impl FileSystem for Process {
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FsError> {
-        match self.node(path)?.0 {
+        match self.node(&self.resolve(path, true)?)?.0 {
             Node::File(contents) if contents.len() as u64 > limit => {
                 Err(FsError::TooLarge(contents.len() as u64))
             }
             Node::File(contents) => Ok(contents),
-            Node::Directory => Err(FsError::WrongKind(Kind::Directory)),
-            Node::Other => Err(FsError::WrongKind(Kind::Other)),
+            node => Err(FsError::WrongKind(kind(&node))),
         }
     }
 
@@ -285,81 +323,105 @@ impl FileSystem for Process {
     }
 
     fn replace(&self, files: Vec<Replacement>, durable: bool) -> Result<(), FsError> {
-        self.change(Change::Replace(files), durable)
+        let resolve =
+            |file: Replacement| Ok(Replacement { path: self.target(&file.path)?, ..file });
+        let files: Result<Vec<Replacement>, FsError> = files.into_iter().map(resolve).collect();
+        self.change(Change::Replace(files?), durable)
     }
 
     fn append(&self, path: &str, contents: &[u8], durable: bool) -> Result<(), FsError> {
-        self.change(Change::Append(path.to_owned(), contents.to_vec()), durable)
+        self.change(Change::Append(self.target(path)?, contents.to_vec()), durable)
     }
 
     fn sync(&self, paths: &[String]) -> Result<(), FsError> {
-        paths.iter().try_for_each(|path| self.node(path).map(drop))?;
-        self.change(Change::Sync(paths.to_vec()), true)
+        let resolve = |path: &String| {
+            let path = self.resolve(path, true)?;
+            self.node(&path).map(|_| path)
+        };
+        let paths: Result<Vec<String>, FsError> = paths.iter().map(resolve).collect();
+        self.change(Change::Sync(paths?), true)
     }
 
     fn remove(&self, path: &str) -> Result<(), FsError> {
-        let (node, _) = self.node(path)?;
-        if node == Node::Directory && !self.list(path)?.is_empty() {
+        let path = self.resolve(path, false)?;
+        let (node, _) = self.node(&path)?;
+        if node == Node::Directory && !self.list(&path)?.is_empty() {
             return Err(FsError::Failed("Directory not empty (os error 39)".to_owned()));
         }
-        self.change(Change::Remove(path.to_owned()), true)
+        self.change(Change::Remove(path), true)
     }
 
     fn rename(&self, source: &str, target: &str) -> Result<(), FsError> {
-        let is_directory = self.node(source)?.0 == Node::Directory;
-        if self.node(target).is_ok() {
+        let (source, target) = (self.resolve(source, false)?, self.resolve(target, false)?);
+        let is_directory = self.node(&source)?.0 == Node::Directory;
+        if self.node(&target).is_ok() {
             return Err(FsError::Exists);
+        }
+        if !self.has_parent(&target) {
+            return Err(FsError::NotFound);
         }
         let is_mounted = |path: &str| {
             let mount = self.machine.mount.borrow();
             mount.as_ref().is_some_and(|mount| path.starts_with(mount.as_str()))
         };
-        if is_directory && is_mounted(source) != is_mounted(target) {
+        if is_directory && is_mounted(&source) != is_mounted(&target) {
             return Err(FsError::CrossesDevices);
         }
-        self.change(Change::Rename(source.to_owned(), target.to_owned()), true)
+        self.change(Change::Rename(source, target), true)
     }
 
     fn create_directory(&self, path: &str) -> Result<(), FsError> {
         let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
         for directory in ends.map(|end| &path[..end]) {
-            if self.node(directory).is_ok_and(|(node, _)| node != Node::Directory) {
+            let directory = match self.resolve(directory, true) {
+                // Its parent is about to be created.
+                Err(FsError::NotFound) => break,
+                directory => directory?,
+            };
+            if self.node(&directory).is_ok_and(|(node, _)| node != Node::Directory) {
                 return Err(FsError::Exists);
             }
         }
-        self.change(Change::CreateDirectory(path.to_owned()), true)
+        match self.resolve(path, true) {
+            Ok(root) if root == "." => Ok(()),
+            Ok(path) => self.change(Change::CreateDirectory(path), true),
+            // Its parents are created as well.
+            Err(FsError::NotFound) => self.change(Change::CreateDirectory(path.to_owned()), true),
+            Err(error) => Err(error),
+        }
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>, FsError> {
-        let (node, _) = self.node(path)?;
+        let path = self.resolve(path, true)?;
+        let (node, _) = self.node(&path)?;
         if node != Node::Directory {
-            return Err(FsError::WrongKind(Kind::Other));
+            return Err(FsError::WrongKind(kind(&node)));
         }
         let inside = if path == "." { String::new() } else { format!("{path}/") };
         let files = self.machine.files.borrow();
         let entries = files.0.iter().filter_map(|(path, (node, _))| {
             let name = path.strip_prefix(&inside).filter(|name| !name.contains('/'))?;
-            let kind = match node {
-                Node::File(_) => Kind::File,
-                Node::Directory => Kind::Directory,
-                Node::Other => Kind::Other,
-            };
-            Some(Entry { name: name.to_owned(), kind })
+            Some(Entry { name: name.to_owned(), kind: kind(node) })
         });
         Ok(entries.collect())
     }
 
     fn stat(&self, path: &str) -> Result<Metadata, FsError> {
-        let (node, modified) = self.node(path)?;
-        let (kind, size) = match node {
-            Node::File(contents) => (Kind::File, contents.len() as u64),
-            Node::Directory => (Kind::Directory, 0),
-            Node::Other => (Kind::Other, 0),
+        let (node, modified) = self.node(&self.resolve(path, false)?)?;
+        let size = match &node {
+            Node::File(contents) => contents.len() as u64,
+            Node::Directory | Node::Link(_) | Node::Other => 0,
         };
-        Ok(Metadata { kind, size, modified })
+        Ok(Metadata { kind: kind(&node), size, modified })
     }
 
     fn lock(&self, path: &str, note: &[u8]) -> Result<LockState, FsError> {
+        let path = &*self.resolve(path, true)?;
+        let is_directory = matches!(self.node(path), Ok((Node::Directory, _)));
+        if !is_directory && !self.has_parent(path) {
+            return Err(FsError::NotFound);
+        }
+        let note = if is_directory { b"" } else { note };
         let mut locks = self.machine.locks.borrow_mut();
         match locks.get(path) {
             Some((pid, note)) if *pid != self.pid => {
@@ -367,130 +429,26 @@ impl FileSystem for Process {
             }
             _ => {
                 locks.insert(path.to_owned(), (self.pid, note.to_vec()));
+                if !is_directory {
+                    let time = Timestamp::from_millis(self.machine.clock.get());
+                    let file = Node::File(note.to_vec());
+                    self.machine.files.borrow_mut().put(path, file, time);
+                }
                 Ok(LockState { held: false, note: Vec::new() })
             }
         }
     }
 
     fn unlock(&self, path: &str) -> Result<(), FsError> {
-        self.machine.locks.borrow_mut().remove(path);
+        let mut locks = self.machine.locks.borrow_mut();
+        if locks.get(path).is_some_and(|(holder, _)| *holder == self.pid) {
+            locks.remove(path);
+        }
         Ok(())
     }
 
     fn lock_holder(&self, path: &str) -> Result<LockState, FsError> {
         let note = self.machine.locks.borrow().get(path).map(|(_, note)| note.clone());
         Ok(LockState { held: note.is_some(), note: note.unwrap_or_default() })
-    }
-}
-
-/// The token of a process: `pid:4711`.
-pub(crate) fn token(pid: u64) -> ProcessToken {
-    format!("pid:{pid}")
-}
-
-/// A process by its id.
-pub(crate) fn process(pid: u64) -> ProcessInfo {
-    ProcessInfo { token: token(pid), pid }
-}
-
-/// A leftover process that carries the marker.
-pub(crate) fn leftover(pid: u64, item: Option<&str>, proven: bool) -> Leftover {
-    let item = item.map(str::to_owned);
-    Leftover { process: process(pid), item, started_at: None, proven }
-}
-
-/// The process id in a token, of this build or of one before tokens.
-fn pid_of(token: &str) -> u64 {
-    let legacy = json::parse(token.as_bytes()).ok();
-    let legacy = legacy.as_ref().and_then(|object| json::integer(object.get("pid")?));
-    let pid = token.strip_prefix("pid:").and_then(|pid| pid.parse().ok());
-    legacy.or(pid).unwrap_or_default()
-}
-
-impl Processes for Process {
-    fn current(&self) -> ProcessInfo {
-        process(self.pid)
-    }
-
-    fn status(&self, process: &RecordedProcess) -> ProcessStatus {
-        let pid = match process {
-            RecordedProcess::Token(token) => pid_of(token),
-            RecordedProcess::Bare(BareProcess { pid, .. }) => *pid,
-        };
-        if self.machine.unknown.borrow().contains(&pid) {
-            ProcessStatus::Unknown
-        } else if self.machine.running.borrow().contains(&pid) {
-            ProcessStatus::Running
-        } else {
-            ProcessStatus::Exited
-        }
-    }
-}
-
-impl Terminator for Process {
-    fn marker(&self) -> Vec<Variable> {
-        vec![Variable { name: "WRECKIT_ROOT".to_owned(), value: "the root".to_owned() }]
-    }
-
-    fn list_leftovers(&self, recorded: &[ProcessToken], _: Option<&str>) -> Vec<Leftover> {
-        let machine = &self.machine;
-        let mut leftovers = machine.marked.borrow().clone();
-        for token in recorded {
-            let pid = pid_of(token);
-            let is_listed = leftovers.iter().any(|other| other.process.pid == pid);
-            if !is_listed && machine.running.borrow().contains(&pid) {
-                let proven = !machine.unmarked.borrow().contains(&pid);
-                let process = ProcessInfo { token: token.clone(), pid };
-                leftovers.push(Leftover { process, item: None, started_at: None, proven });
-            }
-        }
-        if !leftovers.is_empty() {
-            // Whoever waits for a process to exit asks again later.
-            machine.clock.set(machine.clock.get() + 500);
-        }
-        leftovers
-    }
-
-    fn signal(&self, targets: &[ProcessToken], signal: StopSignal, _: Option<&str>) {
-        let machine = &self.machine;
-        for pid in targets.iter().map(|token| pid_of(token)) {
-            machine.signals.borrow_mut().push((pid, signal));
-            if machine.immortal.borrow().contains(&pid) || machine.unmarked.borrow().contains(&pid)
-            {
-                continue;
-            }
-            machine.running.borrow_mut().retain(|other| *other != pid);
-            machine.marked.borrow_mut().retain(|other| other.process.pid != pid || !other.proven);
-        }
-    }
-}
-
-impl Log for Process {
-    fn write(&self, _: Level, message: &str) {
-        self.machine.messages.borrow_mut().push(message.to_owned());
-    }
-}
-
-impl Clock for Process {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.machine.clock.get())
-    }
-}
-
-impl Random for Process {
-    fn bytes(&self, length: usize) -> Vec<u8> {
-        (0..length.min(self.machine.randomness.get()))
-            .map(|_| {
-                // A linear congruential generator is random enough for names.
-                let next = self
-                    .machine
-                    .random
-                    .get()
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                self.machine.random.set(next);
-                (next >> 56) as u8
-            })
-            .collect()
     }
 }

@@ -3,8 +3,9 @@
 pub mod capabilities;
 pub(crate) mod claim;
 pub mod host;
+pub mod layout;
 pub mod lock;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod owner;
 pub mod root;
-pub mod time;

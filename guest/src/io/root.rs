@@ -1,10 +1,10 @@
-//! Whether the root of an instance is what it should be.
+//! Checking that the root of an instance is a `.wreckit` or a directory of features.
 //!
-//! An embedder that opens the root of the repository instead of its `.wreckit` would otherwise get a session
-//! beside the code.
+//! An embedder that opens the root of the repository instead of its `.wreckit` would otherwise create a
+//! session next to the code.
 
-use crate::formats::layout::{self, STATE};
 use crate::io::host::{Failure, Host};
+use crate::io::layout::{self, STATE};
 
 /// Why a root is not used.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,4 +60,57 @@ fn is_new(entries: &[crate::io::capabilities::Entry]) -> bool {
             || matches!(name, "backups" | "prompts" | "index.json" | "config.local.json")
     };
     entries.iter().all(|entry| is_ours(&entry.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::layout::FEATURES;
+    use crate::io::memory::Machine;
+
+    fn is_accepted(paths: &[&str], is_state: bool) -> bool {
+        let machine = Machine::new();
+        for path in paths {
+            machine.put(path, "{}");
+        }
+        let process = machine.process(1);
+        let host = match is_state {
+            true => Host::new(&process),
+            false => Host::with_layout(&process, &FEATURES),
+        };
+        check(host).is_ok()
+    }
+
+    #[test]
+    fn the_root_of_a_repository_is_not_a_root_of_an_instance() {
+        for paths in [&["src/main.rs"][..], &[".wreckit/config.json", "items/x"], &["package.json"]]
+        {
+            assert!(!is_accepted(paths, true), "{paths:?}");
+        }
+        for paths in [
+            &[".git/HEAD"][..],
+            &[".claude/settings.json"],
+            &["config.json"],
+            &["items/001-a/item.json"],
+            &["progress.json"],
+        ] {
+            assert!(!is_accepted(paths, false), "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_directory_and_one_with_our_files_are_accepted() {
+        for paths in [
+            &[][..],
+            &["config.json", "notes.txt"],
+            &["items/001-a/item.json"],
+            &["batch-progress.json"],
+            &[".gitignore", "batch.lock", "backups/x/manifest.json"],
+        ] {
+            assert!(is_accepted(paths, true), "{paths:?}");
+        }
+        for paths in [&[][..], &["a_20260301_081500/progress.json", ".run.lock"], &["notes.txt"]] {
+            assert!(is_accepted(paths, false), "{paths:?}");
+        }
+    }
 }

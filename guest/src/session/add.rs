@@ -1,8 +1,9 @@
 //! Adding items.
 
 use crate::bindings::exports::wreckit::batch::batch::AddError;
-use crate::formats::{item, layout};
+use crate::formats::item;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 use crate::io::root::{self, RootError};
 
 impl From<Failure> for AddError {

@@ -6,12 +6,13 @@
 
 use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::{self, Progress};
+use crate::formats::result::ItemResult;
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
 use crate::session::ledger::Ledger;
 use crate::session::saved;
+use crate::time::Timestamp;
 use crate::workload::Workload;
-use crate::workload::results::{self, ItemResult, Unwritten};
+use crate::workload::results::{self, Unwritten};
 
 /// How far results and snapshots may trail the journal, in milliseconds.
 const INTERVAL: u64 = 1_000;
@@ -21,7 +22,7 @@ const HEARTBEAT: u64 = 60_000;
 /// by half its size.
 const SMALL: u64 = 64 << 10;
 
-/// How far the files are behind the journal.
+/// Which files have to be updated from the journal.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     /// Results that are not in the files of their items yet.
@@ -117,7 +118,7 @@ impl Checkpoint {
         Ok(Some(synced))
     }
 
-    /// Keeps results that could not be written. Warns about each one once.
+    /// Retries results that could not be written at the next checkpoint. Warns about each one once.
     pub(super) fn retry_later(&mut self, host: Host<'_>, unwritten: Vec<Unwritten>) {
         let new = unwritten.iter().position(|it| it.result.seq > self.warned);
         results::warn_unwritten(host, new.map_or(&[], |new| &unwritten[new..]));

@@ -56,7 +56,7 @@ impl Session {
         Ok(self.summary(host, remaining, blocked, resumable))
     }
 
-    /// Leaves behind what the next run needs: a snapshot to resume from, or nothing.
+    /// Writes the snapshot that the next run resumes from, or removes it.
     fn write_end(&mut self, host: Host<'_>, resumable: bool) -> Result<(), Failure> {
         if resumable {
             if let Some(owner) = &mut self.snapshot.owner {

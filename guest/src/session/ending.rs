@@ -3,11 +3,11 @@
 use crate::agents::Outcome;
 use crate::bindings::exports::wreckit::batch::session::{Ended, Ending};
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::layout;
 use crate::io::host::Host;
-use crate::io::time::Timestamp;
+use crate::io::layout;
 use crate::session::ledger::ItemIndex;
 use crate::session::running::{ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session};
+use crate::time::Timestamp;
 use crate::workload::{CompletedPhase, Failing, Verdict};
 
 /// Delay of the first retry, in milliseconds. Each further one is twice as long.
@@ -31,7 +31,9 @@ impl Session {
             self.push_event(self.phase_completed(ended, phase, now));
         }
         match conclusion.verdict {
-            Verdict::Completed(state) => self.complete(index, ended, state, now),
+            Verdict::Completed { state, approved } => {
+                self.complete(index, ended, state, approved, now);
+            }
             Verdict::Continues => {
                 self.reset_pause();
                 active.awaiting_next_call = true;
@@ -67,7 +69,7 @@ impl Session {
         };
         match outcome {
             // Workloads conclude success themselves.
-            Outcome::Completed => self.complete(index, ended, None, now),
+            Outcome::Completed => self.complete(index, ended, None, false, now),
             Outcome::Failed(error) => {
                 self.fail(host, index, active, Some(ended), failing(error, None, true));
             }
@@ -90,7 +92,7 @@ impl Session {
                 self.fail(host, index, active, Some(ended), failing(error, None, true));
             }
             Outcome::OutOfResources(error) => {
-                // As many agents as are running now are as many as can run.
+                // No more agents can run than are running now.
                 self.has_started_single = false;
                 self.parts.limits.parallel = self.active.len();
                 self.interrupt(index, ended, Some(error), now);
@@ -98,13 +100,21 @@ impl Session {
         }
     }
 
-    fn complete(&mut self, index: ItemIndex, ended: &Ended, state: Option<String>, now: Timestamp) {
+    fn complete(
+        &mut self,
+        index: ItemIndex,
+        ended: &Ended,
+        state: Option<String>,
+        approved: bool,
+        now: Timestamp,
+    ) {
         self.plan.queue.complete(self.plan.queue_index[&index]);
         self.reset_pause();
         let agent = self.parts.workload.feature().map(|_| self.parts.agent_name.clone());
         let event = self.event(EventKind::ItemCompleted, ended, now);
         let event = self.marked(event);
-        self.push_event(event.with_some("state", state).with_some("agent", agent));
+        let event = event.with_some("state", state).with_some("agent", agent);
+        self.push_event(event.with_some("approved", approved.then_some(true)));
     }
 
     fn phase_completed(&self, ended: &Ended, phase: CompletedPhase, now: Timestamp) -> Event {

@@ -2,8 +2,8 @@
 
 use crate::bindings::exports::wreckit::batch::session::{self as wit, Counts};
 use crate::formats::journal::Event;
-use crate::io::time::Timestamp;
 use crate::session::ledger::Ledger;
+use crate::time::Timestamp;
 
 /// Converts recorded events.
 pub(super) fn publish(events: &[Event]) -> Vec<wit::Event> {
@@ -29,7 +29,7 @@ fn to_wit(event: &Event) -> Option<wit::Event> {
 }
 
 /// The counts of a session.
-pub fn counts(ledger: &Ledger) -> Counts {
+pub(super) fn counts(ledger: &Ledger) -> Counts {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Counts {
         queued: count(ledger.queue().len()),

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::json;
 use crate::formats::progress::{Progress, Worker};
+use crate::json;
+use crate::workload::Recorded;
 
 /// Index of an item in the ledger.
 pub type ItemIndex = usize;
@@ -55,6 +56,16 @@ pub struct Ledger {
     workers: BTreeMap<ItemIndex, Worker>,
     /// How many queued items are neither completed nor failed. Cached, because every step needs it.
     remaining: usize,
+}
+
+impl Recorded for Ledger {
+    fn is_pending(&self, id: &str) -> Option<bool> {
+        self.find(id).map(|item| self.is_remaining(item))
+    }
+
+    fn pending(&self) -> Vec<&str> {
+        self.remaining().map(|item| self.id(item)).collect()
+    }
 }
 
 impl Ledger {
@@ -102,18 +113,7 @@ impl Ledger {
                 self.requeue_failed(&event.strings("retried"));
                 self.apply_lists(event);
             }
-            EventKind::JournalRecreated => {
-                self.apply_lists(event);
-                for id in event.strings("in_flight") {
-                    self.start_attempt(&id);
-                }
-                let attempts = event.more.get("attempts").and_then(Value::as_object);
-                for (id, count) in attempts.into_iter().flatten() {
-                    let count = json::integer(count).and_then(|count| u32::try_from(count).ok());
-                    let item = self.intern(id);
-                    self.attempts.insert(item, count.unwrap_or(u32::MAX));
-                }
-            }
+            EventKind::JournalRecreated => self.apply_complete_state(event),
             EventKind::ItemStarted => {
                 if let Some(id) = &event.item {
                     let item = self.start_attempt(id);
@@ -291,6 +291,20 @@ impl Ledger {
         }
         for id in event.strings("queue") {
             self.enqueue(&id);
+        }
+    }
+
+    /// Applies the event that a recreated journal begins with.
+    fn apply_complete_state(&mut self, event: &Event) {
+        self.apply_lists(event);
+        for id in event.strings("in_flight") {
+            self.start_attempt(&id);
+        }
+        let attempts = event.more.get("attempts").and_then(Value::as_object);
+        for (id, count) in attempts.into_iter().flatten() {
+            let count = json::integer(count).and_then(|count| u32::try_from(count).ok());
+            let item = self.intern(id);
+            self.attempts.insert(item, count.unwrap_or(u32::MAX));
         }
     }
 

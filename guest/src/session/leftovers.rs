@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::formats::json;
-use crate::formats::layout;
 use crate::formats::progress::Worker;
 use crate::io::capabilities::{
     FsError, Leftover, Level, ProcessStatus, ProcessToken, RecordedProcess, StopSignal,
 };
 use crate::io::claim;
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::json;
 use crate::session::saved::Saved;
+use crate::time::Timestamp;
 
 /// Maximum number of processes that a message names.
 const NAMED: usize = 10;

@@ -10,28 +10,29 @@ mod ending;
 mod events;
 pub mod ledger;
 pub mod leftovers;
-pub(crate) mod open;
+mod open;
+mod open_feature;
 mod plan;
 pub mod queue;
 mod recreate;
 pub mod resume;
-pub(crate) mod running;
+mod running;
 pub mod runs;
 pub mod saved;
-pub mod select;
-pub(crate) mod start;
+mod start;
 mod starting;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use open::{open, preview};
+pub use open_feature::open_feature;
 pub use running::Session;
 pub use status::status;
 
-use crate::formats::json;
 use crate::formats::progress::{self, Found};
 use crate::io::host::{Failure, Host};
+use crate::json;
 
 /// The content of `batch-progress.json`, as JSON; `None` if it is missing or invalid.
 pub fn read_progress(host: Host<'_>) -> Option<String> {

@@ -5,18 +5,18 @@ use crate::backup;
 use crate::bindings::exports::wreckit::batch::batch::{
     AgentChoice, Forecast, OpenError, Options, Unresolved as Words,
 };
-use crate::bindings::exports::wreckit::batch::session::{
-    BlockedItem, FailedItem, Holder, Opening, Origin,
-};
+use crate::bindings::exports::wreckit::batch::session::{BlockedItem, FailedItem, Opening, Origin};
 use crate::formats::config::Source;
 use crate::formats::item;
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::layout;
 use crate::formats::progress::{self, Found};
+use crate::formats::result::ItemResult;
 use crate::io::capabilities::{Level, ProcessInfo, ProcessStatus};
 use crate::io::host::{Failure, Host};
-use crate::io::lock::{self, Work};
+use crate::io::layout;
+use crate::io::lock::{self, Purpose};
 use crate::io::root::{self, RootError};
+use crate::select::{self, Unresolved};
 use crate::session::ledger::Ledger;
 use crate::session::leftovers::{self, Terminated, Termination};
 use crate::session::plan::Plan;
@@ -24,10 +24,8 @@ use crate::session::resume::{self, Decision, Reason, ResumeFlags, State};
 use crate::session::running::{Limits, Session};
 use crate::session::runs;
 use crate::session::saved::{self, Saved};
-use crate::session::select::{self, Unresolved};
 use crate::session::start::{Start, take_inventory};
 use crate::workload::items::Items;
-use crate::workload::results::ItemResult;
 
 impl From<Failure> for OpenError {
     fn from(failure: Failure) -> Self {
@@ -97,7 +95,7 @@ pub fn open(
     let agent = Agent::new(Source::Root(host), options, PromptSet::Items)
         .map_err(OpenError::Configuration)?;
     let process = host.current_process();
-    if let Err(holder) = lock::acquire(host, &process, Work::Opening, options.take_over)? {
+    if let Err(holder) = lock::acquire(host, &process, Purpose::Opening, options.take_over)? {
         return Err(OpenError::Busy(holder));
     }
     let opened = open_locked(host, options, start(options, chosen, agent), &process, termination);
@@ -209,7 +207,7 @@ fn open_locked(
 
 /// Ends the leftover processes of earlier sessions: nothing starts beside them, because two agents might work on
 /// one item.
-pub(crate) fn end_leftovers(
+pub(super) fn end_leftovers(
     host: Host<'_>,
     sessions: &[&Saved],
     take_over: bool,
@@ -264,7 +262,7 @@ impl Assessment {
         match (self.decision, &self.found) {
             (Decision::Refuse, Found::Valid(progress)) => {
                 let status = self.owner.unwrap_or(ProcessStatus::Unknown);
-                Err(OpenError::Busy(Holder::of_progress(progress, status)))
+                Err(OpenError::Busy(progress.holder(status)))
             }
             _ => Ok(()),
         }

@@ -1,18 +1,18 @@
-//! What can run now: items in order, each behind what it depends on.
+//! The queue: items in order, each after its dependencies.
 //!
-//! Knows nothing of files or time. Every operation costs the same however large the batch is.
+//! It does not access files or the time. The cost of taking or completing an item does not depend on the size of the batch.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// An item of the queue, by its place in it.
+/// The position of an item in the queue.
 pub type QueueIndex = usize;
 
-/// Something that an item waits for.
+/// A dependency of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dependency {
     /// Another item of the queue.
     Queued(QueueIndex),
-    /// Something that will not come; why, as `depends on X, which …`.
+    /// An item that will not complete; why, as `depends on X, which …`.
     Unsatisfiable(String),
 }
 
@@ -28,23 +28,23 @@ enum State {
 struct Node {
     state: State,
     first: bool,
-    /// How many dependencies have not completed; hopeless ones never do.
+    /// How many dependencies have not completed. Unsatisfiable ones never do.
     unmet: usize,
     dependencies: Vec<Dependency>,
     dependents: Vec<QueueIndex>,
 }
 
-/// The items still to run.
+/// The items of a session that have not ended, with their dependencies.
 #[derive(Debug, Default)]
 pub struct Queue {
     nodes: Vec<Node>,
-    /// What could start, in order: those that were in hand when the session stopped come first.
+    /// The items that can start, in order: those that were in flight when the session stopped come first.
     ready: BTreeSet<(bool, QueueIndex)>,
     taken: usize,
 }
 
 impl Queue {
-    /// A queue of items in their order. For each: what it waits for, and whether it goes first.
+    /// Creates a queue of items in their order. For each: its dependencies, and whether it precedes the others.
     pub fn new(items: impl IntoIterator<Item = (Vec<Dependency>, bool)>) -> Self {
         let mut queue = Queue::default();
         for (dependencies, first) in items {
@@ -56,66 +56,66 @@ impl Queue {
                 dependents: Vec::new(),
             });
         }
-        for place in 0..queue.nodes.len() {
-            for index in 0..queue.nodes[place].dependencies.len() {
-                if let Dependency::Queued(on) = queue.nodes[place].dependencies[index] {
-                    queue.nodes[on].dependents.push(place);
+        for item in 0..queue.nodes.len() {
+            for index in 0..queue.nodes[item].dependencies.len() {
+                if let Dependency::Queued(on) = queue.nodes[item].dependencies[index] {
+                    queue.nodes[on].dependents.push(item);
                 }
             }
-            queue.offer(place);
+            queue.offer(item);
         }
         queue
     }
 
     /// Takes the next item that can run.
     pub fn take(&mut self) -> Option<QueueIndex> {
-        let (_, place) = self.ready.pop_first()?;
-        self.nodes[place].state = State::Taken;
+        let (_, item) = self.ready.pop_first()?;
+        self.nodes[item].state = State::Taken;
         self.taken += 1;
-        Some(place)
+        Some(item)
     }
 
-    /// Puts an item back that was taken: it goes first.
-    pub fn put_back(&mut self, place: QueueIndex) {
-        self.end(place, State::Waiting);
-        self.nodes[place].first = true;
-        self.offer(place);
+    /// Returns a taken item to the front of the queue.
+    pub fn put_back(&mut self, item: QueueIndex) {
+        self.end(item, State::Waiting);
+        self.nodes[item].first = true;
+        self.offer(item);
     }
 
-    /// The item completed: what waited for it may run.
-    pub fn complete(&mut self, place: QueueIndex) {
-        self.end(place, State::Completed);
-        for index in 0..self.nodes[place].dependents.len() {
-            let dependent = self.nodes[place].dependents[index];
+    /// Records that an item completed, so that its dependents may run.
+    pub fn complete(&mut self, item: QueueIndex) {
+        self.end(item, State::Completed);
+        for index in 0..self.nodes[item].dependents.len() {
+            let dependent = self.nodes[item].dependents[index];
             self.nodes[dependent].unmet -= 1;
             self.offer(dependent);
         }
     }
 
-    /// The item failed: what depends on it cannot run.
-    pub fn fail(&mut self, place: QueueIndex) {
-        self.end(place, State::Failed);
+    /// Records that an item failed. Its dependents cannot run.
+    pub fn fail(&mut self, item: QueueIndex) {
+        self.end(item, State::Failed);
     }
 
-    /// True if nothing is in hand and nothing can start.
+    /// True if nothing is in flight and nothing can start.
     pub fn is_exhausted(&self) -> bool {
         self.taken == 0 && self.ready.is_empty()
     }
 
-    /// What could start now, in order.
+    /// The items that can start now, in order.
     pub fn ready(&self) -> impl Iterator<Item = QueueIndex> {
-        self.ready.iter().map(|(_, place)| *place)
+        self.ready.iter().map(|(_, item)| *item)
     }
 
-    /// All places in the order in which they would start, each behind what it depends on; those
-    /// that can never start come last.
+    /// All items in the order in which they would start, each after its dependencies. Items that can never
+    /// start come last.
     pub fn order(&self) -> Vec<QueueIndex> {
         let mut unmet: Vec<usize> = self.nodes.iter().map(|node| node.unmet).collect();
         let mut ready = self.ready.clone();
         let mut order = Vec::with_capacity(self.nodes.len());
-        while let Some((_, place)) = ready.pop_first() {
-            order.push(place);
-            for &dependent in &self.nodes[place].dependents {
+        while let Some((_, item)) = ready.pop_first() {
+            order.push(item);
+            for &dependent in &self.nodes[item].dependents {
                 unmet[dependent] -= 1;
                 if unmet[dependent] == 0 {
                     ready.insert((!self.nodes[dependent].first, dependent));
@@ -123,52 +123,51 @@ impl Queue {
             }
         }
         let reached: HashSet<QueueIndex> = order.iter().copied().collect();
-        order.extend((0..self.nodes.len()).filter(|place| !reached.contains(place)));
+        order.extend((0..self.nodes.len()).filter(|item| !reached.contains(item)));
         order
     }
 
-    /// What waits for something that will never come, each with the reason. `name` gives the id of
-    /// an item.
+    /// The items that can never start, each with the reason. `name` returns the id of an item.
     pub fn blocked<'n>(&self, name: impl Fn(QueueIndex) -> &'n str) -> Vec<(QueueIndex, String)> {
         let blocked = self.unsatisfiable();
         let cycles = self.cycles(&blocked);
-        let places = (0..self.nodes.len()).filter(|place| blocked.contains(place));
-        places.map(|place| (place, self.reason(place, &blocked, &cycles, &name))).collect()
+        let items = (0..self.nodes.len()).filter(|item| blocked.contains(item));
+        items.map(|item| (item, self.reason(item, &blocked, &cycles, &name))).collect()
     }
 
-    fn offer(&mut self, place: QueueIndex) {
-        let node = &self.nodes[place];
+    fn offer(&mut self, item: QueueIndex) {
+        let node = &self.nodes[item];
         if node.state == State::Waiting && node.unmet == 0 {
-            self.ready.insert((!node.first, place));
+            self.ready.insert((!node.first, item));
         }
     }
 
-    fn end(&mut self, place: QueueIndex, state: State) {
-        if self.nodes[place].state == State::Taken {
+    fn end(&mut self, item: QueueIndex, state: State) {
+        if self.nodes[item].state == State::Taken {
             self.taken -= 1;
         }
-        self.nodes[place].state = state;
+        self.nodes[item].state = state;
     }
 
     /// The waiting items that cannot start even if everything that can run completes.
     fn unsatisfiable(&self) -> HashSet<QueueIndex> {
         let mut unmet: Vec<usize> = self.nodes.iter().map(|node| node.unmet).collect();
-        let can_complete = |place: QueueIndex, unmet: &[usize]| match self.nodes[place].state {
-            State::Waiting => unmet[place] == 0,
+        let can_complete = |item: QueueIndex, unmet: &[usize]| match self.nodes[item].state {
+            State::Waiting => unmet[item] == 0,
             State::Taken => true,
             State::Completed | State::Failed => false,
         };
-        let mut hopeful: Vec<QueueIndex> =
-            (0..self.nodes.len()).filter(|place| can_complete(*place, &unmet)).collect();
+        let mut runnable: Vec<QueueIndex> =
+            (0..self.nodes.len()).filter(|item| can_complete(*item, &unmet)).collect();
         let mut waiting: HashSet<QueueIndex> = (0..self.nodes.len())
-            .filter(|place| self.nodes[*place].state == State::Waiting)
+            .filter(|item| self.nodes[*item].state == State::Waiting)
             .collect();
-        while let Some(place) = hopeful.pop() {
-            waiting.remove(&place);
-            for &dependent in &self.nodes[place].dependents {
+        while let Some(item) = runnable.pop() {
+            waiting.remove(&item);
+            for &dependent in &self.nodes[item].dependents {
                 unmet[dependent] -= 1;
                 if can_complete(dependent, &unmet) && waiting.contains(&dependent) {
-                    hopeful.push(dependent);
+                    runnable.push(dependent);
                 }
             }
         }
@@ -177,29 +176,29 @@ impl Queue {
 
     fn reason<'n>(
         &self,
-        place: QueueIndex,
+        item: QueueIndex,
         blocked: &HashSet<QueueIndex>,
         cycles: &Cycles,
         name: &impl Fn(QueueIndex) -> &'n str,
     ) -> String {
-        let dependencies = &self.nodes[place].dependencies;
-        let hopeless = dependencies.iter().find_map(|dependency| match dependency {
+        let dependencies = &self.nodes[item].dependencies;
+        let unsatisfiable = dependencies.iter().find_map(|dependency| match dependency {
             Dependency::Unsatisfiable(why) => Some(why.clone()),
             Dependency::Queued(on) => (self.nodes[*on].state == State::Failed)
                 .then(|| format!("depends on {}, which failed", name(*on))),
         });
-        if let Some(reason) = hopeless {
+        if let Some(reason) = unsatisfiable {
             return reason;
         }
-        if let Some(cycle) = cycles.through(place) {
-            let mut names: Vec<&str> = cycle.take(LONGEST_CIRCLE).map(name).collect();
-            if names.len() == LONGEST_CIRCLE {
+        if let Some(cycle) = cycles.through(item) {
+            let mut names: Vec<&str> = cycle.take(LONGEST_CYCLE).map(name).collect();
+            if names.len() == LONGEST_CYCLE {
                 names.push("…");
             }
-            names.push(name(place));
+            names.push(name(item));
             return format!("circular dependency: {}", names.join(" -> "));
         }
-        match self.blocked_dependencies(place, blocked).next() {
+        match self.blocked_dependencies(item, blocked).next() {
             Some(on) => format!("depends on {}, which is blocked", name(on)),
             None => "waits for nothing".to_owned(),
         }
@@ -207,69 +206,69 @@ impl Queue {
 
     fn blocked_dependencies<'q>(
         &'q self,
-        place: QueueIndex,
+        item: QueueIndex,
         blocked: &'q HashSet<QueueIndex>,
     ) -> impl Iterator<Item = QueueIndex> + use<'q> {
-        self.nodes[place].dependencies.iter().filter_map(|dependency| match dependency {
+        self.nodes[item].dependencies.iter().filter_map(|dependency| match dependency {
             Dependency::Queued(on) if blocked.contains(on) => Some(*on),
             _ => None,
         })
     }
 
-    /// The cycles among blocked items. From each item one blocked dependency is followed until the
-    /// way ends or meets itself, so every item is looked at once; an item that only another of its
-    /// dependencies leads round is named as blocked by its neighbour, which is as true.
+    /// The cycles among blocked items. Follows one blocked dependency of each item until the path ends or
+    /// reaches itself, so that each item is visited once. An item that is part of a cycle only through another
+    /// of its dependencies is reported as blocked by a dependency, which is also true.
     fn cycles(&self, blocked: &HashSet<QueueIndex>) -> Cycles {
         let mut cycles = Cycles::default();
         let mut seen: HashSet<QueueIndex> = HashSet::new();
-        for start in (0..self.nodes.len()).filter(|place| blocked.contains(place)) {
-            let mut way = Vec::new();
+        for start in (0..self.nodes.len()).filter(|item| blocked.contains(item)) {
+            let mut path = Vec::new();
             let mut next = Some(start);
-            while let Some(place) = next.filter(|place| seen.insert(*place)) {
-                way.push(place);
-                next = self.blocked_dependencies(place, blocked).next();
+            while let Some(item) = next.filter(|item| seen.insert(*item)) {
+                path.push(item);
+                next = self.blocked_dependencies(item, blocked).next();
             }
-            if let Some(met) = next.and_then(|place| way.iter().position(|other| *other == place)) {
-                cycles.add(&way[met..]);
+            if let Some(met) = next.and_then(|item| path.iter().position(|other| *other == item)) {
+                cycles.add(&path[met..]);
             }
         }
         cycles
     }
 }
 
-/// Cycles that share no item.
+/// Disjoint cycles.
 #[derive(Debug, Default)]
 struct Cycles {
     cycles: Vec<Vec<QueueIndex>>,
-    /// In which cycle an item is, and where in it.
+    /// The cycle of each item, and its position in it.
     position: HashMap<QueueIndex, (usize, usize)>,
 }
 
 impl Cycles {
     fn add(&mut self, cycle: &[QueueIndex]) {
-        for (index, place) in cycle.iter().enumerate() {
-            self.position.insert(*place, (self.cycles.len(), index));
+        for (index, item) in cycle.iter().enumerate() {
+            self.position.insert(*item, (self.cycles.len(), index));
         }
         self.cycles.push(cycle.to_vec());
     }
 
-    /// The cycle that an item is in, beginning with the item.
-    fn through(&self, place: QueueIndex) -> Option<impl Iterator<Item = QueueIndex>> {
-        let (cycle, index) = self.position.get(&place)?;
+    /// The cycle of an item, beginning with the item.
+    fn through(&self, item: QueueIndex) -> Option<impl Iterator<Item = QueueIndex>> {
+        let (cycle, index) = self.position.get(&item)?;
         let cycle = &self.cycles[*cycle];
         Some(cycle[*index..].iter().chain(&cycle[..*index]).copied())
     }
 }
 
-/// A longer cycle is not written out: every item of it has a reason of its own.
-const LONGEST_CIRCLE: usize = 10;
+/// Maximum number of items of a cycle that a reason names. Every item of the cycle has a reason of its own.
+const LONGEST_CYCLE: usize = 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A queue of items that depend on those with these places.
+    /// A queue of items that depend on those with these positions.
     fn queue(items: &[&[QueueIndex]]) -> Queue {
         Queue::new(
             items.iter().map(|on| (on.iter().map(|on| Dependency::Queued(*on)).collect(), false)),
@@ -277,20 +276,20 @@ mod tests {
     }
 
     fn reasons(queue: &Queue) -> Vec<(QueueIndex, String)> {
-        queue.blocked(|place| ["a", "b", "c", "d", "e"][place])
+        queue.blocked(|item| ["a", "b", "c", "d", "e"][item])
     }
 
     #[test]
-    fn items_run_in_order_and_behind_what_they_depend_on() {
+    fn items_run_in_order_and_after_their_dependencies() {
         let mut queue = queue(&[&[1], &[], &[]]);
         assert_eq!([queue.take(), queue.take(), queue.take()], [Some(1), Some(2), None]);
         queue.complete(1);
         assert_eq!(queue.take(), Some(0));
-        assert!(!queue.is_exhausted(), "two are in hand");
+        assert!(!queue.is_exhausted(), "two are in flight");
     }
 
     #[test]
-    fn what_was_in_hand_goes_first_again() {
+    fn items_that_were_in_flight_come_first() {
         let mut queue = Queue::new([(vec![], false), (vec![], true), (vec![], true)]);
         assert_eq!(queue.take(), Some(1));
         queue.put_back(1);
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_blocks_what_depends_on_it_and_says_so() {
+    fn a_failure_blocks_its_dependents_with_a_reason() {
         let mut queue = queue(&[&[], &[0], &[1]]);
         queue.take();
         assert_eq!(reasons(&queue), [], "it may still complete");
@@ -314,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn cycles_are_named_from_the_item_back_to_it() {
+    fn a_cycle_is_named_from_the_item_back_to_itself() {
         let queue = queue(&[&[1], &[0], &[2], &[0]]);
         assert!(queue.is_exhausted());
         assert_eq!(
@@ -329,32 +328,32 @@ mod tests {
     }
 
     #[test]
-    fn what_will_never_come_is_the_reason() {
+    fn an_unsatisfiable_dependency_is_the_reason() {
         let missing = Dependency::Unsatisfiable("depends on x, which does not exist".to_owned());
         let queue = Queue::new([(vec![missing], false)]);
         assert_eq!(reasons(&queue), [(0, "depends on x, which does not exist".to_owned())]);
     }
 
     #[test]
-    fn long_chains_and_cycles_are_named_in_short_and_soon() {
+    fn reasons_for_long_chains_and_cycles_are_short_and_fast_to_compute() {
         let count = 50_000;
-        let after = |place: QueueIndex| vec![Dependency::Queued((place + 1) % count)];
-        let cycle = Queue::new((0..count).map(|place| (after(place), false)));
+        let after = |item: QueueIndex| vec![Dependency::Queued((item + 1) % count)];
+        let cycle = Queue::new((0..count).map(|item| (after(item), false)));
         let reasons = cycle.blocked(|_| "001-some-item");
         assert_eq!(reasons.len(), count);
         assert!(reasons.iter().all(|(_, reason)| reason.len() < 300 && reason.contains("…")));
 
         let before =
-            |place: QueueIndex| place.checked_sub(1).map(Dependency::Queued).into_iter().collect();
-        let mut chain = Queue::new((0..count).map(|place| (before(place), false)));
+            |item: QueueIndex| item.checked_sub(1).map(Dependency::Queued).into_iter().collect();
+        let mut chain = Queue::new((0..count).map(|item| (before(item), false)));
         chain.take();
         chain.fail(0);
         assert_eq!(chain.blocked(|_| "001-some-item").len(), count - 1);
     }
 
     proptest! {
-        /// Whatever depends on whatever: the queue ends, each item runs at most once and only
-        /// behind what it depends on, and what did not run is named.
+        /// For any dependencies, the queue ends, each item runs at most once and only after its dependencies,
+        /// and items that did not run have a reason.
         #[test]
         fn every_queue_ends(edges in proptest::collection::vec((0usize..12, 0usize..12), 0..30), fails: [bool; 12]) {
             let mut dependencies = vec![Vec::new(); 12];
@@ -364,17 +363,17 @@ mod tests {
             let mut queue = Queue::new(dependencies.iter().cloned().map(|on| (on, false)));
             let mut completed = HashSet::new();
             let mut ran = HashSet::new();
-            while let Some(place) = queue.take() {
-                prop_assert!(ran.insert(place));
-                for on in &dependencies[place] {
+            while let Some(item) = queue.take() {
+                prop_assert!(ran.insert(item));
+                for on in &dependencies[item] {
                     let Dependency::Queued(on) = on else { continue };
                     prop_assert!(completed.contains(on));
                 }
-                if fails[place] {
-                    queue.fail(place);
+                if fails[item] {
+                    queue.fail(item);
                 } else {
-                    completed.insert(place);
-                    queue.complete(place);
+                    completed.insert(item);
+                    queue.complete(item);
                 }
             }
             prop_assert!(queue.is_exhausted());

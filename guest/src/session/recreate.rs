@@ -3,12 +3,12 @@
 use serde_json::{Map, Value};
 
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::progress::Owner;
 use crate::io::capabilities::{FsError, Level};
 use crate::io::host::{Failure, Host};
-use crate::io::lock::{self, Work};
-use crate::io::time::Timestamp;
+use crate::io::lock::{self, Purpose};
+use crate::io::owner::Owner;
 use crate::session::running::Session;
+use crate::time::Timestamp;
 
 /// How often the lock is checked, in milliseconds.
 const LOCK_INTERVAL: u64 = 1_000;
@@ -29,8 +29,10 @@ impl Session {
 
     /// Takes the lock again if its file was removed. The lock on the directory has excluded others meanwhile.
     fn ensure_lock(&self, host: Host<'_>) -> Result<(), Failure> {
-        match lock::acquire(host, &host.current_process(), Work::Session(self.id()), false)? {
+        match lock::acquire(host, &host.current_process(), Purpose::Session(self.id()), false)? {
             Ok(()) => Ok(()),
+            // Another command has the new lock file for a moment, until it finds that the directory is locked.
+            Err(holder) if holder.transient => Ok(()),
             Err(holder) => {
                 let pid = holder.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
                 let words = format!(

@@ -1,7 +1,7 @@
 //! What an opening does with the progress file that it finds: one table.
 
 use crate::io::capabilities::ProcessStatus;
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 /// A session that has not been written to for longer than this is stale.
 pub const STALE_AFTER: u64 = 24 * 60 * 60 * 1000;

@@ -10,12 +10,12 @@ use crate::formats::journal::{Event, EventKind, Writer};
 use crate::formats::progress::Progress;
 use crate::io::capabilities::{Level, Variable};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
 use crate::session::checkpoint::Checkpoint;
 use crate::session::events::{counts, publish};
 use crate::session::ledger::{ItemIndex, Ledger};
 use crate::session::plan::Plan;
 use crate::session::queue::QueueIndex;
+use crate::time::Timestamp;
 use crate::workload::{Work, Workload};
 
 /// Maximum duration of a pause, in milliseconds.
@@ -33,7 +33,7 @@ impl From<Failure> for SessionError {
 
 /// Limits of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Maximum number of attempts in flight, at least 1.
     pub parallel: usize,
     /// How many attempts beyond the free slots may be handed out.
@@ -165,7 +165,7 @@ impl Session {
 
     /// Records what was reported, and returns what to do next. All of it shares one sync.
     ///
-    /// After a storage failure, the reports are kept and recorded by the next call that succeeds, and nothing
+    /// After a storage failure, the reports are recorded by the next call that succeeds, and nothing
     /// was started.
     pub fn advance(
         &mut self,
@@ -232,7 +232,7 @@ impl Session {
             && (has_run_single || self.has_failed_enough() || self.plan.queue.is_exhausted())
     }
 
-    /// True if so many items have failed that nothing more starts.
+    /// True if the maximum number of failures is reached, so that nothing more starts.
     pub(super) fn has_failed_enough(&self) -> bool {
         (1..=self.failures).contains(&self.parts.limits.max_failures)
     }
@@ -267,10 +267,10 @@ impl Session {
             Report::Started(Started { item, attempt, .. })
             | Report::Ended(Ended { item, attempt, .. }) => (item, *attempt),
         };
-        let is_meant =
+        let matches =
             |active: &ActiveAttempt| active.attempt == attempt && !active.awaiting_next_call;
         let index = self.ledger.find(item);
-        let Some(index) = index.filter(|index| self.active.get(index).is_some_and(is_meant)) else {
+        let Some(index) = index.filter(|index| self.active.get(index).is_some_and(matches)) else {
             let problem = format!("attempt {attempt} of {item} is not in flight");
             return Err(SessionError::UnknownAttempt(problem));
         };
@@ -332,8 +332,8 @@ impl Session {
     }
 
     /// Retracts events that were to be recorded.
-    pub(super) fn retract_events(&mut self, is_meant: impl Fn(&Event) -> bool) {
-        self.unrecorded.retain(|event| !is_meant(event));
+    pub(super) fn retract_events(&mut self, matches: impl Fn(&Event) -> bool) {
+        self.unrecorded.retain(|event| !matches(event));
     }
 
     /// Interrupts every attempt that is still in flight.

@@ -1,12 +1,12 @@
 //! The directories of sessions: finding those that were never closed, and removing old ones.
 
 use crate::formats::journal::{self, Event, EventKind, Writer};
-use crate::formats::layout;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::{Entry, Kind, Level};
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
 use crate::session::saved::{self, Saved};
+use crate::time::Timestamp;
 use crate::workload::results;
 
 /// How many sessions are retained. Those that ran nothing do not count.
@@ -76,7 +76,7 @@ pub fn find_session_for_corrupt_snapshot(
     let named = session_id.map(|id| host.layout().run_directory(id));
     let all = all(host)?;
     if let Some(run) = all.iter().find(|run| Some(&run.directory) == named.as_ref()) {
-        // A session that was closed for good is not resumed, and neither is another one in its place.
+        // A closed session is not resumed, and neither is an older one instead of it.
         return match run.is_resumable() {
             true => saved::rebuild(host, &run.directory),
             false => Ok(None),
@@ -161,7 +161,7 @@ pub fn prune(host: Host<'_>, current: &str) -> Result<(), Failure> {
     let mut retained = 1;
     for run in old {
         if run.was_idle() {
-            // It takes no room of a session that ran something.
+            // It does not count as one of the retained sessions.
         } else if retained < RETAINED {
             retained += 1;
             continue;

@@ -3,16 +3,15 @@
 use serde_json::{Map, Value};
 
 use crate::formats::journal::{self, Damage, Event, EventKind};
-use crate::formats::layout;
-use crate::formats::progress::{Owner, Progress};
+use crate::formats::progress::Progress;
+use crate::formats::result::ItemResult;
 use crate::io::capabilities::Level;
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
+use crate::io::owner::Owner;
 use crate::session::ledger::Ledger;
-use crate::workload::{
-    self,
-    results::{ItemResult, Unwritten},
-};
+use crate::time::Timestamp;
+use crate::workload::{self, results::Unwritten};
 
 /// A session that was read back.
 #[derive(Debug, Clone, PartialEq)]

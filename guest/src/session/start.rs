@@ -5,22 +5,23 @@ use serde_json::Value;
 use crate::agents::Agent;
 use crate::bindings::exports::wreckit::batch::session::{Opening, Origin};
 use crate::formats::journal::{self, Event, EventKind, Writer};
-use crate::formats::progress::Owner;
+use crate::formats::progress::Progress;
 use crate::io::capabilities::{Level, ProcessInfo};
 use crate::io::host::{Failure, Host};
-use crate::io::lock::{self, Work};
-use crate::io::time::Timestamp;
+use crate::io::lock::{self, Purpose};
+use crate::io::owner::Owner;
 use crate::session::checkpoint::Checkpoint;
 use crate::session::events::{counts, publish};
 use crate::session::ledger::Ledger;
 use crate::session::plan::Plan;
 use crate::session::running::{Limits, Parts, Session, State};
 use crate::session::saved::{self, Saved};
+use crate::time::Timestamp;
 use crate::workload::{Survey, Workload};
 
 /// How to start a session.
 #[derive(Debug)]
-pub struct Start {
+pub(super) struct Start {
     /// What it runs.
     pub workload: Box<dyn Workload>,
     /// The agent.
@@ -88,15 +89,7 @@ impl Start {
             }
             None => (saved::new_snapshot(session_id(host)?, now), Ledger::default(), 0),
         };
-        // The lock is held already; now its note names the session.
-        let _ = lock::acquire(host, process, Work::Session(&snapshot.session_id), self.take_over)?;
-        snapshot.pid = process.pid;
-        snapshot.owner = Some(Owner::of(process));
-        snapshot.parallel = u32::try_from(self.limits.parallel).unwrap_or(u32::MAX);
-        if let Some(journal) = &mut snapshot.journal {
-            journal.rebuilt_at = None;
-        }
-
+        self.claim(host, process, &mut snapshot)?;
         let workload = self.workload.as_ref();
         let Inventory { event, survey } =
             take_inventory(host, workload, &mut ledger, &self.chosen, self.retry_failed)?;
@@ -127,19 +120,30 @@ impl Start {
         let mut checkpoint = Checkpoint::new(now, writes_snapshot);
         checkpoint.retry_later(host, unwritten);
         checkpoint.write(host, &mut snapshot, &ledger, &journal, true)?;
-        if origin != Origin::Fresh {
-            list_items(&mut events[0], &ledger);
-        }
-        let opening = Opening {
-            session: snapshot.session_id.clone(),
-            origin,
-            counts: counts(&ledger),
-            events: publish(&events),
-        };
+        let opening = opening(&snapshot, &ledger, origin, events);
         let Start { workload, agent, agent_name, limits, repository, .. } = self;
         let parts = Parts { workload, agent, agent_name, limits, repository };
         let state = State { snapshot, ledger, plan, journal, checkpoint, invalid: survey.invalid };
         Ok((Session::new(parts, host.marker(), state), opening))
+    }
+
+    /// Makes this process the owner of the session.
+    fn claim(
+        &self,
+        host: Host<'_>,
+        process: &ProcessInfo,
+        snapshot: &mut Progress,
+    ) -> Result<(), Failure> {
+        // The lock is held already; now its note names the session.
+        let session = Purpose::Session(&snapshot.session_id);
+        let _ = lock::acquire(host, process, session, self.take_over)?;
+        snapshot.pid = process.pid;
+        snapshot.owner = Some(Owner::of(process));
+        snapshot.parallel = u32::try_from(self.limits.parallel).unwrap_or(u32::MAX);
+        if let Some(journal) = &mut snapshot.journal {
+            journal.rebuilt_at = None;
+        }
+        Ok(())
     }
 
     fn first_event(
@@ -163,6 +167,26 @@ impl Start {
         let feature = self.workload.feature().map(|feature| feature.id.to_owned());
         let single = self.limits.single.then_some(true);
         event.with_some("single", single).with_some("feature", feature)
+    }
+}
+
+/// The session as the embedder receives it.
+fn opening(
+    snapshot: &Progress,
+    ledger: &Ledger,
+    origin: Origin,
+    mut events: Vec<Event>,
+) -> Opening {
+    if origin != Origin::Fresh
+        && let Some(first) = events.first_mut()
+    {
+        list_items(first, ledger);
+    }
+    Opening {
+        session: snapshot.session_id.clone(),
+        origin,
+        counts: counts(ledger),
+        events: publish(&events),
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::agents::CallContext;
 use crate::bindings::exports::wreckit::batch::session::Call;
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::layout;
 use crate::io::host::{Failure, Host};
-use crate::io::time::Timestamp;
+use crate::io::layout;
 use crate::session::ledger::ItemIndex;
 use crate::session::queue::QueueIndex;
 use crate::session::running::{ActiveAttempt, LONGEST_PAUSE, LONGEST_RETRY_DELAY, Session};
+use crate::time::Timestamp;
 use crate::workload::{Begin, Done, Failing, Subject};
 
 /// A call that is about to be handed out.

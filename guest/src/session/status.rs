@@ -10,10 +10,10 @@ use crate::bindings::exports::wreckit::batch::batch::{
 use crate::bindings::exports::wreckit::batch::session::Counts;
 use crate::formats::item::{self, Change, Item};
 use crate::formats::journal::{Event, EventKind};
-use crate::formats::json;
 use crate::formats::progress::{self, Found};
 use crate::io::capabilities::ProcessStatus;
 use crate::io::host::{Failure, Host};
+use crate::json;
 use crate::session::events::counts;
 use crate::session::ledger::{ItemIndex, ItemState, Ledger};
 use crate::session::plan::Plan;

@@ -1,36 +1,36 @@
-//! The phases of an item: which one follows from its state, and what each one has to leave behind.
+//! The phases of an item: which one its state requires, and which artifacts each one must produce.
 
-use crate::formats::layout;
 use crate::formats::prd;
 use crate::io::capabilities::Kind;
 use crate::io::host::Host;
+use crate::io::layout;
 
-/// A document of one byte is none: an agent that only opens a file has not written it.
+/// Minimum size of a document, in bytes. A file of one byte has no content: an agent only created it.
 const SHORTEST_DOCUMENT: u64 = 2;
 
 /// What an agent is called for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Leaves `research.md`.
+pub(super) enum Phase {
+    /// Produces `research.md`.
     Research,
-    /// Leaves `plan.md` and a valid `prd.json`.
+    /// Produces `plan.md` and a valid `prd.json`.
     Plan,
-    /// Leaves every story done; is called once a story.
+    /// Completes every story. Called once per story.
     Implement,
 }
 
-/// What is to be done for an item.
+/// The next step of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
-    /// An agent is called, in `Implement` for this story.
+pub(super) enum Next {
+    /// Call an agent; in `Implement`, for this story.
     Call(Phase, Option<String>),
-    /// Nothing.
+    /// Nothing remains to be done.
     Nothing,
 }
 
 impl Phase {
     /// Its name, and that of its prompt.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Phase::Research => "research",
             Phase::Plan => "plan",
@@ -38,8 +38,8 @@ impl Phase {
         }
     }
 
-    /// The state of an item that has gone through it (through a part of it, for `Implement`).
-    pub fn state_after(self) -> &'static str {
+    /// The state of an item after it (after a part of it, for `Implement`).
+    pub(super) fn state_after(self) -> &'static str {
         match self {
             Phase::Research => "researched",
             Phase::Plan => "planned",
@@ -47,7 +47,7 @@ impl Phase {
         }
     }
 
-    /// The phase that an item in this state goes on with, if there is one.
+    /// The phase that an item in this state continues with, if there is one.
     fn of_state(state: &str) -> Option<Self> {
         match state {
             "idea" => Some(Phase::Research),
@@ -59,27 +59,27 @@ impl Phase {
     }
 }
 
-/// True for the state of an item that is on its way through the phases.
-pub fn is_within(state: &str) -> bool {
+/// True for a state from which a phase follows.
+pub(super) fn is_within(state: &str) -> bool {
     Phase::of_state(state).is_some()
 }
 
-/// What an item in this state needs next. Where something is missing that its state claims, the
-/// phase that makes it.
-pub fn next(host: Host<'_>, id: &str, state: &str) -> Next {
+/// The next step of an item in this state. If an artifact is missing that the state implies, the phase that produces
+/// it.
+pub(super) fn next(host: Host<'_>, id: &str, state: &str) -> Next {
     let Some(mut phase) = Phase::of_state(state) else { return Next::Nothing };
-    if phase == Phase::Implement && !is_left_behind(host, id, Phase::Plan) {
+    if phase == Phase::Implement && !has_artifacts(host, id, Phase::Plan) {
         phase = Phase::Plan;
     }
-    if phase == Phase::Plan && !is_left_behind(host, id, Phase::Research) {
+    if phase == Phase::Plan && !has_artifacts(host, id, Phase::Research) {
         phase = Phase::Research;
     }
     call(host, id, phase)
 }
 
-/// What comes after a call of `phase` that left what it should, with the item in `state` now.
-pub fn after(host: Host<'_>, id: &str, phase: Phase, state: &str) -> Next {
-    // Never back: an agent that resets the state would otherwise be called for ever.
+/// The next step after a call of `phase` that produced its artifacts, with the item in `state` now.
+pub(super) fn after(host: Host<'_>, id: &str, phase: Phase, state: &str) -> Next {
+    // Never an earlier phase: an agent that resets the state would otherwise be called forever.
     let least = match phase {
         Phase::Research => Phase::Plan,
         Phase::Plan | Phase::Implement => Phase::Implement,
@@ -90,8 +90,8 @@ pub fn after(host: Host<'_>, id: &str, phase: Phase, state: &str) -> Next {
     }
 }
 
-/// Checks that a phase left what it should; otherwise what is wrong.
-pub fn check(host: Host<'_>, id: &str, phase: Phase) -> Result<(), String> {
+/// Checks the artifacts of a phase. On failure, what is wrong.
+pub(super) fn check(host: Host<'_>, id: &str, phase: Phase) -> Result<(), String> {
     match phase {
         Phase::Research => document(host, id, "research.md"),
         Phase::Plan => {
@@ -102,7 +102,7 @@ pub fn check(host: Host<'_>, id: &str, phase: Phase) -> Result<(), String> {
     }
 }
 
-/// Without a story nothing would be left to do, and nothing would have been done.
+/// Without a story, the item would be done although nothing was done.
 fn stories(host: Host<'_>, id: &str) -> Result<(), String> {
     match prd::read(host, id)?.is_empty() {
         true => Err("prd.json has no stories".to_owned()),
@@ -110,7 +110,7 @@ fn stories(host: Host<'_>, id: &str) -> Result<(), String> {
     }
 }
 
-fn is_left_behind(host: Host<'_>, id: &str, phase: Phase) -> bool {
+fn has_artifacts(host: Host<'_>, id: &str, phase: Phase) -> bool {
     check(host, id, phase).is_ok()
 }
 
@@ -123,7 +123,7 @@ fn call(host: Host<'_>, id: &str, phase: Phase) -> Next {
             Some(story) => Next::Call(phase, Some(story.to_owned())),
             None => Next::Nothing,
         },
-        // It has been checked, and is broken since: the agent's call will find that.
+        // It was valid before and is damaged now: the check after the call reports that.
         Err(_) => Next::Call(phase, None),
     }
 }

@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 
 use super::item_phases::{self, Next, Phase};
-use super::results::{self, ItemResult, Unwritten};
+use super::results::{self, Unwritten};
 use super::{
-    Begin, CompletedPhase, Conclusion, Done, Failing, Subject, Survey, Verdict, Work, Workload,
+    Begin, CompletedPhase, Conclusion, Done, Failing, Recorded, Subject, Survey, Verdict, Work,
+    Workload,
 };
 use crate::agents::{FeatureContext, Outcome};
 use crate::formats::item::{self, Item};
-use crate::formats::layout;
+use crate::formats::result::ItemResult;
 use crate::io::host::{Failure, Host};
-use crate::session::ledger::{ItemIndex, Ledger};
+use crate::io::layout;
 
 /// The items of a repository.
 #[derive(Debug)]
@@ -26,10 +27,10 @@ impl Workload for Items {
     fn survey(
         &self,
         host: Host<'_>,
-        ledger: &Ledger,
+        session: &dyn Recorded,
         chosen: &[String],
     ) -> Result<Survey, Failure> {
-        survey(host, ledger, chosen)
+        survey(host, session, chosen)
     }
 
     fn unmet(&self, host: Host<'_>, survey: &Survey, id: &str) -> Option<String> {
@@ -75,7 +76,7 @@ impl Workload for Items {
             return Verdict::Outcome(outcome).into();
         }
         let Some(phase) = work.phase else {
-            return Verdict::Completed(Some(work.state.clone())).into();
+            return completion(Some(work.state.clone())).into();
         };
         match self.verify_artifacts(host, id, work, phase) {
             Ok(conclusion) => conclusion,
@@ -105,7 +106,7 @@ impl Workload for Items {
 }
 
 impl Items {
-    /// Checks what a call that succeeded has left behind, and chooses the next one.
+    /// Checks the artifacts of a successful call, and chooses the next one.
     fn verify_artifacts(
         &self,
         host: Host<'_>,
@@ -127,7 +128,7 @@ impl Items {
         let verdict = match item_phases::after(host, id, phase, &work.state) {
             // An agent that moved the item into review has decided its state.
             Next::Nothing => {
-                Verdict::Completed(item_phases::is_within(&work.state).then(|| work.state.clone()))
+                completion(item_phases::is_within(&work.state).then(|| work.state.clone()))
             }
             Next::Call(Phase::Implement, _) if work.iterations >= self.max_iterations => {
                 let error = format!(
@@ -148,13 +149,15 @@ impl Items {
 }
 
 /// Examines the items' directory.
-pub fn survey(host: Host<'_>, ledger: &Ledger, chosen: &[String]) -> Result<Survey, Failure> {
+pub fn survey(
+    host: Host<'_>,
+    session: &dyn Recorded,
+    chosen: &[String],
+) -> Result<Survey, Failure> {
     let mut survey = Survey { ids: item::ids(host)?, ..Survey::default() };
-    let is_open = |item: Option<ItemIndex>| item.is_none_or(|item| ledger.is_remaining(item));
+    let is_chosen = |id: &String| chosen.is_empty() || chosen.contains(id);
     for (index, id) in survey.ids.iter().enumerate() {
-        let known = ledger.find(id);
-        let is_excluded = known.is_none() && !chosen.is_empty() && !chosen.contains(id);
-        if !is_open(known) || is_excluded {
+        if !session.is_pending(id).unwrap_or_else(|| is_chosen(id)) {
             continue;
         }
         match item::read_to_run(host, id) {
@@ -164,8 +167,8 @@ pub fn survey(host: Host<'_>, ledger: &Ledger, chosen: &[String]) -> Result<Surv
         }
     }
     let existing: HashSet<&str> = survey.ids.iter().map(String::as_str).collect();
-    let remaining = ledger.remaining().map(|item| ledger.id(item));
-    survey.gone = remaining.filter(|id| !existing.contains(id)).map(str::to_owned).collect();
+    let pending = session.pending().into_iter();
+    survey.gone = pending.filter(|id| !existing.contains(id)).map(str::to_owned).collect();
     Ok(survey)
 }
 
@@ -182,6 +185,10 @@ pub fn unmet(host: Host<'_>, ids: &[String], id: &str) -> Option<String> {
         }
     };
     Some(format!("depends on {id}, which {why}"))
+}
+
+fn completion(state: Option<String>) -> Verdict {
+    Verdict::Completed { state, approved: false }
 }
 
 fn subject(id: &str, item: Item, work: &Work) -> Subject {

@@ -11,10 +11,10 @@ pub mod results;
 use std::fmt;
 
 use self::item_phases::Phase;
-use self::results::{ItemResult, Unwritten};
+use self::results::Unwritten;
 use crate::agents::{FeatureContext, Outcome};
+use crate::formats::result::ItemResult;
 use crate::io::host::{Failure, Host};
-use crate::session::ledger::Ledger;
 
 /// Writes the results of a saved session into the files of their items. `feature` is the feature whose phases
 /// it ran; otherwise it was a batch.
@@ -31,10 +31,14 @@ pub fn apply_results(
 
 /// What a session runs. Its units are called items, also where they are the phases of a feature.
 pub trait Workload: fmt::Debug {
-    /// Examines every item whose state `ledger` does not have among its results. `chosen` limits the items
-    /// that are new to the session; queued ones are examined in any case.
-    fn survey(&self, host: Host<'_>, ledger: &Ledger, chosen: &[String])
-    -> Result<Survey, Failure>;
+    /// Examines every item that has no result in the session. `chosen` limits the items that are new to the
+    /// session; queued ones are examined in any case.
+    fn survey(
+        &self,
+        host: Host<'_>,
+        session: &dyn Recorded,
+        chosen: &[String],
+    ) -> Result<Survey, Failure>;
 
     /// Why a dependency that is not part of the queue will not complete (`depends on X, which …`); `None` if
     /// it is done.
@@ -77,7 +81,16 @@ pub trait Workload: fmt::Debug {
     fn feature(&self) -> Option<FeatureContext<'_>>;
 }
 
-/// What there is to do, beyond the results that a session has.
+/// What a session has recorded about items, as far as a survey needs it.
+pub trait Recorded {
+    /// Whether an item has neither completed nor failed; `None` if the session does not know it.
+    fn is_pending(&self, id: &str) -> Option<bool>;
+
+    /// The queued items that have neither completed nor failed, in queue order.
+    fn pending(&self) -> Vec<&str>;
+}
+
+/// The work to do, beyond the results that a session has.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Survey {
     /// Every item that exists, in running order.
@@ -154,7 +167,7 @@ pub enum Begin {
     Invalid(String),
     /// Something must happen first; what.
     Blocked(String),
-    /// Another process is changing the file: try again in a moment.
+    /// Another process is changing the file: retry in a moment.
     Busy,
 }
 
@@ -198,8 +211,13 @@ pub struct CompletedPhase {
 /// What the end of a call means for its item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// The item completed. Its state, if it must still be set to done.
-    Completed(Option<String>),
+    /// The item completed.
+    Completed {
+        /// Its state, if it must still be set to done.
+        state: Option<String>,
+        /// Whether a person's approval is to be recorded.
+        approved: bool,
+    },
     /// The attempt continues with another call.
     Continues,
     /// The attempt failed.

@@ -4,20 +4,14 @@
 //! result of a phase is in it before the next one starts. An agent may move its phase itself; what the document
 //! says counts, however the call ended.
 
-mod open;
-#[cfg(test)]
-mod tests;
-
-pub use open::open_run;
-
-use super::results::{ItemResult, Unwritten};
-use super::{Begin, Conclusion, Done, Failing, Subject, Survey, Verdict, Work, Workload};
+use super::results::Unwritten;
+use super::{Begin, Conclusion, Done, Failing, Recorded, Subject, Survey, Verdict, Work, Workload};
 use crate::agents::{FeatureContext, Outcome};
 use crate::bindings::exports::wreckit::batch::feature::FeatureError;
 use crate::feature::running::{self, RunState, approval_reason};
 use crate::feature::{DocumentError, PhaseStatus};
+use crate::formats::result::ItemResult;
 use crate::io::host::{Failure, Host};
-use crate::session::ledger::Ledger;
 
 /// `state` in the result of a phase that the session completes.
 const IN_PROGRESS: &str = "in_progress";
@@ -26,13 +20,13 @@ const IN_PROGRESS: &str = "in_progress";
 #[derive(Debug)]
 pub struct Phases {
     /// The complete id of the feature.
-    id: String,
+    pub id: String,
     /// The phases that a person has approved.
-    approve: Vec<String>,
+    pub approve: Vec<String>,
     /// Whether a person has approved all phases.
-    approve_all: bool,
+    pub approve_all: bool,
     /// The absolute path of the worktree, if there is one.
-    worktree: Option<String>,
+    pub worktree: Option<String>,
 }
 
 impl Phases {
@@ -76,7 +70,12 @@ impl Phases {
 }
 
 impl Workload for Phases {
-    fn survey(&self, host: Host<'_>, ledger: &Ledger, _: &[String]) -> Result<Survey, Failure> {
+    fn survey(
+        &self,
+        host: Host<'_>,
+        session: &dyn Recorded,
+        _: &[String],
+    ) -> Result<Survey, Failure> {
         let state = match RunState::read(host, &self.id) {
             Ok(state) => state,
             Err(DocumentError::Storage(failure)) => return Err(failure),
@@ -89,11 +88,10 @@ impl Workload for Phases {
         let mut previous: Option<&str> = None;
         for (index, phase) in state.phases.iter().enumerate() {
             survey.ids.push(phase.name.clone());
-            let is_remaining =
-                ledger.find(&phase.name).is_none_or(|item| ledger.is_remaining(item));
+            let is_pending = session.is_pending(&phase.name).unwrap_or(true);
             match phase.is_done() {
-                true if is_remaining => survey.done.push(phase.name.clone()),
-                false if is_remaining => {
+                true if is_pending => survey.done.push(phase.name.clone()),
+                false if is_pending => {
                     let depends_on = previous.map(str::to_owned).into_iter().collect();
                     survey.open.push((index, depends_on));
                 }
@@ -101,9 +99,9 @@ impl Workload for Phases {
             }
             previous = Some(&phase.name);
         }
-        let remaining = ledger.remaining().map(|item| ledger.id(item));
+        let pending = session.pending().into_iter();
         survey.gone =
-            remaining.filter(|name| state.phase(name).is_none()).map(str::to_owned).collect();
+            pending.filter(|name| state.phase(name).is_none()).map(str::to_owned).collect();
         Ok(survey)
     }
 
@@ -168,11 +166,13 @@ impl Workload for Phases {
         let verdict = match (&phase.status, outcome) {
             (PhaseStatus::InProgress, Outcome::Completed) if needs_approval => awaiting(true),
             (PhaseStatus::InProgress, Outcome::Completed) => {
-                Verdict::Completed(Some(IN_PROGRESS.to_owned()))
+                Verdict::Completed { state: Some(IN_PROGRESS.to_owned()), approved: false }
             }
             (PhaseStatus::InProgress, outcome) => Verdict::Outcome(outcome),
             (PhaseStatus::Complete, _) if needs_approval => awaiting(false),
-            (PhaseStatus::Complete, _) => Verdict::Completed(None),
+            (PhaseStatus::Complete, _) => {
+                Verdict::Completed { state: None, approved: phase.needs_approval }
+            }
             (PhaseStatus::Failed, _) => fail(reason()),
             (_, _) => Verdict::Blocked { reason: reason(), awaits_approval: false },
         };
@@ -233,6 +233,7 @@ fn words(error: FeatureError) -> String {
     match error {
         FeatureError::Invalid(message) | FeatureError::Corrupt(message) => message,
         FeatureError::Illegal(illegal) => illegal.message,
+        FeatureError::UnknownFeature(_) => "the feature does not exist any more".to_owned(),
         error => format!("{error:?}"),
     }
 }

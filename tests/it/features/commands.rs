@@ -76,7 +76,7 @@ fn a_fresh_session_is_told_everything() {
     );
     assert_eq!(completed.stderr.matches("does not exist in").count(), 1, "{}", completed.stderr);
     assert!(completed.stderr.contains("gone.md does not exist in "), "{}", completed.stderr);
-    repository.write(&format!("{FEATURES}/{id}/architecture.md"), "nobody has named it");
+    repository.write(&format!("{FEATURES}/{id}/architecture.md"), "not named anywhere");
     let round = ["--implementation", "x", "--review", "PASS", "--test", "FAIL"];
     let failure = ["--test-failure", "csv.test.ts:45"];
     well(&repository, &[&["iterate", &id][..], &round[..], &failure[..]].concat());
@@ -90,7 +90,7 @@ fn a_fresh_session_is_told_everything() {
         "## code (src/main.rs): not shown, because it is outside the directory of features",
         "## Done\n- planning\n  - decided: Stream rows",
         "1 of 5: in_progress; last: review PASS, test FAIL (csv.test.ts:45)",
-        "nobody has named it",
+        "not named anywhere",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }
@@ -135,7 +135,7 @@ fn mistakes_are_told_with_what_is_right() {
         1,
         "nothing to roll back to",
     );
-    fails(&["run", &id], 2, "there is no .wreckit/config.json");
+    fails(&["run", &id], 2, ".wreckit/config.json does not exist");
     fails(
         &["run", &id, "--mock-agent", "--approve", "nonsense"],
         2,
@@ -265,8 +265,8 @@ fn doctor_and_backups_cover_features() {
     assert_eq!(ran.code, Some(1), "the item is left: {}", ran.stdout);
     let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(report["diagnostics"].as_array().expect("a list").len(), 4, "{report:#}");
-    let mended = report["fixes"].as_array().expect("a list");
-    let feature = mended.iter().find(|fix| fix["diagnostic"]["item_id"] == json!(id)).expect("it");
+    let fixes = report["fixes"].as_array().expect("a list");
+    let feature = fixes.iter().find(|fix| fix["diagnostic"]["item_id"] == json!(id)).expect("it");
     assert_eq!((&feature["fixed"], &feature["backup"]["path"]), (&json!(true), &json!(path)));
     assert_eq!(document(&repository, &id), good);
     let backup = feature["backup"]["session_id"].as_str().expect("an id");

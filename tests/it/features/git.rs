@@ -59,7 +59,7 @@ fn keeping_the_artifacts_removes_the_worktree_alone() {
         "{}",
         refused.stderr
     );
-    assert!(repository.exists("trees/export/new"), "nobody was asked");
+    assert!(repository.exists("trees/export/new"), "the user was not asked");
     assert_eq!(document(&repository, &id)["status"], "in_progress");
 
     let done = abort(&repository, &id, "keep_artifacts", &["--yes"]);

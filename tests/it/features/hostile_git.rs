@@ -190,7 +190,7 @@ fn a_look_at_a_worktree_runs_no_monitor_no_hook_and_no_filter() {
     let refused = run(&[]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains(" M code") && refused.stderr.contains("?? new"));
-    assert_eq!(repository.read("executed"), "", "nobody was asked yet");
+    assert_eq!(repository.read("executed"), "", "the user was not asked yet");
     let done = run(&["--yes"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert_eq!(repository.read("trees/export/code"), "before");

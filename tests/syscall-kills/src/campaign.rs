@@ -145,7 +145,7 @@ impl Campaign<'_> {
             return vec![point];
         }
         let sides = |(index, call): (usize, &String)| {
-            // Nobody comes back from the end.
+            // A process does not return from its end.
             let sides: &[Side] =
                 if call == "exit_group" { &[Side::Entry] } else { &[Side::Entry, Side::Exit] };
             sides.iter().map(move |side| Point { call: index + 1, side: *side })

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::place::{Place, Ran, events_in};
 use crate::tree::Tree;
 
-/// The state directory's own: no backup is of them.
-pub(crate) const UNKEPT: [&str; 3] =
+/// Entries of the state directory that no backup contains.
+pub(crate) const NOT_BACKED_UP: [&str; 3] =
     [".wreckit/backups", ".wreckit/batch.lock", ".wreckit/.repository-id"];
 const KILLED: &str = "killed";
 
@@ -121,14 +121,14 @@ impl<'r> Round<'r> {
         self.run(&arguments, codes)
     }
 
-    /// A plain `run`: everything is done afterwards, and nothing acknowledged was done again.
-    pub(crate) fn settle(&self) {
+    /// A plain `run`: afterwards everything is done, and nothing acknowledged ran again.
+    pub(crate) fn finish_session(&self) {
         self.run(&["run"], &[0]);
-        self.is_settled();
+        self.all_is_done();
     }
 
-    /// Every item is done under its title, nothing acknowledged was started again, nobody works.
-    pub(crate) fn is_settled(&self) {
+    /// Every item is done under its title, and nothing acknowledged ran again.
+    pub(crate) fn all_is_done(&self) {
         let items = self.place.items();
         for (id, title) in &self.reference.titles {
             let item = items.get(id).unwrap_or(&Value::Null);
@@ -196,8 +196,8 @@ impl<'r> Round<'r> {
     /// Everything but backups and locks is as it was before the command, byte for byte.
     pub(crate) fn is_as_before(&self, what: &str) {
         let before = &self.reference.before;
-        let found = self.place.tree("").without_new_temporaries(before).without(&UNKEPT);
-        let difference = before.clone().without(&UNKEPT).difference(&found);
+        let found = self.place.tree("").without_new_temporaries(before).without(&NOT_BACKED_UP);
+        let difference = before.clone().without(&NOT_BACKED_UP).difference(&found);
         self.require(difference.is_none(), || {
             format!("{what}: {}", difference.clone().unwrap_or_default())
         });

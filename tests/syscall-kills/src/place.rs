@@ -107,8 +107,8 @@ impl Place {
         self.directory.join("home")
     }
 
-    /// `program` with these arguments, its output in files: what a leftover process holds open keeps
-    /// nobody waiting.
+    /// `program` with these arguments, its output in files: what a leftover process holds open delays
+    /// nothing.
     pub(crate) fn command(&self, program: &Path, arguments: &[&str]) -> io::Result<Command> {
         let mut command = Command::new(program);
         command
@@ -257,7 +257,7 @@ impl Place {
         self.said(name).lines().map(str::to_owned).collect()
     }
 
-    /// The locks that agents hold: there are none when nobody works.
+    /// The locks that agents hold: there are none when no agent is running.
     pub(crate) fn held_locks(&self) -> Vec<String> {
         let entries = fs::read_dir(self.round().join("agents")).into_iter().flatten().flatten();
         let is_held = |path: &Path| File::open(path).is_ok_and(|file| file.try_lock().is_err());

@@ -111,7 +111,7 @@ impl Tracer<'_> {
                     go_on(thread, None)?;
                 }
                 WaitStatus::PtraceEvent(thread, ..) => go_on(thread, None)?,
-                // A thread begins with a SIGSTOP that nobody sent.
+                // A thread begins with a SIGSTOP that no process sent.
                 WaitStatus::Stopped(thread, Signal::SIGSTOP)
                     if !self.inside.contains_key(&thread) =>
                 {

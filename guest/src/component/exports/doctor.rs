@@ -6,20 +6,20 @@ use crate::bindings::exports::wreckit::batch::doctor::{
     Backup, Diagnostic, FixReport, Guest, RepairError, Restoration, Scope,
 };
 use crate::bindings::exports::wreckit::batch::session::StorageFailure;
-use crate::{doctor, feature};
+use crate::doctor;
 
 impl Guest for Component {
     fn diagnose(scope: Scope) -> Vec<Diagnostic> {
         match scope {
             Scope::Batch => doctor::diagnose(host()),
-            Scope::Features => feature::doctor::diagnose(features()),
+            Scope::Features => doctor::features::diagnose(features()),
         }
     }
 
     fn fix(scope: Scope) -> Result<FixReport, RepairError> {
         terminating(|termination| match scope {
             Scope::Batch => doctor::fix(host(), termination),
-            Scope::Features => feature::doctor::fix(features(), termination),
+            Scope::Features => doctor::features::fix(features(), termination),
         })
     }
 
@@ -30,7 +30,7 @@ impl Guest for Component {
     fn restore(scope: Scope, id: String) -> Result<Restoration, RepairError> {
         match scope {
             Scope::Batch => doctor::restore(host(), &id),
-            Scope::Features => feature::doctor::restore(features(), &id),
+            Scope::Features => doctor::features::restore(features(), &id),
         }
     }
 }

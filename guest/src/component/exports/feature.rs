@@ -6,8 +6,7 @@ use crate::bindings::exports::wreckit::batch::feature::{
     NewFeature, PhaseMove, RunOptions, Snapshot, View,
 };
 use crate::bindings::exports::wreckit::batch::session::{Opening, StorageFailure};
-use crate::feature;
-use crate::workload::phases;
+use crate::{feature, session};
 
 impl Guest for Component {
     fn create(new: NewFeature) -> Result<Snapshot, FeatureError> {
@@ -69,7 +68,7 @@ impl Guest for Component {
             if slot.is_some() {
                 return Err(FeatureError::AlreadyOpen);
             }
-            let opened = terminating(|it| phases::open_run(host(), &id, options, it));
+            let opened = terminating(|it| session::open_feature(host(), &id, options, it));
             let (session, opening) = opened?;
             *slot = Some(session);
             Ok(opening)

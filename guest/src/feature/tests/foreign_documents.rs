@@ -183,7 +183,7 @@ proptest! {
         let machine = with(&document);
         command(&machine, which, "planning");
         let process = machine.process(1);
-        let _ = (resume(host(&process), ID), summarize(host(&process), ID), doctor::diagnose(host(&process)));
+        let _ = (resume(host(&process), ID), summarize(host(&process), ID), features::diagnose(host(&process)));
         let is_corrupt = matches!(read(host(&process), ID), Err(FeatureError::Corrupt(_)));
         prop_assert_eq!(is_corrupt, Document::from_json(document).is_err());
     }

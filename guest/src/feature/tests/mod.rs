@@ -13,8 +13,9 @@ use crate::bindings::exports::wreckit::batch::feature::{
     AbortReason, Cleanup, Details, Field, Iteration, Measurements, NewFeature, PhaseMove, Snapshot,
     Tokens, Validation, Verdict, View, WorktreeAction,
 };
-use crate::formats::layout::FEATURES;
+use crate::doctor::features;
 use crate::io::host::Host;
+use crate::io::layout::FEATURES;
 use crate::io::memory::{Machine, Process};
 
 const ID: &str = "asset-export_20260301_081500";

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::formats::layout::FEATURES;
+use crate::io::layout::FEATURES;
 
 /// A document with something for every line of a view.
 fn rich() -> Value {

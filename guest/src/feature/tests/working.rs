@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::bindings::exports::wreckit::batch::doctor::RepairError;
-use crate::formats::layout::FEATURES;
+use crate::io::layout::FEATURES;
 use crate::io::memory::{Machine, leftover};
 use crate::session::leftovers::Termination;
 
@@ -156,7 +156,7 @@ fn an_interrupted_full_cleanup_is_finished_by_the_same_command() {
             let remains = machine.paths().iter().any(is_inside);
             if remains && machine.text(FILE).is_none() {
                 without_document += 1;
-                let found = doctor::diagnose(host(&machine.process(1)));
+                let found = features::diagnose(host(&machine.process(1)));
                 assert_eq!(found.len(), 1, "{found:?}");
                 assert!(found[0].message.contains("the same `abort` tries again"), "{found:?}");
             }
@@ -270,7 +270,7 @@ fn completing_counts_minutes_agents_approvals_and_estimates() {
 }
 
 #[test]
-fn ids_names_and_two_in_one_second() {
+fn features_get_distinct_ids_even_with_the_same_name_in_one_second() {
     let machine = Machine::new();
     let process = machine.process(1);
     let new = |name: &str, phases: &[&str]| {
@@ -383,14 +383,14 @@ fn a_fix_that_waits_for_a_process_keeps_the_lock() {
     machine.running.borrow_mut().push(77);
     machine.marked.borrow_mut().push(leftover(77, Some("planning"), true));
     let mut termination = Termination::default();
-    let waiting = doctor::fix(host(&first), &mut termination);
+    let waiting = features::fix(host(&first), &mut termination);
     assert!(matches!(waiting, Err(RepairError::Terminating(_))), "{waiting:?}");
-    let refused = doctor::fix(host(&second), &mut Termination::default());
+    let refused = features::fix(host(&second), &mut Termination::default());
     assert!(matches!(refused, Err(RepairError::Busy(_))), "{refused:?}");
     step(&machine, PhaseMove::Complete, "planning").unwrap();
-    let report = doctor::fix(host(&first), &mut termination).unwrap();
+    let report = features::fix(host(&first), &mut termination).unwrap();
     assert!(report.fixes[0].fixed && report.remaining.is_empty(), "{report:?}");
-    let report = doctor::fix(host(&second), &mut Termination::default()).unwrap();
+    let report = features::fix(host(&second), &mut Termination::default()).unwrap();
     assert_eq!(report.found, [], "the lock is released");
 }
 
@@ -409,18 +409,18 @@ fn a_damaged_document_is_restored_from_its_newest_valid_backup() {
     let duplicate = document_with_duplicate_key(&good);
     for damage in [duplicate.as_str(), "", "{", "[]", "{\"phases\": {}}"] {
         machine.put(FILE, damage);
-        let found = doctor::diagnose(host(&process));
+        let found = features::diagnose(host(&process));
         assert_eq!((found.len(), found[0].code.as_str()), (1, "FEATURE_PROGRESS_CORRUPT"));
         assert!(matches!(read(host(&process), ID), Err(FeatureError::Corrupt(_))));
-        let report = doctor::fix(host(&process), &mut Termination::default()).unwrap();
+        let report = features::fix(host(&process), &mut Termination::default()).unwrap();
         assert!(report.fixes[0].fixed && report.remaining.is_empty(), "{report:?}");
         assert_eq!(document(&machine), good, "what was acknowledged is there");
-        assert_eq!(doctor::fix(host(&process), &mut Termination::default()).unwrap().fixes, []);
-        doctor::restore(host(&process), &report.backup.unwrap()).unwrap();
+        assert_eq!(features::fix(host(&process), &mut Termination::default()).unwrap().fixes, []);
+        features::restore(host(&process), &report.backup.unwrap()).unwrap();
         assert_eq!(machine.text(FILE).as_deref(), Some(damage));
     }
     let alone = with(&json!([]));
-    let found = doctor::diagnose(host(&alone.process(1)));
+    let found = features::diagnose(host(&alone.process(1)));
     assert!(!found[0].fixable, "it has no backup");
 }
 
@@ -432,7 +432,7 @@ fn contradictions_and_missing_artifacts_are_found() {
     ];
     let codes = |document: &Value| {
         let machine = with(document);
-        let found = doctor::diagnose(host(&machine.process(1)));
+        let found = features::diagnose(host(&machine.process(1)));
         found.into_iter().map(|it| it.code).collect::<Vec<_>>()
     };
     assert_eq!(codes(&valid[0]), [""; 0]);

@@ -8,7 +8,7 @@ use super::{
     DEFAULT_TIMEOUT, File, Kind, Object, Problem, placeholders, script,
 };
 use crate::bindings::exports::wreckit::batch::batch::Price;
-use crate::formats::json;
+use crate::json;
 
 /// The keys of the document that this program or the existing tool knows.
 const KEYS: [&str; 12] = [
@@ -25,7 +25,7 @@ const KEYS: [&str; 12] = [
     "doctor",
     "skills",
 ];
-/// The same of `agent`.
+/// The same for `agent`.
 const AGENT_KEYS: [&str; 19] = [
     "kind",
     "mode",
@@ -73,7 +73,7 @@ pub(super) struct Checks<'d> {
 }
 
 impl<'d> Checks<'d> {
-    /// Starts on a merged document; `local` is the part that overrides the rest.
+    /// Checks a merged document; `local` is the part that overrides the rest.
     pub(super) fn new(document: &'d Object, local: Option<&'d Object>) -> Self {
         Checks { document, local, problems: Vec::new(), warnings: Vec::new() }
     }
@@ -94,7 +94,7 @@ impl<'d> Checks<'d> {
         let max_iterations = self.integer("max_iterations", 1);
         let timeout = self.integer("timeout_seconds", 0);
         let prices = self.prices();
-        self.warn_of_unknown_keys(&[], self.document, &KEYS);
+        self.warn_about_unknown_keys(&[], self.document, &KEYS);
         let agent = self.agent();
         let limit_patterns = self.limit_patterns();
         let limit_wait = self.integer("agent.limit_wait_seconds", 1);
@@ -132,7 +132,7 @@ impl<'d> Checks<'d> {
         let Some((models, prices)) = models else { return Vec::new() };
         for (model, price) in models {
             if let Some(price) = price.as_object() {
-                self.warn_of_unknown_keys(&["pricing", model], price, &PRICE_KEYS);
+                self.warn_about_unknown_keys(&["pricing", model], price, &PRICE_KEYS);
             }
         }
         prices
@@ -150,7 +150,7 @@ impl<'d> Checks<'d> {
                 return None;
             }
         };
-        self.warn_of_unknown_keys(&["agent"], agent, &AGENT_KEYS);
+        self.warn_about_unknown_keys(&["agent"], agent, &AGENT_KEYS);
         // `kind` takes precedence over the older `mode`.
         let is_legacy = agent.contains_key("mode") && !agent.contains_key("kind");
         let key = if is_legacy { "agent.mode" } else { "agent.kind" };
@@ -162,7 +162,7 @@ impl<'d> Checks<'d> {
                 if let Some(warning) = script::warning(&program, &args) {
                     self.warn(Kind::UnsafePlaceholder, &ARGS, warning);
                 }
-                self.warn_of_misspelled_placeholders(&args);
+                self.warn_about_misspelled_placeholders(&args);
                 Some(AgentConfig::Command { program, args })
             }
             "process" => {
@@ -177,7 +177,7 @@ impl<'d> Checks<'d> {
             "wasm" => {
                 let (file, args) = (self.text("agent.component"), self.args());
                 let (file, args) = (file?, args?);
-                self.warn_of_misspelled_placeholders(&args);
+                self.warn_about_misspelled_placeholders(&args);
                 Some(AgentConfig::Component { file, args })
             }
             kind if UNSUPPORTED_KINDS.contains(&kind) => {
@@ -291,7 +291,7 @@ impl<'d> Checks<'d> {
         }
     }
 
-    fn warn_of_unknown_keys(&mut self, path: &[&str], object: &Object, known: &[&'static str]) {
+    fn warn_about_unknown_keys(&mut self, path: &[&str], object: &Object, known: &[&'static str]) {
         let full = |name: &str| [path, &[name]].concat().join(".");
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
             let key = full(name);
@@ -305,7 +305,7 @@ impl<'d> Checks<'d> {
         }
     }
 
-    fn warn_of_misspelled_placeholders(&mut self, args: &[String]) {
+    fn warn_about_misspelled_placeholders(&mut self, args: &[String]) {
         for (word, likely) in placeholders::misspelled(args) {
             let text =
                 format!("unknown placeholder `{word}` in `agent.args`; did you mean `{likely}`?");
@@ -327,7 +327,7 @@ fn milliseconds(seconds: Option<u64>) -> Option<u64> {
     Some(seconds?.saturating_mul(1000))
 }
 
-/// Returns the name that a word is most likely a misspelling of: at most one error in three letters.
+/// Returns the name of which a word is most likely a misspelling: at most one error per three letters.
 pub(super) fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     // The distance takes time in proportion to the product of the lengths.
     let word = Some(word).filter(|word| word.len() <= 64)?;

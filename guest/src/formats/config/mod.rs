@@ -10,7 +10,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use placeholders::{Placeholder, not_told_its_phase};
+pub use placeholders::{Placeholder, missing_phase_argument};
 pub use problem::{File, Kind, Problem};
 pub use source::Source;
 
@@ -21,7 +21,7 @@ use self::checks::Checks;
 use crate::bindings::exports::wreckit::batch::batch::{
     AgentKind, Configuration, ConfigurationProblem, Price,
 };
-use crate::formats::json;
+use crate::json;
 
 /// Maximum size of a configuration file, in bytes. A larger one is a mistake.
 const LIMIT: u64 = 1 << 20;

@@ -50,9 +50,9 @@ impl Placeholder {
     }
 }
 
-/// Warns if the arguments of an agent name the feature but not the phase that it is called for. To be
-/// asked only where an agent works on the phases of a feature.
-pub fn not_told_its_phase(agent: &AgentConfig) -> Option<Problem> {
+/// Warns if the arguments of an agent name the feature but not the phase that it is called for. Matters only for
+/// an agent that works on the phases of a feature.
+pub fn missing_phase_argument(agent: &AgentConfig) -> Option<Problem> {
     let AgentConfig::Command { args, .. } = agent else { return None };
     let uses = |name: Placeholder| args.iter().any(|arg| arg.contains(name.text()));
     let names_feature = [Placeholder::Id, Placeholder::Title, Placeholder::Directory];
@@ -63,8 +63,9 @@ pub fn not_told_its_phase(agent: &AgentConfig) -> Option<Problem> {
         kind: Kind::Warning,
         file: File::Shared,
         key: "agent.args".to_owned(),
-        text: "the agent is not told its phase: put {phase} into agent.args (WRECKIT_PHASE has it, too)"
-            .to_owned(),
+        text:
+            "the agent does not receive its phase: add {phase} to agent.args, or use WRECKIT_PHASE"
+                .to_owned(),
     })
 }
 
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misspelled_placeholders_get_a_suggestion_and_other_braces_are_left_alone() {
+    fn misspelled_placeholders_get_a_suggestion_and_other_braces_do_not() {
         for (arg, expected) in [
             ("work on {titel}", Some("{title}")),
             ("{Title}", Some("{title}")),
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_names_its_feature_has_to_name_its_phase() {
+    fn an_agent_that_names_its_feature_must_name_its_phase() {
         for (args, is_warned) in [
             (vec!["work on {id}"], true),
             (vec!["{title}"], true),
@@ -137,10 +138,10 @@ mod tests {
         ] {
             let args = args.into_iter().map(str::to_owned).collect();
             let agent = AgentConfig::Command { program: "a".to_owned(), args };
-            assert_eq!(not_told_its_phase(&agent).is_some(), is_warned, "{agent:?}");
+            assert_eq!(missing_phase_argument(&agent).is_some(), is_warned, "{agent:?}");
         }
         let file = "a.wasm".to_owned();
         let agent = AgentConfig::Component { file, args: vec!["{id}".to_owned()] };
-        assert_eq!(not_told_its_phase(&agent), None);
+        assert_eq!(missing_phase_argument(&agent), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Problems in the configuration files.
 
 use crate::bindings::exports::wreckit::batch::batch::ConfigurationProblem;
-use crate::formats::layout;
+use crate::io::layout;
 
 /// A configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Kind {
     Missing,
     /// The file cannot be read.
     Unreadable,
-    /// The file is not JSON.
+    /// The file has invalid JSON.
     InvalidJson,
     /// The document or one of its values is invalid.
     Invalid,
@@ -59,7 +59,7 @@ impl Problem {
     pub fn sentence(&self, prefix: &str) -> String {
         let (file, text) = (format!("{prefix}{}", self.file.name()), &self.text);
         match self.kind {
-            Kind::Missing => format!("there is no {file}, so there is no agent to run"),
+            Kind::Missing => format!("{file} does not exist, so no agent is configured"),
             Kind::Unreadable => format!("cannot read {file}: {text}"),
             Kind::InvalidJson => format!("{file} has invalid JSON: {text}"),
             Kind::Invalid => format!("{file} is invalid: {text}"),

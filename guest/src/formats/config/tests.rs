@@ -28,7 +28,7 @@ fn warnings(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_command_with_arguments() {
+fn a_command_agent_has_a_program_and_arguments() {
     let config =
         read(&json!({"agent": {"kind": "command", "command": "true", "args": ["{id}"]}})).unwrap();
     let args = vec!["{id}".to_owned()];
@@ -37,7 +37,7 @@ fn a_command_with_arguments() {
 }
 
 #[test]
-fn the_older_mode_means_the_same_and_missing_values_have_the_defaults_of_the_existing_tool() {
+fn the_older_mode_is_equivalent_and_missing_values_have_the_defaults_of_the_existing_tool() {
     let config = read(&json!({"agent": {"mode": "process", "command": "claude"}})).unwrap();
     assert_eq!(
         config.agent,
@@ -79,7 +79,7 @@ fn settings_have_every_value() {
 }
 
 #[test]
-fn the_kinds_of_the_existing_tool_are_named_with_what_to_use_instead() {
+fn kinds_that_only_the_existing_tool_can_run_get_a_hint() {
     for (agent, key) in [
         (json!({"kind": "claude_sdk"}), "agent.kind"),
         (json!({"mode": "sdk", "command": "claude"}), "agent.mode"),
@@ -95,7 +95,7 @@ fn the_kinds_of_the_existing_tool_are_named_with_what_to_use_instead() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn each_problem_names_its_key() {
     for (document, problem) in [
         (json!({}), "`agent` is missing"),
         (json!({"agent": 1}), "`agent` must be an object, found 1"),
@@ -182,13 +182,13 @@ fn all_problems_are_reported_with_their_file_and_key() {
 }
 
 #[test]
-fn files_that_cannot_be_used() {
+fn missing_and_invalid_files_are_reported() {
     let messages = |files: &[(&str, &str)]| -> Vec<String> {
         let error = Config::read(Source::Contents(&fields(files))).unwrap_err();
         let problems: Vec<ConfigurationProblem> = error.into();
         problems.into_iter().map(|problem| problem.message).collect()
     };
-    assert_eq!(messages(&[]), ["there is no .wreckit/config.json, so there is no agent to run"]);
+    assert_eq!(messages(&[]), [".wreckit/config.json does not exist, so no agent is configured"]);
     assert_eq!(messages(&[("config.local.json", "{}")]).len(), 1);
     let both = messages(&[("config.json", ""), ("config.local.json", "[]")]);
     assert!(both[0].starts_with(".wreckit/config.json has invalid JSON: "), "{both:?}");
@@ -201,7 +201,7 @@ fn files_that_cannot_be_used() {
 }
 
 #[test]
-fn files_in_a_root_are_read_like_those_that_are_passed_in() {
+fn files_in_a_root_and_passed_contents_are_read_alike() {
     let machine = Machine::new();
     let process = machine.process(1);
     let read = || Config::read(Source::Root(Host::new(&process)));
@@ -265,7 +265,7 @@ fn keys_of_the_existing_tool_are_known() {
 }
 
 #[test]
-fn placeholders_in_a_script_and_misspelled_ones_are_warned_of() {
+fn unsafe_and_misspelled_placeholders_are_warned_about() {
     let agent =
         json!({"kind": "command", "command": "sh", "args": ["-c", "say {title}", "{ttle}"]});
     let found = read(&json!({"agent": agent})).unwrap().warnings;

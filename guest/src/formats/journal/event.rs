@@ -3,8 +3,8 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use crate::formats::json;
-use crate::io::time::Timestamp;
+use crate::json;
+use crate::time::Timestamp;
 
 pub use crate::bindings::exports::wreckit::batch::session::EventKind;
 
@@ -27,7 +27,7 @@ const NAMES: [(EventKind, &str); 15] = [
     (EventKind::BatchFinished, "batch-finished"),
 ];
 
-/// The name of an event of a later version, when it is written again.
+/// The name with which an event of a later version is written again.
 const UNKNOWN: &str = "unknown";
 
 /// One line of a journal.
@@ -48,12 +48,12 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event of the whole session.
+    /// Creates an event of the session.
     pub fn new(kind: EventKind, time: Timestamp) -> Self {
         Event { seq: 0, time, kind: Some(kind), item: None, attempt: None, more: Map::new() }
     }
 
-    /// An event of one item.
+    /// Creates an event of an item.
     pub fn of(kind: EventKind, time: Timestamp, item: &str) -> Self {
         Event { item: Some(item.to_owned()), ..Event::new(kind, time) }
     }

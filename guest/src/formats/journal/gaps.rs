@@ -1,20 +1,20 @@
-//! The numbers that a reading has passed over.
+//! The sequence numbers that a reading has skipped.
 
 use std::ops::RangeInclusive;
 
-/// Events that have not been seen although later ones have, as ranges of sequence numbers.
+/// Events that have not been read although later ones have, as ranges of sequence numbers.
 #[derive(Debug, Default)]
 pub(super) struct Gaps(Vec<RangeInclusive<u64>>);
 
 impl Gaps {
-    /// Adds what lies between two numbers.
+    /// Adds the numbers between two others.
     pub(super) fn open(&mut self, last: u64, next: u64) {
         if last.saturating_add(1) < next {
             self.0.push(last + 1..=next - 1);
         }
     }
 
-    /// Takes a number out; false if it is not missing.
+    /// Removes a number. False if it is not missing.
     pub(super) fn fill(&mut self, seq: u64) -> bool {
         let Some(index) = self.0.iter().position(|gap| gap.contains(&seq)) else { return false };
         let gap = self.0.swap_remove(index);
@@ -38,7 +38,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_number_is_given_once_in_any_order(
+        fn each_number_is_accepted_once_in_any_order(
             order in Just((1u64..40).collect::<Vec<_>>()).prop_shuffle(),
             repeats in proptest::collection::vec(1u64..40, 0..40),
         ) {

@@ -1,14 +1,14 @@
-//! How an event becomes a line and back: the JSON object with a `checksum` as its last field, the
-//! CRC-32 of everything that stands before that field.
+//! Encoding events as lines: the JSON object with a `checksum` as its last field, the CRC-32 of everything before
+//! that field.
 
 use super::event::Event;
-use crate::formats::json;
+use crate::json;
 
 const FIELD: &str = ",\"checksum\":\"";
 /// Eight hexadecimal digits, a quote, a brace.
 const TAIL: usize = 10;
 
-/// The line of an event, with its line break.
+/// Encodes an event as a line, with its line break.
 pub(super) fn encode(event: &Event) -> String {
     // A map with string keys always has a JSON text.
     let mut line = serde_json::to_string(event).unwrap_or_default();
@@ -19,7 +19,7 @@ pub(super) fn encode(event: &Event) -> String {
     line
 }
 
-/// The event of a line without its line break; `None` if the line is damaged.
+/// Decodes a line without its line break; `None` if the line is damaged.
 pub(super) fn decode(line: &[u8]) -> Option<Event> {
     let body = checked(line).filter(|body| !json::has_reserved_key(body))?;
     let mut text = body.to_vec();
@@ -27,7 +27,7 @@ pub(super) fn decode(line: &[u8]) -> Option<Event> {
     Event::from_json(serde_json::from_slice(&text).ok()?)
 }
 
-/// What stands before the checksum, if the checksum is right: then it is a line as it was written.
+/// The part of a line before the checksum; `None` if the checksum is wrong.
 pub(super) fn checked(line: &[u8]) -> Option<&[u8]> {
     let end = line.len().checked_sub(TAIL)?;
     let body = line[..end].strip_suffix(FIELD.as_bytes())?;
@@ -35,7 +35,7 @@ pub(super) fn checked(line: &[u8]) -> Option<&[u8]> {
     (line[end..] == *expected.as_bytes()).then_some(body)
 }
 
-/// The sequence number in the body of a line, which begins with it.
+/// The sequence number at the beginning of the body of a line.
 pub(super) fn sequence(body: &[u8]) -> Option<u64> {
     let digits = body.strip_prefix(br#"{"seq":"#)?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -46,7 +46,7 @@ pub(super) fn sequence(body: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::formats::journal::EventKind;
-    use crate::io::time::Timestamp;
+    use crate::time::Timestamp;
     use proptest::prelude::*;
 
     fn event(error: &str) -> Event {
@@ -57,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_event_comes_back_from_its_line(error in ".*", seq in 0u64..u64::MAX) {
+        fn an_encoded_event_decodes_to_itself(error in ".*", seq in 0u64..u64::MAX) {
             let event = Event { seq, ..event(&error) };
             let line = encode(&event);
             prop_assert_eq!(line.matches('\n').count(), 1);

@@ -1,24 +1,24 @@
-//! Reading a journal, from any of its events on.
+//! Reading a journal, starting after any of its events.
 
 use std::fmt;
 
 use super::event::Event;
 use super::gaps::Gaps;
 use super::line;
-use crate::formats::layout;
 use crate::io::capabilities::Kind;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
-/// How much is read at a time.
+/// How many bytes are read at a time.
 const CHUNK: u64 = 256 << 10;
-/// A longer line is damage: the queue of half a million items has about 25 MiB.
+/// Maximum length of a line in bytes: the queue of half a million items has about 25 MiB. A longer line is damage.
 const LONGEST_LINE: usize = 32 << 20;
-/// The last line of a journal is small; further back than this it is not looked for.
+/// How far from the end of a segment the last line is searched for, in bytes. The last line is small.
 const LAST_LINE: u64 = 16 << 20;
-/// What comes later in a segment is damage: the writer begins a new one long before. A file that claims
-/// any size (a sparse one, say) is not read to its end.
+/// Maximum size of a segment in bytes. The writer begins a new one long before, so anything beyond is damage.
+/// Bounds the time that a huge sparse file takes to read.
 pub const LARGEST_SEGMENT: u64 = 512 << 20;
-/// A search for an event gives way to reading on when it has come this near.
+/// When a binary search is this near to an event, in bytes, it ends and reading begins.
 const NEAR: u64 = 64 << 10;
 
 /// Damage that is not the torn end of a segment.
@@ -35,21 +35,17 @@ pub struct Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Damage { path, offset, lost } = self;
-        let place = format!("{}{path}", layout::PREFIX);
+        let file = format!("{}{path}", layout::PREFIX);
         match lost {
-            true => write!(
-                f,
-                "{place} is damaged at byte {offset}: lines that are not as they were written do not count"
-            ),
-            false => write!(
-                f,
-                "{place} has lines out of order, from byte {offset} on: all of them count"
-            ),
+            true => write!(f, "{file} is damaged at byte {offset}: damaged lines do not count"),
+            false => {
+                write!(f, "{file} has lines out of order from byte {offset} on; all of them count")
+            }
         }
     }
 }
 
-/// What a reading came to.
+/// The result of reading a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reading {
     /// The sequence number of the last event that counts.
@@ -58,7 +54,7 @@ pub struct Reading {
     pub damage: Vec<Damage>,
 }
 
-/// The segments of a journal in their order; none if there is no journal.
+/// The numbers of the segments of a journal, in order; empty if the journal does not exist.
 pub fn segments(host: Host<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
     let mut numbers: Vec<u32> = host
         .list(directory)?
@@ -70,20 +66,19 @@ pub fn segments(host: Host<'_>, directory: &str) -> Result<Vec<u32>, Failure> {
     Ok(numbers)
 }
 
-/// The number of the segment to begin next: behind everything that has such a name, whatever it is.
+/// The number of the next segment: higher than that of any entry with the name of a segment, whatever its type.
 pub(super) fn next_segment(host: Host<'_>, directory: &str) -> Result<u32, Failure> {
     let entries = host.list(directory)?;
     let last = entries.iter().filter_map(|entry| layout::segment_number(&entry.name)).max();
     Ok(last.map_or(1, |last| last.saturating_add(1)))
 }
 
-/// Gives every event later than `after` to `visit`, in order.
+/// Passes every event later than `after` to `visit`, in order.
 ///
-/// A torn line at the end of a segment is what a crash leaves: it was never acknowledged and is
-/// passed over. Other damage is reported, and sound lines around it count: each has its own checksum,
-/// and what was acknowledged stays so. Lines out of order count as well, at the place where they are
-/// found. Events that the next segment numbers anew belong to a failed
-/// append, which was never acknowledged either.
+/// A torn line at the end of a segment is the result of a crash: it was never acknowledged, and is skipped. Other
+/// damage is reported, and valid lines around it count: each has its own checksum, and what was acknowledged
+/// stays acknowledged. Lines out of order count as well, in the order in which they are found. Events whose
+/// numbers the next segment reuses belong to a failed append, which was never acknowledged either.
 pub fn read(
     host: Host<'_>,
     directory: &str,
@@ -93,7 +88,7 @@ pub fn read(
     read_segments(host, segments_with_start(host, directory)?, after, visit)
 }
 
-/// Gives every event of a journal to `visit` as if these segments did not exist.
+/// Passes every event of a journal to `visit` as if these segments did not exist.
 pub fn read_without(
     host: Host<'_>,
     directory: &str,
@@ -120,7 +115,7 @@ fn read_segments(
         }
         let start = seek(host, path, after)?;
         let mut found = reader.read(path, start, end)?;
-        // The search took the order of the lines for granted: what it passed over may be among the rest.
+        // The search relied on the order of the lines: what it skipped may be elsewhere in the segment.
         if start > 0 && (found.disorder.is_some() || !reader.gaps.is_empty()) {
             let all = reader.read(path, 0, end)?;
             found.disorder = found.disorder.or(all.disorder);
@@ -132,10 +127,10 @@ fn read_segments(
     Ok(Reading { last: reader.last, damage })
 }
 
-/// Reads segments one after the other and gives each event once.
+/// Reads segments one after the other, and visits each event once.
 struct Reader<'t, V> {
     host: Host<'t>,
-    /// Later events are asked for.
+    /// Only later events are wanted.
     after: u64,
     /// The highest number so far.
     last: u64,
@@ -143,7 +138,7 @@ struct Reader<'t, V> {
     visit: V,
 }
 
-/// Where what is wrong with a segment begins, in bytes.
+/// The offsets of problems in a segment, in bytes.
 #[derive(Default)]
 struct Wrong {
     damage: Option<u64>,
@@ -151,10 +146,10 @@ struct Wrong {
 }
 
 impl<V: FnMut(Event)> Reader<'_, V> {
-    /// Reads a segment from an offset on. `end` is the number with which the next one begins.
+    /// Reads a segment from an offset. `end` is the first sequence number of the next segment.
     fn read(&mut self, path: &str, start: u64, end: u64) -> Result<Wrong, Failure> {
         let mut wrong = Wrong::default();
-        // Damage that may be of events that are not asked for.
+        // Damage that may concern only events that are not wanted.
         let mut earlier = None;
         let is_too_large = size(self.host, path)? > LARGEST_SEGMENT;
         let mut lines = Lines::new(self.host, path, start);
@@ -163,15 +158,15 @@ impl<V: FnMut(Event)> Reader<'_, V> {
                 if !lines.is_torn()? {
                     earlier.get_or_insert(offset);
                 }
-                // Whatever made it so large begins here.
+                // The content that made it too large begins here.
                 if is_too_large {
                     break;
                 }
                 continue;
             };
-            // It is, if nothing of what is asked for is missing behind it.
-            let is_asked_for = event.seq > self.after.saturating_add(1);
-            if let Some(offset) = earlier.take().filter(|_| is_asked_for) {
+            // The damage matters unless every wanted event follows it.
+            let is_wanted = event.seq > self.after.saturating_add(1);
+            if let Some(offset) = earlier.take().filter(|_| is_wanted) {
                 wrong.damage.get_or_insert(offset);
             }
             if event.seq <= self.after || event.seq >= end {
@@ -193,7 +188,7 @@ impl<V: FnMut(Event)> Reader<'_, V> {
     }
 }
 
-/// The last whole event of a journal, found from its end.
+/// Finds the last complete event of a journal, reading backwards from its end.
 pub fn last_event(host: Host<'_>, directory: &str) -> Result<Option<Event>, Failure> {
     for number in segments(host, directory)?.into_iter().rev() {
         let path = layout::segment(directory, number);
@@ -221,7 +216,7 @@ pub fn last_event(host: Host<'_>, directory: &str) -> Result<Option<Event>, Fail
     Ok(None)
 }
 
-/// The last event of a segment that was made larger than any is: its end says nothing.
+/// The last event before the damage in a segment that is too large: its end says nothing.
 fn last_before_damage(host: Host<'_>, path: &str) -> Result<Option<Event>, Failure> {
     let mut lines = Lines::new(host, path, 0);
     let mut last = None;
@@ -234,8 +229,8 @@ fn last_before_damage(host: Host<'_>, path: &str) -> Result<Option<Event>, Failu
     Ok(last)
 }
 
-/// Whether a journal in a directory is that of the session which the directory is named after: the
-/// segments that begin with the opening of a session name it.
+/// Whether the journal in a directory belongs to the session that the directory is named after. The first event of
+/// an opening names the session.
 pub fn names_session(host: Host<'_>, directory: &str) -> Result<bool, Failure> {
     for number in segments(host, directory)? {
         let path = layout::segment(directory, number);
@@ -252,8 +247,8 @@ pub fn names_session(host: Host<'_>, directory: &str) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// The files of the segments, each with the sequence number that it begins with. That of the first
-/// one is of no interest, and its line is long; one that is damaged is not known.
+/// The files of the segments, each with its first sequence number: `None` for the first segment, where it is not
+/// needed and the line is long, and for one whose first line is damaged.
 fn segments_with_start(
     host: Host<'_>,
     directory: &str,
@@ -274,37 +269,37 @@ fn size(host: Host<'_>, path: &str) -> Result<u64, Failure> {
     Ok(host.stat(path)?.map_or(0, |metadata| metadata.size))
 }
 
-/// A line start from which no event later than `after` is missed: sequence numbers grow through a
-/// segment, so the place is found by halving.
+/// Finds the start of a line from which on every event later than `after` is read, by binary search: sequence
+/// numbers increase through a segment.
 fn seek(host: Host<'_>, path: &str, after: u64) -> Result<u64, Failure> {
     let mut low = 0;
     let mut high = size(host, path)?.min(LARGEST_SEGMENT);
     while after > 0 && high - low > NEAR {
         let middle = low + (high - low) / 2;
         let bytes = host.read_at(path, middle, NEAR.min(high - middle))?;
-        // A whole line, and a sound one: a damaged number would lead astray.
+        // A complete and valid line: a damaged number would mislead the search.
         let mut lines = bytes.split(|b| *b == b'\n');
         let skipped = lines.next().map_or(0, <[u8]>::len) + 1;
-        let whole = lines.next().filter(|line| skipped + line.len() < bytes.len());
-        match whole.and_then(line::decode).map(|event| (skipped, event.seq)) {
+        let complete = lines.next().filter(|line| skipped + line.len() < bytes.len());
+        match complete.and_then(line::decode).map(|event| (skipped, event.seq)) {
             Some((start, seq)) if seq <= after => low = middle + start as u64,
-            // Later, or nothing recognisable here: what matters begins before.
+            // Later, or nothing recognisable here: the position is before this.
             _ => high = middle,
         }
     }
     Ok(low)
 }
 
-/// The lines of a file from an offset on, read in chunks.
+/// The lines of a file from an offset, read in chunks.
 pub(super) struct Lines<'t> {
     host: Host<'t>,
     path: &'t str,
     /// Where `buffer` begins in the file.
     offset: u64,
     buffer: Vec<u8>,
-    /// What of `buffer` has been given out.
+    /// How many bytes of `buffer` have been returned.
     used: usize,
-    /// True if the line that was given out last had its line break.
+    /// True if the line that was returned last had a line break.
     is_terminated: bool,
 }
 
@@ -313,8 +308,8 @@ impl<'t> Lines<'t> {
         Lines { host, path, offset, buffer: Vec::new(), used: 0, is_terminated: false }
     }
 
-    /// The next line without its line break, and its offset. The rest of a file that does not end
-    /// in a line break is a line, too.
+    /// Returns the next line without its line break, and its offset. The rest of a file that does not end with a
+    /// line break is a line, too.
     pub(super) fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, Failure> {
         let mut searched = self.used;
         loop {
@@ -336,12 +331,11 @@ impl<'t> Lines<'t> {
                     line
                 }));
             }
-            searched -= self.offset_shift();
+            searched -= self.discard_used();
         }
     }
 
-    /// True if the line that was given out last is what a cut leaves: it ends the file without a line
-    /// break. One that has its line break was written whole.
+    /// True if the line that was returned last is torn: it ends the file without a line break.
     pub(super) fn is_torn(&mut self) -> Result<bool, Failure> {
         Ok(!self.is_terminated && self.used >= self.buffer.len() && !self.fill()?)
     }
@@ -350,7 +344,7 @@ impl<'t> Lines<'t> {
         (self.offset + self.used as u64, self.buffer[self.used..end].to_vec())
     }
 
-    /// Reads the next chunk; false at the end of what a segment may have.
+    /// Reads the next chunk. False at the end of the file, or at the maximum size of a segment.
     fn fill(&mut self) -> Result<bool, Failure> {
         let offset = self.offset + self.buffer.len() as u64;
         let chunk = match LARGEST_SEGMENT.saturating_sub(offset).min(CHUNK) {
@@ -361,9 +355,9 @@ impl<'t> Lines<'t> {
         Ok(!chunk.is_empty())
     }
 
-    /// Forgets what was given out, so that memory does not grow with the file; by how much
-    /// positions in the buffer have shrunk.
-    fn offset_shift(&mut self) -> usize {
+    /// Discards what was returned, so that memory does not grow with the file. Returns by how much positions in the
+    /// buffer have decreased.
+    fn discard_used(&mut self) -> usize {
         let shift = self.used;
         self.buffer.drain(..shift);
         self.offset += shift as u64;

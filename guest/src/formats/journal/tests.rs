@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::io::host::Host;
 use crate::io::memory::{Machine, Process};
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
 const DIRECTORY: &str = "runs/session";
 
@@ -14,7 +14,7 @@ fn event(length: usize) -> Event {
         .with("error", "x".repeat(length))
 }
 
-/// Everything that a reading from `after` gives: the numbers, and the result of the reading.
+/// Reads the journal from `after`: the sequence numbers, and the result of the reading.
 fn numbers(process: &Process, after: u64) -> (Vec<u64>, Reading) {
     let mut found = Vec::new();
     let reading =
@@ -23,16 +23,16 @@ fn numbers(process: &Process, after: u64) -> (Vec<u64>, Reading) {
 }
 
 fn segment(number: u32) -> String {
-    crate::formats::layout::segment(DIRECTORY, number)
+    crate::io::layout::segment(DIRECTORY, number)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever the lengths of the lines and wherever segments begin: a reading from any event on
-    /// gives exactly what comes behind it. The lines are long enough for the search by halving.
+    /// For any lengths of lines and segments, reading after any event visits exactly the events that follow it. The
+    /// lines are long enough for the binary search.
     #[test]
-    fn a_reading_gives_what_comes_behind(
+    fn reading_after_an_event_visits_what_follows(
         segments in proptest::collection::vec(proptest::collection::vec(0usize..9000, 0..60), 1..4),
         after in 0u64..200,
     ) {
@@ -54,9 +54,9 @@ proptest! {
         prop_assert_eq!(newest, (last > 0).then_some(last));
     }
 
-    /// A segment cut anywhere gives every whole line before the cut, and no damage is reported.
+    /// A segment cut anywhere has every complete line before the cut, and no damage is reported.
     #[test]
-    fn a_torn_end_is_passed_over(lengths in proptest::collection::vec(0usize..300, 1..20), cut in 0usize..8000) {
+    fn a_torn_last_line_is_skipped(lengths in proptest::collection::vec(0usize..300, 1..20), cut in 0usize..8000) {
         let machine = Machine::new();
         let process = machine.process(1);
         let host = Host::new(&process);
@@ -65,15 +65,15 @@ proptest! {
             writer.append(host, &mut [event(length)], true).unwrap();
         }
         let text = machine.text(&segment(1)).unwrap();
-        let kept = &text[..cut % (text.len() + 1)];
-        machine.put(&segment(1), kept);
+        let remaining = &text[..cut % (text.len() + 1)];
+        machine.put(&segment(1), remaining);
         let (found, reading) = numbers(&process, 0);
-        // A last line may be whole but for its line break.
-        let whole = kept.matches('\n').count();
-        let but_for_its_break = usize::from(kept.ends_with('}'));
-        prop_assert!((whole..=whole + but_for_its_break).contains(&found.len()));
+        // The last line may be complete except for its line break.
+        let complete = remaining.matches('\n').count();
+        let without_break = usize::from(remaining.ends_with('}'));
+        prop_assert!((complete..=complete + without_break).contains(&found.len()));
         prop_assert_eq!(reading.damage, []);
-        // The next opening goes on behind what counts.
+        // The next opening continues after what counts.
         let mut writer = Writer::open(host, DIRECTORY, reading.last).unwrap();
         writer.append(host, &mut [event(0)], true).unwrap();
         prop_assert_eq!(numbers(&process, 0).0, (1..=reading.last + 1).collect::<Vec<u64>>());
@@ -81,14 +81,14 @@ proptest! {
 }
 
 #[test]
-fn what_a_failed_append_left_does_not_count_once_it_was_written_anew() {
+fn lines_of_a_failed_append_do_not_count_once_their_numbers_are_reused() {
     let machine = Machine::new();
     let process = machine.process(1);
     let host = Host::new(&process);
     let mut writer = Writer::open(host, DIRECTORY, 0).unwrap();
     writer.append(host, &mut [event(1)], true).unwrap();
     machine.full.set(true);
-    // Half of it is two whole lines.
+    // Half of it is two complete lines.
     let mut batch = [event(2), event(3), event(2), event(3)];
     assert!(writer.append(host, &mut batch, true).is_err());
     machine.full.set(false);
@@ -101,7 +101,7 @@ fn what_a_failed_append_left_does_not_count_once_it_was_written_anew() {
 }
 
 #[test]
-fn damage_is_reported_and_every_sound_line_around_it_counts() {
+fn damage_is_reported_and_valid_lines_around_it_count() {
     let machine = Machine::new();
     let process = machine.process(1);
     let host = Host::new(&process);
@@ -123,10 +123,9 @@ fn damage_is_reported_and_every_sound_line_around_it_counts() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Each line has a checksum and a number of its own: sorting a journal by hand, or a merge that
-    /// mixes it up, loses none.
+    /// Each line has its own checksum and number: sorting a journal by hand, or a merge that reorders it, loses none.
     #[test]
-    fn lines_out_of_order_count_all_the_same(
+    fn lines_out_of_order_count(
         order in Just((0usize..60).collect::<Vec<_>>()).prop_shuffle(),
         length in 0usize..9000,
         after in 0u64..70,
@@ -144,16 +143,16 @@ proptest! {
         let (mut found, _) = numbers(&process, 0);
         found.sort_unstable();
         prop_assert_eq!(found, (1..=60).collect::<Vec<u64>>());
-        let sound = sound_lines(host, &segment(1)).unwrap();
-        prop_assert_eq!(String::from_utf8(sound).unwrap(), text, "a fix sorts them");
-        // Behind a snapshot, the search for its last event cannot rely on the order.
+        let fixed = valid_lines(host, &segment(1)).unwrap();
+        prop_assert_eq!(String::from_utf8(fixed).unwrap(), text, "a fix sorts them");
+        // After a snapshot, the search for its last event cannot rely on the order.
         let (found, _) = numbers(&process, after);
         prop_assert!(found.iter().all(|seq| *seq > after));
     }
 }
 
 #[test]
-fn two_lines_that_were_swapped_are_reported_and_count() {
+fn swapped_lines_are_reported_and_count() {
     let machine = Machine::new();
     let process = machine.process(1);
     let host = Host::new(&process);
@@ -175,7 +174,7 @@ fn two_lines_that_were_swapped_are_reported_and_count() {
 }
 
 #[test]
-fn what_is_no_segment_is_not_read() {
+fn only_segments_are_read() {
     let machine = Machine::new();
     let process = machine.process(1);
     machine.put(&format!("{DIRECTORY}/001-a.1.log"), "output");

@@ -3,32 +3,32 @@
 use super::event::Event;
 use super::line;
 use super::reader;
-use crate::formats::layout;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 
-/// The next segment begins when one has so many bytes: readers take none of any size.
+/// The size in bytes at which the next segment begins. Readers do not accept segments of any size.
 const FULL: u64 = 128 << 20;
 
-/// The end of a session's journal, where events are added.
+/// The writer of a session's journal.
 #[derive(Debug)]
 pub struct Writer {
     directory: String,
     segment: u32,
     last: u64,
-    /// The last event that is known to be on disk.
+    /// The sequence number of the last event that is known to be on disk.
     durable: u64,
     bytes: u64,
     /// How many bytes the current segment has.
     size: u64,
-    /// True if the current segment is not on disk with its name yet.
+    /// True if the name of the current segment is not on disk yet.
     is_new: bool,
-    /// True if nothing is written: the session has nothing to do.
+    /// True if nothing is written, because the session has nothing to do.
     is_idle: bool,
 }
 
 impl Writer {
-    /// Begins the next segment of the journal in `directory`, which is made if it is missing.
-    /// `last` is the sequence number of the last event that counts.
+    /// Begins the next segment of the journal in `directory`, which is created if it is missing. `last` is the
+    /// sequence number of the last event that counts.
     pub fn open(host: Host<'_>, directory: &str, last: u64) -> Result<Self, Failure> {
         host.create_directory(directory)?;
         let segment = reader::next_segment(host, directory)?;
@@ -44,7 +44,7 @@ impl Writer {
         })
     }
 
-    /// The journal of a session that has nothing to do: it numbers events and writes nothing.
+    /// The writer of a session that has nothing to do: it numbers events and writes nothing.
     pub fn idle(directory: &str) -> Self {
         Writer {
             directory: directory.to_owned(),
@@ -68,7 +68,7 @@ impl Writer {
         self.last
     }
 
-    /// The sequence number of the last event that no power loss takes back.
+    /// The sequence number of the last durable event.
     pub fn durable(&self) -> u64 {
         self.durable
     }
@@ -78,14 +78,14 @@ impl Writer {
         self.bytes
     }
 
-    /// True if the current segment is as this writer left it. A `git clean` may have removed it, and a
-    /// file that someone else appended to is not continued either.
+    /// True if the current segment is unchanged since this writer wrote it. `git clean` may have removed it, and
+    /// someone else may have appended to it.
     pub fn is_intact(&self, host: Host<'_>) -> Result<bool, Failure> {
         let size = host.stat(&layout::segment(&self.directory, self.segment))?.map(|it| it.size);
         Ok(self.is_new || size == Some(self.size))
     }
 
-    /// Continues in a new segment; its directory is made again if it is missing.
+    /// Continues in a new segment. Its directory is created again if it is missing.
     pub fn begin_segment(&mut self, host: Host<'_>) -> Result<(), Failure> {
         host.create_directory(&self.directory)?;
         let next = reader::next_segment(host, &self.directory)?;
@@ -95,9 +95,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Adds events, numbering them; with `durable` they are on disk when this returns. After an
-    /// error none of them counts, and the next append goes to a new segment: the failed one may
-    /// have left anything behind, and a file whose sync failed must not be trusted again.
+    /// Numbers events and appends them. With `durable`, they are on disk when this returns. After an error none of
+    /// them counts, and the next append goes to a new segment: the failed one may have written a part, and a file
+    /// whose sync failed must not be trusted again.
     pub fn append(
         &mut self,
         host: Host<'_>,
@@ -120,7 +120,7 @@ impl Writer {
             self.begin_segment(host)?;
         }
         let path = layout::segment(&self.directory, self.segment);
-        // What makes the file makes it durably: later appends take its name for granted.
+        // The append that creates the file is durable: later ones rely on its name.
         let durable = durable || self.is_new;
         match host.append(&path, text.as_bytes(), durable) {
             Ok(()) => {
@@ -134,7 +134,7 @@ impl Writer {
                 Ok(())
             }
             Err(failure) => {
-                // One that nothing was written into is as good as none.
+                // A segment without content can be used again.
                 let is_empty =
                     host.stat(&path).is_ok_and(|found| found.is_none_or(|it| it.size == 0));
                 self.segment = self.segment.saturating_add(u32::from(!is_empty));
@@ -151,10 +151,10 @@ mod tests {
     use super::*;
     use crate::formats::journal::{EventKind, last_event, read};
     use crate::io::memory::Machine;
-    use crate::io::time::Timestamp;
+    use crate::time::Timestamp;
 
     #[test]
-    fn a_segment_that_is_full_is_followed_by_another_one() {
+    fn a_full_segment_is_followed_by_another_one() {
         let machine = Machine::new();
         let process = machine.process(1);
         let host = Host::new(&process);

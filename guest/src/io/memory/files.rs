@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::io::capabilities::Replacement;
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
-/// What stands at a path.
+/// An entry of the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Node {
     File(Vec<u8>),
     Directory,
+    /// A symbolic link, with its target.
+    Link(String),
     Other,
 }
 
@@ -97,7 +99,7 @@ pub(super) fn touched(change: &Change) -> Vec<&str> {
     }
 }
 
-/// What a change comes to that is cut off before its sync.
+/// The part of a change that is applied if it is interrupted.
 pub(super) fn cut_off(change: Change, after: usize) -> Change {
     match change {
         Change::Replace(mut files) => {

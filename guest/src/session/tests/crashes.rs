@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// How a session is taken up again after a crash.
+/// How a session continues after a crash.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Resume,
@@ -16,12 +16,40 @@ enum Way {
     DamageAndDoctor,
 }
 
+/// Runs a batch until the machine fails. Returns whether it ended.
+fn run_until_it_dies(
+    process: &Process,
+    options: &Options,
+    acknowledged: &mut HashSet<String>,
+    logs: &mut HashSet<String>,
+) -> bool {
+    let Ok((mut session, _)) = open(host(process), options) else { return false };
+    let mut reports = Vec::new();
+    loop {
+        let Ok(step) = session.advance(host(process), &reports, 8) else { return false };
+        for report in &reports {
+            let Report::Ended(ended) = report else { continue };
+            acknowledged.insert(ended.item.clone());
+        }
+        for attempt in &step.start {
+            assert!(!acknowledged.contains(&attempt.item), "{} ran twice", attempt.item);
+            assert!(logs.insert(attempt.launch.log.clone()), "{} twice", attempt.launch.log);
+        }
+        reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
+        // Time passes, so that results are applied in between.
+        process.machine.clock.set(process.machine.clock.get() + 700);
+        if step.finished {
+            return session.close(host(process), CloseReason::Ended).is_ok();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Power losses and kills at any moment, sessions resumed or left in every way: what was
-    /// acknowledged as completed never runs again, no start of an item is numbered twice, and in
-    /// the end every item is done.
+    /// Power losses and kills at any moment, with sessions resumed or abandoned in every way: what was acknowledged
+    /// as completed never runs again, no two attempts of an item have the same number, and in the end every item is
+    /// done.
     #[test]
     fn nothing_acknowledged_is_lost(
         crashes in proptest::collection::vec(
@@ -57,29 +85,9 @@ proptest! {
             machine.power_until.set(crash.map_or(usize::MAX, |(after, ..)| written + after));
             machine.cut.set(crash.and_then(|(_, _, cut, ..)| cut).map(usize::from));
             let options = Options { parallel, no_resume: matches!(way, Way::Afresh), ..options() };
-            let died = (|| {
-                let (mut session, _) = open(host(&process), &options).map_err(|_| ())?;
-                let mut reports = Vec::new();
-                loop {
-                    let step = session.advance(host(&process), &reports, 8).map_err(|_| ())?;
-                    for report in &reports {
-                        let Report::Ended(ended) = report else { continue };
-                        acknowledged.insert(ended.item.clone());
-                    }
-                    for attempt in &step.start {
-                        assert!(!acknowledged.contains(&attempt.item), "{} ran twice", attempt.item);
-                        assert!(logs.insert(attempt.launch.log.clone()), "{} twice", attempt.launch.log);
-                    }
-                    reports = step.start.iter().map(|attempt| ended(attempt, Outcome::Completed)).collect();
-                    // Time passes, so that files are brought up to date in between.
-                    machine.clock.set(machine.clock.get() + 700);
-                    if step.finished {
-                        return session.close(host(&process), CloseReason::Ended).map_err(|_| ());
-                    }
-                }
-            })();
+            let ended = run_until_it_dies(&process, &options, &mut acknowledged, &mut logs);
             let Some((_, power, _, seed, next)) = crash else {
-                prop_assert!(died.is_ok());
+                prop_assert!(ended);
                 break;
             };
             machine.power_until.set(usize::MAX);

@@ -1,5 +1,5 @@
-//! What a killed process left on disk without a sync, and what an agent wrote without one: a power loss
-//! later takes nothing back that was acknowledged. Enumerated, not sampled.
+//! Files that a killed process or an agent wrote without a sync: a later power loss reverts nothing that was
+//! acknowledged. Every crash is enumerated, not sampled.
 
 use std::collections::HashSet;
 
@@ -7,8 +7,8 @@ use super::*;
 
 const ITEMS: [&str; 4] = ["001-a", "002-b", "003-c", "004-d"];
 
-/// Opens a session and runs it as far as the machine goes; what was acknowledged as completed, also
-/// of what an earlier process did.
+/// Opens a session and advances it until the machine fails. Returns the items whose completion was acknowledged,
+/// including those that an earlier process completed.
 fn run_until_it_dies(process: &Process, agent: impl FnMut(&Call)) -> HashSet<String> {
     run_with(process, &Options { parallel: 2, ..options() }, agent)
 }
@@ -36,7 +36,7 @@ fn run_with(process: &Process, options: &Options, mut agent: impl FnMut(&Call)) 
     acknowledged
 }
 
-/// Runs what remains; nothing of `acknowledged` may be among it, and everything ends up done.
+/// Runs what remains. None of `acknowledged` may run, and in the end every item is done.
 fn runs_only_the_rest(machine: &Rc<Machine>, acknowledged: &HashSet<String>, context: &str) {
     let process = machine.process(900);
     let again = |attempt: &Call| {
@@ -49,15 +49,15 @@ fn runs_only_the_rest(machine: &Rc<Machine>, acknowledged: &HashSet<String>, con
     }
 }
 
-/// The operations of a whole batch.
+/// The number of operations of a batch without a crash.
 fn operations_of_a_batch() -> usize {
-    let whole = machine(&ITEMS);
-    run_until_it_dies(&whole.process(1), |_| {});
-    whole.operations().len()
+    let complete = machine(&ITEMS);
+    run_until_it_dies(&complete.process(1), |_| {});
+    complete.operations().len()
 }
 
 #[test]
-fn what_a_killed_process_left_without_a_sync_is_synced_by_the_next_one() {
+fn unsynced_files_of_a_killed_process_are_synced_by_the_next_one() {
     for until in 0..operations_of_a_batch() {
         for cut in 0..4 {
             for second in [0, 1, 2, 3, 5, 8, usize::MAX] {
@@ -81,7 +81,7 @@ fn what_a_killed_process_left_without_a_sync_is_synced_by_the_next_one() {
 
 /// Results of the mock agent are in the journal alone.
 #[test]
-fn what_a_killed_process_left_in_the_journal_is_synced_before_it_counts() {
+fn unsynced_journal_lines_of_a_killed_process_are_synced_before_they_count() {
     let options = Options { parallel: 2, agent: AgentChoice::Mock(0), ..options() };
     for until in 0..operations_of_a_batch() {
         for second in [0, 1, 2, 3, 5, 8] {
@@ -95,7 +95,7 @@ fn what_a_killed_process_left_in_the_journal_is_synced_before_it_counts() {
             acknowledged.extend(run_with(&machine.process(2), &options, |_| {}));
             let machine = machine.power_loss(|| 0);
             if acknowledged.len() == ITEMS.len() {
-                // The session was being closed: the next one has every mock item to do again.
+                // The session was being closed: every mock item runs again in the next one.
                 continue;
             }
             run_with(&machine.process(3), &options, |attempt| {
@@ -108,7 +108,7 @@ fn what_a_killed_process_left_in_the_journal_is_synced_before_it_counts() {
 
 /// On xfs such a file is empty after a power loss.
 #[test]
-fn what_an_agent_wrote_without_a_sync_is_synced_with_its_result() {
+fn unsynced_files_of_an_agent_are_synced_with_its_result() {
     for until in 0..operations_of_a_batch() + 8 {
         let machine = machine(&ITEMS);
         machine.power_until.set(until);

@@ -1,4 +1,4 @@
-//! How attempts end, what follows from that, and what is left of them.
+//! How attempts end: retries, pauses, failures and leftover processes.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ fn events(machine: &Machine, kind: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_failure_is_tried_again_ever_later_and_every_try_is_recorded() {
+fn failures_are_retried_with_backoff_and_every_attempt_is_recorded() {
     let machine = machine(&THREE[..2]);
     let process = machine.process(1);
     let options = Options { retries: 8, timeout: Some(7_000), ..options() };
@@ -29,7 +29,7 @@ fn a_failure_is_tried_again_ever_later_and_every_try_is_recorded() {
         starts.push(machine.clock.get());
         if starts.len() < 9 { Outcome::TimedOut(7) } else { Outcome::Completed }
     });
-    assert_eq!(summary.completed, ["002-b", "001-a"], "others go on in the meantime");
+    assert_eq!(summary.completed, ["002-b", "001-a"], "other items run in the meantime");
     let waits: Vec<u64> =
         starts.windows(2).map(|pair| (pair[1] - pair[0]).div_euclid(1000)).collect();
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
@@ -63,7 +63,7 @@ fn retries_run_out() {
 }
 
 #[test]
-fn a_single_run_tries_its_item_again() {
+fn a_single_run_retries_its_item() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let mut items = Vec::new();
@@ -76,7 +76,7 @@ fn a_single_run_tries_its_item_again() {
 }
 
 #[test]
-fn a_failure_is_recorded_with_all_that_is_known_of_it() {
+fn a_failure_is_recorded_with_its_details() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
     let (mut session, opening) = open(host(&process), &options()).unwrap();
@@ -105,7 +105,7 @@ fn a_failure_is_recorded_with_all_that_is_known_of_it() {
 }
 
 #[test]
-fn enough_failures_end_the_batch_and_what_runs_is_waited_for() {
+fn a_batch_stops_after_the_maximum_number_of_failures_and_waits_for_running_agents() {
     let machine = machine(&["001-a", "002-b", "003-c", "004-d"]);
     let process = machine.process(1);
     let options = Options { max_failures: 1, parallel: 2, ..options() };
@@ -122,11 +122,11 @@ fn enough_failures_end_the_batch_and_what_runs_is_waited_for() {
     assert_eq!(summary.events.last().unwrap().reason.as_deref(), Some("max-failures"));
     let process = machine.process(2);
     let summary = run(&process, &options, |_| Outcome::Completed);
-    assert_eq!(summary.completed.len(), 3, "they are counted from each start");
+    assert_eq!(summary.completed.len(), 3, "failures are counted from each opening");
 }
 
 #[test]
-fn several_that_run_into_one_limit_are_one_pause() {
+fn several_items_that_reach_a_limit_cause_one_pause() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let options = Options { parallel: 3, ..options() };
@@ -144,12 +144,12 @@ fn several_that_run_into_one_limit_are_one_pause() {
 }
 
 #[test]
-fn a_batch_that_runs_for_days_or_sleeps_is_not_stale() {
+fn a_batch_that_runs_or_is_suspended_for_days_is_not_stale() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let (mut session, _) = open(host(&process), &options()).unwrap();
     session.advance(host(&process), &[], 1).unwrap();
-    // The machine is suspended for longer than a file stays fresh.
+    // The machine is suspended for longer than 24 hours.
     machine.clock.set(machine.clock.get() + 2 * DAY);
     let other = machine.process(2);
     let Err(OpenError::Busy(holder)) = open(host(&other), &options()) else { panic!() };
@@ -185,9 +185,8 @@ fn killed_beside_an_agent() -> Rc<Machine> {
 }
 
 #[test]
-fn what_a_killed_batch_left_is_ended_before_anything_starts() {
+fn leftover_processes_are_ended_before_anything_starts() {
     let machine = killed_beside_an_agent();
-    let item = Some("001-a".to_owned());
     machine.marked.borrow_mut().push(leftover(78, Some("001-a"), true));
     let process = machine.process(2);
     let findings = doctor::diagnose(host(&process));
@@ -202,12 +201,12 @@ fn what_a_killed_batch_left_is_ended_before_anything_starts() {
 }
 
 #[test]
-fn nothing_starts_beside_what_cannot_be_ended() {
+fn nothing_starts_while_a_leftover_process_cannot_be_ended() {
     let machine = killed_beside_an_agent();
     machine.immortal.borrow_mut().push(77);
     let process = machine.process(2);
-    let Err(OpenError::Leftovers(left)) = open(host(&process), &options()) else { panic!() };
-    assert_eq!(left[0].process.pid, 77);
+    let Err(OpenError::Leftovers(leftovers)) = open(host(&process), &options()) else { panic!() };
+    assert_eq!(leftovers[0].process.pid, 77);
     let report = fix(host(&process)).unwrap();
     let orphan = report.fixes.iter().find(|fix| fix.diagnostic.code == "ORPHANED_AGENT");
     assert!(!orphan.unwrap().fixed);
@@ -218,7 +217,7 @@ fn nothing_starts_beside_what_cannot_be_ended() {
 }
 
 #[test]
-fn nobody_is_ended_while_the_owner_may_live() {
+fn no_process_is_ended_while_the_owner_may_be_running() {
     let machine = killed_beside_an_agent();
     machine.unknown.borrow_mut().push(1);
     let process = machine.process(2);
@@ -227,7 +226,7 @@ fn nobody_is_ended_while_the_owner_may_live() {
 }
 
 #[test]
-fn what_is_not_proven_to_be_an_agent_is_named_and_never_ended() {
+fn a_process_that_is_not_proven_to_be_an_agent_is_reported_and_never_ended() {
     let machine = killed_beside_an_agent();
     machine.unmarked.borrow_mut().push(77);
     let process = machine.process(2);
@@ -244,7 +243,7 @@ fn what_is_not_proven_to_be_an_agent_is_named_and_never_ended() {
 }
 
 #[test]
-fn an_agent_that_does_not_end_fails_its_item_for_good() {
+fn a_lost_agent_fails_its_item_without_a_retry() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let options = Options { retries: 3, ..options() };
@@ -252,13 +251,13 @@ fn an_agent_that_does_not_end_fails_its_item_for_good() {
     let step = session.advance(host(&process), &[], 1).unwrap();
     let lost = ended(&step.start[0], Outcome::Lost("it hangs".to_owned()));
     let step = session.advance(host(&process), &[lost], 1).unwrap();
-    assert_eq!(step.start[0].item, "002-b", "the batch goes on");
+    assert_eq!(step.start[0].item, "002-b", "the batch continues");
     assert!(events(&machine, "item-retrying").is_empty());
     assert_eq!(events(&machine, "item-failed")[0]["reason"], "lost");
 }
 
 #[test]
-fn where_there_is_room_for_fewer_agents_fewer_run_and_nothing_waits() {
+fn fewer_agents_run_if_the_system_lacks_resources_without_a_pause() {
     let machine = machine(&["001-a", "002-b", "003-c", "004-d"]);
     let process = machine.process(1);
     let options = Options { parallel: 4, ..options() };
@@ -274,7 +273,7 @@ fn where_there_is_room_for_fewer_agents_fewer_run_and_nothing_waits() {
     let done = ended(&step.start[0], Outcome::Completed);
     let next = session.advance(host(&process), &[done], 3).unwrap();
     assert_eq!(next.start.iter().map(|start| start.item.as_str()).collect::<Vec<_>>(), ["003-c"]);
-    // Alone it is a failure.
+    // With no other agent running, it is a failure.
     let done = ended(&step.start[1], Outcome::Completed);
     session.advance(host(&process), &[done], 0).unwrap();
     let alone = ended(&next.start[0], Outcome::OutOfResources("too many open files".to_owned()));

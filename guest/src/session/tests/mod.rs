@@ -1,13 +1,15 @@
-//! A batch against a disk in memory.
+//! Sessions on a machine in memory.
 
 mod chaos;
 mod crashes;
 mod durability;
 mod endings;
+mod feature_runs;
 mod phases;
 mod removed;
 mod resuming;
 mod running;
+mod status;
 
 use std::rc::Rc;
 
@@ -23,10 +25,10 @@ use crate::bindings::exports::wreckit::batch::session::{
     StartFailure, Started, StopCause, Summary,
 };
 use crate::doctor;
-use crate::formats::layout;
+use crate::io::layout;
 use crate::io::memory::{Machine, Process};
-use crate::io::time::Timestamp;
 use crate::session::leftovers::Termination;
+use crate::time::Timestamp;
 
 pub(super) const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -43,9 +45,6 @@ pub(crate) enum Outcome {
     Lost(String),
 }
 
-/// What the error of [`Outcome::Failed`] starts with in the journal.
-pub(crate) const NOT_STARTED: &str = "the agent could not be started: ";
-
 /// What the agent of [`phased`](phases::phased) prints when it is done.
 const MARKER: &str = "<promise>COMPLETE</promise>";
 
@@ -53,7 +52,7 @@ pub(crate) fn options() -> Options {
     Options { agent: AgentChoice::Custom, limit_wait: Some(60_000), ..Options::default() }
 }
 
-/// A machine with these items, all to do.
+/// A machine with these items, none of them done.
 pub(super) fn machine(items: &[&str]) -> Rc<Machine> {
     let machine = Machine::new();
     for id in items {
@@ -150,7 +149,7 @@ pub(super) fn run(
     finish(process, &mut session, work)
 }
 
-/// Starts a batch, completes `done` items, and is killed with the next one in hand.
+/// Starts a batch, completes `done` items, and is killed with the next one in flight.
 pub(super) fn interrupted(machine: &Rc<Machine>, done: usize) {
     let process = machine.process(100);
     let (mut session, _) = open(host(&process), &options()).unwrap();

@@ -1,4 +1,4 @@
-//! Items that go through phases.
+//! Items with phases.
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ fn put_prd(machine: &Machine, id: &str, stories: &[(&str, &str)]) {
     machine.put(&layout::prd_file(id), prd.to_string());
 }
 
-/// Does what a good agent does in a phase.
+/// Does the work of a phase.
 pub(super) fn work(machine: &Machine, attempt: &Call) -> Outcome {
     let directory = &attempt.directory;
     match attempt.phase.as_str() {
@@ -90,9 +90,9 @@ fn an_interrupted_item_resumes_at_its_phase() {
 }
 
 #[test]
-fn a_phase_that_leaves_nothing_has_failed() {
-    type Leave = fn(&Machine);
-    let cases: [(&str, Leave, &str); 7] = [
+fn a_phase_without_its_artifacts_fails() {
+    type Write = fn(&Machine);
+    let cases: [(&str, Write, &str); 7] = [
         ("idea", |_| {}, "research.md is missing"),
         ("idea", |m| m.put("items/001-a/research.md", ""), "research.md is empty (0 bytes)"),
         ("idea", |m| m.put("items/001-a/research.md", "x"), "research.md is empty (1 bytes)"),
@@ -115,7 +115,7 @@ fn a_phase_that_leaves_nothing_has_failed() {
             "prd.json has no stories",
         ),
     ];
-    for (state, leave, error) in cases {
+    for (state, write, error) in cases {
         let machine = Machine::new();
         machine.item("001-a", state, &[]);
         if state == "researched" {
@@ -123,7 +123,7 @@ fn a_phase_that_leaves_nothing_has_failed() {
         }
         let process = machine.process(1);
         let summary = run(&process, &phased(&machine), |_| {
-            leave(&machine);
+            write(&machine);
             Outcome::Completed
         });
         assert!(summary.failed[0].error.starts_with(error), "{error}: {:?}", summary.failed);
@@ -132,7 +132,7 @@ fn a_phase_that_leaves_nothing_has_failed() {
 }
 
 #[test]
-fn what_a_state_claims_and_is_not_there_is_made_first() {
+fn missing_artifacts_that_a_state_implies_are_produced_first() {
     for (state, first) in
         [("researched", "research"), ("planned", "research"), ("idea", "research")]
     {
@@ -151,7 +151,7 @@ fn what_a_state_claims_and_is_not_there_is_made_first() {
 }
 
 #[test]
-fn stories_that_never_get_done_end_with_the_iterations() {
+fn pending_stories_fail_the_item_after_the_maximum_number_of_calls() {
     let machine = Machine::new();
     machine.item("001-a", "implementing", &[]);
     machine.put("items/001-a/plan.md", "plan");
@@ -168,7 +168,7 @@ fn stories_that_never_get_done_end_with_the_iterations() {
 }
 
 #[test]
-fn nobody_is_called_where_nothing_is_left_to_do() {
+fn no_agent_is_called_for_an_item_without_work() {
     let machine = Machine::new();
     machine.item("001-a", "planned", &[]);
     machine.put("items/001-a/plan.md", "plan");
@@ -178,17 +178,17 @@ fn nobody_is_called_where_nothing_is_left_to_do() {
     let summary = run(&process, &phased(&machine), |attempt| panic!("{attempt:?}"));
     assert_eq!(summary.completed, ["001-a", "002-b"]);
     assert_eq!(machine.state_of("001-a"), "done");
-    assert_eq!(machine.state_of("002-b"), "in_pr", "a review is not over because we look");
+    assert_eq!(machine.state_of("002-b"), "in_pr", "a run does not end a review");
 }
 
 #[test]
-fn an_agent_that_moves_the_state_itself_is_not_overruled_and_not_led_in_circles() {
+fn an_agent_that_changes_the_state_is_not_overruled_and_not_called_forever() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
     let mut calls = 0;
     let summary = run(&process, &phased(&machine), |attempt| {
         calls += 1;
-        assert!(calls < 10, "it goes on for ever");
+        assert!(calls < 10, "it is called forever");
         let outcome = work(&machine, attempt);
         machine.item("001-a", if attempt.phase == "implement" { "in_pr" } else { "idea" }, &[]);
         outcome
@@ -220,7 +220,7 @@ fn a_stopping_batch_and_a_paused_one_make_no_further_call() {
 }
 
 #[test]
-fn a_full_disk_between_two_phases_loses_neither() {
+fn a_full_disk_between_two_phases_loses_nothing() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
     let (mut session, _) = open(host(&process), &phased(&machine)).unwrap();

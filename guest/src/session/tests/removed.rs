@@ -1,9 +1,9 @@
-//! Files of a running session that are removed under it.
+//! Files of a running session that are removed while it runs.
 
 use super::*;
 use crate::doctor;
 
-/// What somebody removes.
+/// The files that are removed.
 const REMOVED: [&[&str]; 5] = [
     &["runs"],
     &["runs", layout::PROGRESS],
@@ -17,7 +17,7 @@ fn remove(machine: &Machine, paths: &[&str]) {
 }
 
 /// Runs the steps of a batch; before the step `at` files are removed, and after the step `until` the
-/// process is killed. Which items were started, and their logs.
+/// process is killed. Returns the items that were started, and their logs.
 fn run_and_remove(
     machine: &Rc<Machine>,
     removed: &[&str],
@@ -46,7 +46,7 @@ fn run_and_remove(
 }
 
 #[test]
-fn a_batch_whose_files_are_removed_goes_on_and_loses_nothing() {
+fn a_batch_whose_files_are_removed_continues_and_loses_nothing() {
     for removed in REMOVED {
         for at in 0..4 {
             let machine = machine(&THREE);
@@ -61,7 +61,7 @@ fn a_batch_whose_files_are_removed_goes_on_and_loses_nothing() {
 }
 
 #[test]
-fn a_batch_that_is_killed_after_its_files_were_removed_goes_on_where_it_stopped() {
+fn a_batch_that_is_killed_after_its_files_were_removed_resumes() {
     for removed in REMOVED {
         for at in 0..3 {
             for until in at + 1..5 {
@@ -72,7 +72,7 @@ fn a_batch_that_is_killed_after_its_files_were_removed_goes_on_where_it_stopped(
                     if power_fails {
                         machine = machine.power_loss(|| 1);
                     }
-                    // What was reported of the last one was never acknowledged.
+                    // The report about the last one was never acknowledged.
                     let acknowledged: Vec<String> =
                         started.iter().rev().skip(1).map(|(id, _)| id.clone()).collect();
                     let process = machine.process(2);
@@ -91,7 +91,7 @@ fn a_batch_that_is_killed_after_its_files_were_removed_goes_on_where_it_stopped(
 }
 
 #[test]
-fn a_lock_file_that_is_removed_lets_nobody_in() {
+fn a_removed_lock_file_still_excludes_other_processes() {
     for removed in REMOVED.into_iter().filter(|removed| removed.contains(&layout::LOCK)) {
         let machine = machine(&THREE);
         let process = machine.process(1);
@@ -102,7 +102,7 @@ fn a_lock_file_that_is_removed_lets_nobody_in() {
         let refused = open(host(&other), &Options { take_over: true, ..options() });
         assert!(matches!(refused, Err(OpenError::Busy(_))), "{removed:?}");
         assert!(matches!(fix(host(&other)), Err(doctor::RepairError::Busy(_))));
-        // The lock file is made again, and says whose it is.
+        // The lock file is created again, and names its holder.
         machine.clock.set(machine.clock.get() + 1_000);
         let reports = [ended(&step.start[0], Outcome::Completed)];
         session.advance(host(&process), &reports, 1).unwrap();

@@ -1,16 +1,15 @@
-//! Going on with a session, or leaving it.
+//! Resuming a session, or abandoning it.
 
 use serde_json::json;
 
 use super::*;
 use crate::doctor;
-use crate::io::capabilities::{Capabilities, ProcessStatus};
-use crate::io::capabilities::{FileSystem, LockState};
+use crate::io::capabilities::ProcessStatus;
 use crate::io::memory::Node;
 use crate::session::runs;
 
 #[test]
-fn a_killed_batch_goes_on_where_it_stopped_with_what_was_in_hand_first() {
+fn a_killed_batch_resumes_with_the_items_in_flight_first() {
     let machine = machine(&THREE);
     interrupted(&machine, 1);
     let process = machine.process(2);
@@ -27,12 +26,12 @@ fn a_killed_batch_goes_on_where_it_stopped_with_what_was_in_hand_first() {
 }
 
 #[test]
-fn unknown_fields_of_every_file_survive_in_their_order() {
+fn unknown_fields_of_every_file_are_preserved_in_order() {
     let machine = machine(&THREE);
     interrupted(&machine, 1);
     let mut document = progress(&machine);
     document["zebra"] = json!({"b": 1, "a": [2.50, null]});
-    document["apple"] = json!("kept");
+    document["apple"] = json!("preserved");
     document["owner"]["shoe"] = json!(44);
     machine.put(layout::PROGRESS, document.to_string());
     let process = machine.process(2);
@@ -42,11 +41,11 @@ fn unknown_fields_of_every_file_survive_in_their_order() {
     let keys: Vec<&String> = document.as_object().unwrap().keys().collect();
     assert_eq!(keys[keys.len() - 2..], ["zebra", "apple"]);
     assert!(text.contains("\"b\": 1,\n    \"a\""), "{text}");
-    assert!(machine.text("items/001-a/item.json").unwrap().contains("\"kept\": 2.5"));
+    assert!(machine.text("items/001-a/item.json").unwrap().contains("\"extra\": 2.5"));
 }
 
 #[test]
-fn failed_items_are_left_alone_unless_they_are_asked_for() {
+fn failed_items_run_again_only_on_request() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let (mut session, _) = open(host(&process), &options()).unwrap();
@@ -100,7 +99,7 @@ fn a_clean_stop_is_released_and_resumes_from_anywhere() {
 }
 
 #[test]
-fn an_owner_that_runs_or_cannot_be_seen_is_not_robbed_unless_asked() {
+fn a_session_with_a_running_or_unknown_owner_is_only_taken_over_on_request() {
     for liveness in [ProcessStatus::Running, ProcessStatus::Unknown] {
         let machine = machine(&THREE);
         interrupted(&machine, 1);
@@ -122,7 +121,7 @@ fn an_owner_that_runs_or_cannot_be_seen_is_not_robbed_unless_asked() {
 }
 
 #[test]
-fn a_second_batch_is_told_who_holds_the_lock() {
+fn a_second_batch_is_refused_with_the_holder_of_the_lock() {
     let machine = machine(&THREE);
     let (one, two) = (machine.process(1), machine.process(2));
     let (_session, opening) = open(host(&one), &options()).unwrap();
@@ -135,11 +134,14 @@ fn a_second_batch_is_told_who_holds_the_lock() {
     }
     machine.running.borrow_mut().retain(|pid| *pid != 1);
     let Err(OpenError::Busy(holder)) = open(host(&two), &options()) else { panic!() };
-    assert!(holder.transient, "its holder is dead: a child has the lock, which passes");
+    assert!(
+        holder.transient,
+        "its holder has exited: one of its children has the lock for a moment"
+    );
 }
 
 #[test]
-fn after_a_day_to_the_millisecond_it_still_resumes() {
+fn a_session_resumes_for_exactly_24_hours() {
     for (age, origin) in [(DAY, Origin::Resumed), (DAY + 1, Origin::Fresh)] {
         let machine = machine(&THREE);
         interrupted(&machine, 1);
@@ -149,7 +151,7 @@ fn after_a_day_to_the_millisecond_it_still_resumes() {
         // The clock ticks with every write, and the three of the owner record come first.
         machine.clock.set(last.as_millis() + age - 3);
         let process = machine.process(2);
-        // The journal knows of a later life than the snapshot: that one counts.
+        // The journal is newer than the snapshot: its time counts.
         let mut document = progress(&machine);
         document["updated_at"] = json!(last.to_string());
         machine.put(layout::PROGRESS, document.to_string());
@@ -159,12 +161,12 @@ fn after_a_day_to_the_millisecond_it_still_resumes() {
     }
 }
 
-/// However a session is left, what completed in it does not run again.
+/// However a session is abandoned, what completed in it does not run again.
 #[test]
-fn a_session_that_is_left_forgets_no_completion() {
+fn an_abandoned_session_loses_no_completion() {
     /// What happens to the repository before the next run, and the options of that.
-    type Leave = fn(&Rc<Machine>) -> Options;
-    let ways: [(&str, Leave); 5] = [
+    type Abandon = fn(&Rc<Machine>) -> Options;
+    let ways: [(&str, Abandon); 5] = [
         ("stale", |machine| {
             machine.clock.set(machine.clock.get() + 2 * DAY);
             options()
@@ -186,11 +188,11 @@ fn a_session_that_is_left_forgets_no_completion() {
             options()
         }),
     ];
-    for (name, leave) in ways {
+    for (name, abandon) in ways {
         let machine = machine(&THREE);
         interrupted(&machine, 2);
         assert_eq!(machine.state_of("002-b"), "idea", "the file trails the journal");
-        let options = leave(&machine);
+        let options = abandon(&machine);
         let process = machine.process(2);
         let mut started = Vec::new();
         run(&process, &options, |attempt| {
@@ -203,7 +205,7 @@ fn a_session_that_is_left_forgets_no_completion() {
 }
 
 #[test]
-fn a_file_that_was_changed_since_the_completion_stays_as_it_is() {
+fn a_file_that_was_changed_since_the_completion_is_not_overwritten() {
     let machine = machine(&THREE);
     interrupted(&machine, 2);
     machine.clock.set(machine.clock.get() + 1000);
@@ -215,19 +217,18 @@ fn a_file_that_was_changed_since_the_completion_stays_as_it_is() {
         started.push(attempt.item.clone());
         Outcome::Completed
     });
-    assert_eq!(started, ["001-a", "003-c"], "somebody wants 001-a again");
+    assert_eq!(started, ["001-a", "003-c"], "a person queued 001-a again");
 }
 
-/// A snapshot that claims results which its journal does not have, or a mark with a wrong digit, hides
-/// no result, wherever the items are.
+/// A snapshot with results that its journal does not have, or with a wrong digit in its mark, hides no result.
 #[test]
 fn a_snapshot_with_a_wrong_mark_hides_no_result() {
-    let sound = machine(&THREE);
-    interrupted(&sound, 2);
-    let text = sound.text(layout::PROGRESS).unwrap();
-    let events = progress(&sound)["journal"]["events"].as_u64().unwrap();
+    let valid = machine(&THREE);
+    interrupted(&valid, 2);
+    let text = valid.text(layout::PROGRESS).unwrap();
+    let events = progress(&valid)["journal"]["events"].as_u64().unwrap();
     let with = |events: u64, keep: bool| {
-        let mut document = progress(&sound);
+        let mut document = progress(&valid);
         document["journal"]["events"] = events.into();
         document["completed"] = serde_json::json!(["001-a", "002-b"]);
         document["in_flight"] = serde_json::json!(["003-c"]);
@@ -266,7 +267,7 @@ fn a_snapshot_with_a_wrong_mark_hides_no_result() {
     }
 }
 
-/// Only what the file says counts, not when it was modified.
+/// Only the content of the file counts, not its modification time.
 #[test]
 fn a_touch_an_edited_title_or_a_clock_set_back_drops_no_result() {
     type Meddle = fn(&Machine, &str);
@@ -313,7 +314,7 @@ fn new_items_join_a_resumed_queue_and_gone_ones_are_reported() {
 }
 
 #[test]
-fn damage_in_a_journal_is_reported_and_what_stands_around_it_counts() {
+fn damage_in_a_journal_is_reported_and_the_lines_around_it_count() {
     let machine = machine(&THREE);
     interrupted(&machine, 2);
     machine.delete(layout::PROGRESS);
@@ -323,18 +324,18 @@ fn damage_in_a_journal_is_reported_and_what_stands_around_it_counts() {
         .unwrap()
         .replace("\"001-a\",\"attempt\":1,\"exit_code", "\"001-x\",\"attempt\":1,\"exit_code");
     machine.put(&path, text);
-    // The damage is there when the session goes on, and what is written then does not hide anything.
+    // The session is resumed with the damage, and what is written then does not hide anything.
     drop(open(host(&machine.process(2)), &options()).unwrap());
     machine.kill(2);
     assert!(machine.said("is damaged at byte"));
-    let sound: String = machine
+    let valid: String = machine
         .text(&path)
         .unwrap()
         .lines()
         .filter(|line| !line.contains("001-x"))
         .map(|line| format!("{line}\n"))
         .collect();
-    machine.put(&path, sound);
+    machine.put(&path, valid);
     machine.delete(layout::PROGRESS);
     let mut started = Vec::new();
     run(&machine.process(3), &options(), |attempt| {
@@ -344,7 +345,7 @@ fn damage_in_a_journal_is_reported_and_what_stands_around_it_counts() {
     assert_eq!(started, ["001-a", "003-c"]);
 }
 
-/// Neither the progress file nor the beginning of the journal is there: results are, all the same.
+/// Both the progress file and the beginning of the journal are missing.
 #[test]
 fn a_journal_without_its_beginning_still_has_its_results() {
     let machine = machine(&THREE);
@@ -362,48 +363,7 @@ fn a_journal_without_its_beginning_still_has_its_results() {
 }
 
 #[test]
-fn the_status_shows_what_the_journal_knows_beyond_the_snapshot() {
-    let machine = machine(&THREE);
-    interrupted(&machine, 2);
-    let process = machine.process(2);
-    let seen = status(host(&process)).unwrap();
-    assert_eq!((seen.counts.completed, seen.counts.remaining), (2, 1));
-    assert_eq!(seen.owner, Some(ProcessStatus::Exited));
-    let standings: Vec<BatchState> = seen.items.iter().map(|item| item.batch_state).collect();
-    assert_eq!(standings, [BatchState::Completed, BatchState::Completed, BatchState::Ready]);
-    let session: Value = serde_json::from_str(&seen.session.unwrap()).unwrap();
-    assert_eq!(session["completed"], json!(["001-a", "002-b"]));
-}
-
-#[test]
-fn the_status_shows_what_only_the_journal_of_a_killed_single_run_knows() {
-    let machine = machine(&THREE);
-    let process = machine.process(1);
-    let single = Options { single: true, ..options() };
-    let (mut session, _) = open(host(&process), &single).unwrap();
-    let step = session.advance(host(&process), &[], 1).unwrap();
-    session.advance(host(&process), &[ended(&step.start[0], Outcome::Completed)], 1).unwrap();
-    machine.kill(1);
-    assert_eq!(machine.state_of("001-a"), "idea", "the file trails the journal");
-    let status = status(host(&machine.process(2))).unwrap();
-    let first = &status.items[0];
-    assert_eq!((first.state.as_str(), first.batch_state), ("done", BatchState::Completed));
-}
-
-/// Two at once take turns; in the memory of a test that is all there is to see.
-#[test]
-fn two_that_add_items_at_once_do_not_give_a_number_twice() {
-    let machine = machine(&THREE);
-    let (one, other) = (machine.process(1), machine.process(2));
-    assert_eq!(one.lock(layout::ITEMS, b""), Ok(LockState { held: false, note: Vec::new() }));
-    assert_eq!(add(host(&other), &["d".to_owned()]), Err(AddError::Busy));
-    one.unlock(layout::ITEMS).unwrap();
-    assert_eq!(add(host(&other), &["d".to_owned()]).unwrap(), ["004-d"]);
-    assert_eq!(add(host(&one), &["e".to_owned(), "f".to_owned()]).unwrap(), ["005-e", "006-f"]);
-}
-
-#[test]
-fn a_session_of_another_tool_resumes_and_its_journal_alone_tells_it_whole() {
+fn a_session_of_another_tool_resumes_and_can_be_rebuilt_from_its_journal() {
     let machine = machine(&THREE);
     let theirs = json!({
         "schema_version": 1, "session_id": "../odd name", "pid": 74412,
@@ -427,7 +387,7 @@ fn a_session_of_another_tool_resumes_and_its_journal_alone_tells_it_whole() {
 }
 
 #[test]
-fn what_cannot_be_read_in_place_of_the_progress_file_is_set_aside() {
+fn an_unreadable_entry_in_place_of_the_progress_file_is_set_aside() {
     for (node, words) in [(Node::Other, "a FIFO"), (Node::Directory, "a directory")] {
         let machine = machine(&THREE);
         machine.put_node(layout::PROGRESS, node.clone());
@@ -435,20 +395,20 @@ fn what_cannot_be_read_in_place_of_the_progress_file_is_set_aside() {
         let (_, opening) = open(host(&process), &options()).unwrap();
         assert_eq!(opening.origin, Origin::Fresh);
         assert!(machine.said(words), "{:?}", machine.messages);
-        let kept = machine
+        let is_in_backup = machine
             .paths()
             .into_iter()
             .any(|path| path.starts_with("backups/") && path.ends_with(layout::PROGRESS));
-        assert!(kept);
+        assert!(is_in_backup);
     }
 }
 
 #[test]
-fn a_result_that_cannot_be_written_is_kept_until_it_can_be() {
+fn a_result_that_cannot_be_written_is_retried_until_it_can_be() {
     let machine = machine(&THREE[..2]);
     let process = machine.process(1);
     let file = layout::item_file("001-a");
-    let whole = machine.text(&file).unwrap();
+    let original = machine.text(&file).unwrap();
     let summary = run(&process, &options(), |attempt| {
         if attempt.item == "001-a" {
             machine.put(&file, "half an agent's edi");
@@ -458,12 +418,12 @@ fn a_result_that_cannot_be_written_is_kept_until_it_can_be() {
     assert_eq!(summary.completed, THREE[..2]);
     assert_eq!(ids(&summary.invalid), ["001-a"]);
     assert!(summary.resumable, "something is still to be written");
-    // However the session is left while the file is damaged: it is not forgotten.
+    // The result is not lost, even if the session is abandoned while the file is damaged.
     let afresh = Options { no_resume: true, ..options() };
-    let summary = run(&process, &afresh, |_| panic!("nothing is to run"));
+    let summary = run(&process, &afresh, |_| panic!("nothing should run"));
     assert_eq!(ids(&summary.invalid), ["001-a"]);
-    // Mended as it was before the result, by a restored backup for instance.
-    machine.put(&file, whole);
+    // The file is restored as it was before the result.
+    machine.put(&file, original);
     let mut again = Vec::new();
     run(&process, &options(), |attempt| {
         again.push(attempt.item.clone());
@@ -474,7 +434,7 @@ fn a_result_that_cannot_be_written_is_kept_until_it_can_be() {
 }
 
 #[test]
-fn items_that_a_file_of_other_hands_names_outside_its_queue_are_not_dropped() {
+fn items_that_another_tool_lists_outside_its_queue_are_not_dropped() {
     let machine = machine(&THREE);
     let theirs = json!({
         "schema_version": 1, "session_id": "theirs", "pid": 74412,
@@ -491,7 +451,7 @@ fn items_that_a_file_of_other_hands_names_outside_its_queue_are_not_dropped() {
 }
 
 #[test]
-fn only_the_last_twenty_runs_are_kept() {
+fn only_the_last_twenty_sessions_are_retained() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
     for _ in 0..25 {

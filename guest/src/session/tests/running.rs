@@ -1,4 +1,4 @@
-//! What runs when, and what is recorded of it.
+//! What runs when, and what is recorded.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::io::memory::Change;
 
 #[test]
-fn every_item_becomes_done_and_the_progress_file_goes() {
+fn every_item_becomes_done_and_the_progress_file_is_removed() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let summary = run(&process, &options(), |_| Outcome::Completed);
@@ -22,7 +22,7 @@ fn every_item_becomes_done_and_the_progress_file_goes() {
 }
 
 #[test]
-fn an_agent_that_moved_the_state_itself_is_not_overruled() {
+fn an_agent_that_changes_the_state_is_not_overruled() {
     let machine = machine(&THREE[..1]);
     let process = machine.process(1);
     let summary = run(&process, &options(), |_| {
@@ -34,7 +34,7 @@ fn an_agent_that_moved_the_state_itself_is_not_overruled() {
 }
 
 #[test]
-fn what_depends_on_a_failure_is_blocked_named_and_kept_for_later() {
+fn dependents_of_a_failure_are_blocked_and_remain() {
     let machine = Machine::new();
     machine.item("001-a", "idea", &[]);
     machine.item("002-b", "idea", &["001-a"]);
@@ -60,7 +60,7 @@ fn what_depends_on_a_failure_is_blocked_named_and_kept_for_later() {
 }
 
 #[test]
-fn a_pause_starts_nothing_waits_longer_each_time_and_tries_the_same_item() {
+fn pauses_start_nothing_get_longer_and_retry_the_same_item() {
     let machine = machine(&THREE);
     let process = machine.process(1);
     let (mut session, _) = open(host(&process), &options()).unwrap();
@@ -101,7 +101,7 @@ fn a_full_disk_starts_nothing_and_loses_nothing() {
     let process = machine.process(2);
     let (_, opening) = open(host(&process), &options()).unwrap();
     assert_eq!(opening.counts.completed, 1);
-    assert!(!machine.said("damaged"), "a torn end is no damage");
+    assert!(!machine.said("damaged"), "a torn last line is not damage");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_preview_changes_nothing_and_shows_what_a_run_would_do() {
 }
 
 #[test]
-fn a_dependency_that_failed_and_was_done_by_hand_blocks_no_more() {
+fn a_failed_dependency_that_a_person_completed_no_longer_blocks() {
     let machine = machine(&THREE[..1]);
     machine.item("002-b", "idea", &["001-a"]);
     let process = machine.process(1);
@@ -216,7 +216,7 @@ fn the_intent_is_on_disk_before_the_agent_starts_and_the_result_before_it_counts
 }
 
 #[test]
-fn the_mock_agent_changes_no_item_and_leaves_nothing_to_settle() {
+fn the_mock_agent_changes_no_item_and_leaves_no_results_to_apply() {
     let machine = machine(&THREE);
     let mock = Options { agent: AgentChoice::Mock(0), ..options() };
     let process = machine.process(1);
@@ -233,7 +233,7 @@ fn the_mock_agent_changes_no_item_and_leaves_nothing_to_settle() {
 }
 
 #[test]
-fn only_the_chosen_items_run_and_the_rest_of_a_resumed_queue_stays() {
+fn only_the_chosen_items_run_and_the_rest_of_a_resumed_queue_remains() {
     let machine = machine(&THREE);
     interrupted(&machine, 0);
     let process = machine.process(2);
@@ -251,7 +251,7 @@ fn only_the_chosen_items_run_and_the_rest_of_a_resumed_queue_stays() {
 }
 
 #[test]
-fn next_runs_one_item_and_leaves_the_progress_file_alone() {
+fn next_runs_one_item_and_does_not_change_the_progress_file() {
     let machine = machine(&THREE);
     interrupted(&machine, 1);
     let before = machine.text(layout::PROGRESS);

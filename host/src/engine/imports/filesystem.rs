@@ -472,4 +472,6 @@ fn error(failed: io::Error) -> Error {
 }
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests;

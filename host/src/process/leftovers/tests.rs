@@ -1,4 +1,5 @@
 #![expect(
+    clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "a test creates its own files and processes"

@@ -63,7 +63,7 @@ fn are_whole(round: &Round<'_>) {
 }
 
 fn every_item_runs(round: &Round<'_>) {
-    round.settle();
+    round.finish_session();
     round.is_sound();
     let items: Vec<(String, Value)> = round.place.items().into_iter().collect();
     for (id, item) in &items {

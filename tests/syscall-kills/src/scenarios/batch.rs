@@ -97,7 +97,7 @@ pub(super) fn fresh(place: &Place) -> Result<(), String> {
     place.repository(ITEMS)
 }
 
-/// A batch that was killed with two items done and the third in hand.
+/// A batch that was killed with two items done and the third in flight.
 pub(super) fn interrupted(place: &Place) -> Result<(), String> {
     fresh(place)?;
     place.kill_run_at("003-c", &["run", "--parallel", "1"])
@@ -105,7 +105,7 @@ pub(super) fn interrupted(place: &Place) -> Result<(), String> {
 
 fn goes_on(round: &Round<'_>) {
     round.status_knows();
-    round.settle();
+    round.finish_session();
     round.is_sound();
 }
 
@@ -113,7 +113,7 @@ fn goes_on(round: &Round<'_>) {
 fn either_way(round: &Round<'_>) {
     let repeated = |round: &Round<'_>| {
         round.repeat(&[0, 2]);
-        round.settle();
+        round.finish_session();
     };
     round.each(&[&goes_on, &repeated]);
 }
@@ -127,7 +127,7 @@ fn goes_on_after_a_failure(round: &Round<'_>) {
         round.problem(error);
     }
     round.run(&["run", "--retry-failed"], &[0]);
-    round.is_settled();
+    round.all_is_done();
 }
 
 /// Whether the kill came before what was asked for is on record or not: asking again brings it about.
@@ -139,7 +139,7 @@ fn retries(round: &Round<'_>) {
     };
     let repeated = |round: &Round<'_>| {
         round.repeat(&[0]);
-        round.is_settled();
+        round.all_is_done();
     };
     round.each(&[&plain, &repeated]);
 }

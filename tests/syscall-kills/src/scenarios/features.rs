@@ -134,7 +134,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         },
         command: |_| words(&["doctor", "--fix"]),
         code: 0,
-        check: mends,
+        check: checks_fix,
     },
 ];
 
@@ -215,7 +215,7 @@ fn is_sound(round: &Round<'_>) {
     round.is_sound();
     round.run(&["feature", "list"], &[0]);
     round.run(&["run"], &[0]);
-    round.is_settled();
+    round.all_is_done();
 }
 
 fn is_made(round: &Round<'_>) {
@@ -299,7 +299,7 @@ fn gives_up(round: &Round<'_>) {
     };
     let plain = |round: &Round<'_>| {
         round.run(&["run"], &[0]);
-        round.is_settled();
+        round.all_is_done();
         let code = round.place.read("code");
         round.require(code == "mine, not committed", || format!("code is {code}"));
     };
@@ -333,7 +333,7 @@ fn runs(round: &Round<'_>) {
 }
 
 /// The document comes back, also after a second fix.
-fn mends(round: &Round<'_>) {
+fn checks_fix(round: &Round<'_>) {
     let repeated = |round: &Round<'_>| {
         round.repeat(&[0]);
         round.is_like("a second fix", &round.reference.after, &UNLIKE);

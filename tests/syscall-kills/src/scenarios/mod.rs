@@ -13,7 +13,7 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) set_up: fn(&Place) -> Result<(), String>,
     pub(crate) command: fn(&Place) -> Vec<String>,
-    /// What the command ends with where nobody disturbs it.
+    /// The exit code of the undisturbed command.
     pub(crate) code: i32,
     pub(crate) check: fn(&Round<'_>),
 }

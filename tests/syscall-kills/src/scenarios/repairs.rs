@@ -5,34 +5,34 @@ use std::fs;
 use serde_json::json;
 
 use super::{Scenario, batch, words};
-use crate::oracle::{Round, UNKEPT};
+use crate::oracle::{NOT_BACKED_UP, Round};
 use crate::place::{Place, item_file};
 
 const PROGRESS: &str = ".wreckit/batch-progress.json";
 const BACKUPS: &str = ".wreckit/backups";
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "fix", set_up: damaged, command: |_| fix(), code: 0, check: mends },
+    Scenario { name: "fix", set_up: damaged, command: |_| fix(), code: 0, check: checks_fix },
     Scenario {
         name: "fix-a-session",
         set_up: damaged_session,
         command: |_| fix(),
         code: 0,
-        check: mends,
+        check: checks_fix,
     },
     Scenario {
         name: "fix-a-journal",
         set_up: damaged_journal,
         command: |_| fix(),
         code: 0,
-        check: mends,
+        check: checks_fix,
     },
     Scenario {
         name: "fix-a-dead-session",
         set_up: batch::interrupted,
         command: |_| fix(),
         code: 0,
-        check: mends,
+        check: checks_fix,
     },
     Scenario {
         name: "restore",
@@ -149,24 +149,24 @@ fn restored(place: &Place) -> Result<(), String> {
 }
 
 /// A fix that was cut off can be repeated, undone, and left as it is.
-fn mends(round: &Round<'_>) {
+fn checks_fix(round: &Round<'_>) {
     let repeated = |round: &Round<'_>| {
         round.repeat(&[0]);
         // A journal may have one segment more.
-        let but_for = [&UNKEPT[..], &[".wreckit/runs"]].concat();
+        let but_for = [&NOT_BACKED_UP[..], &[".wreckit/runs"]].concat();
         round.is_like("a second fix", &round.reference.after, &but_for);
         round.has_the_same_findings("a second fix");
         round.save("fixed");
-        round.settle();
+        round.finish_session();
         round.back("fixed");
         undo(round, "both fixes undone");
     };
     let undone = |round: &Round<'_>| {
         undo(round, "the fix undone");
-        round.settle();
+        round.finish_session();
     };
     let left = |round: &Round<'_>| {
-        round.settle();
+        round.finish_session();
     };
     round.each(&[&repeated, &undone, &left]);
 }
@@ -192,15 +192,15 @@ fn restores(round: &Round<'_>) {
             Some(0) => "a second restoration",
             _ => "the restoration, though a second one is refused",
         };
-        round.is_like(what, &round.reference.after, &UNKEPT);
-        round.settle();
+        round.is_like(what, &round.reference.after, &NOT_BACKED_UP);
+        round.finish_session();
     };
     let left = |round: &Round<'_>| {
-        round.settle();
+        round.finish_session();
     };
-    let mended = |round: &Round<'_>| {
+    let fixed = |round: &Round<'_>| {
         round.run(&["doctor", "--fix"], &[0]);
-        round.settle();
+        round.finish_session();
     };
-    round.each(&[&repeated, &left, &mended]);
+    round.each(&[&repeated, &left, &fixed]);
 }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::*;
+use super::super::open_feature;
+use super::{Outcome, ended, options};
 use crate::bindings::exports::wreckit::batch::batch::Options;
 use crate::bindings::exports::wreckit::batch::feature::{
     Details, FeatureError, Field, PhaseMove as Move, RunOptions,
@@ -15,12 +16,11 @@ use crate::bindings::exports::wreckit::batch::session::{
     Call, CloseReason, Opening, Origin, Summary,
 };
 use crate::feature::{move_phase, resume};
-use crate::formats::journal::EventKind;
-use crate::formats::layout::FEATURES;
+use crate::io::host::Host;
+use crate::io::layout::FEATURES;
 use crate::io::memory::{Machine, Process, process};
 use crate::session::Session;
 use crate::session::leftovers::Termination;
-use crate::session::tests::{Outcome, ended, options};
 
 const ID: &str = "asset-export_20260301_081500";
 const FILE: &str = "asset-export_20260301_081500/progress.json";
@@ -89,7 +89,7 @@ fn legal_moves<T: std::fmt::Debug>(result: Result<T, FeatureError>) -> Vec<Strin
 fn open(process: &Process, options: RunOptions) -> Result<(Session, Opening), FeatureError> {
     let mut termination = Termination::default();
     loop {
-        match open_run(host(process), ID, options.clone(), &mut termination) {
+        match open_feature(host(process), ID, options.clone(), &mut termination) {
             Err(FeatureError::Terminating(_)) => {}
             opened => return opened,
         }
@@ -136,13 +136,13 @@ fn finish(
 }
 
 #[test]
-fn a_run_takes_every_phase_in_its_order_and_a_failed_one_again() {
+fn a_run_runs_every_phase_in_order_and_retries_a_failed_one() {
     let machine = machine(&[("planning", "pending"), ("testing", "pending")]);
     let mut called = Vec::new();
     let summary = run(&machine, run_options(), |phase, number| {
         called.push((phase.to_owned(), number));
         let status = document(&machine)["phases"][phase]["status"].clone();
-        assert_eq!(status, "in_progress", "that is on disk before its agent starts");
+        assert_eq!(status, "in_progress", "the status is on disk before the agent starts");
         if phase == "testing" { Outcome::Failed("no".to_owned()) } else { Outcome::Completed }
     });
     assert_eq!(summary.failed[0].item, "testing");
@@ -167,7 +167,7 @@ fn a_run_takes_every_phase_in_its_order_and_a_failed_one_again() {
 }
 
 #[test]
-fn a_phase_that_wants_approval_waits_for_a_person_and_is_not_called_again() {
+fn a_phase_that_needs_approval_waits_for_a_person_and_does_not_run_again() {
     let mut waiting = least(&[("planning", "pending"), ("testing", "pending")]);
     waiting["phases"]["planning"]["approved"] = json!(false);
     let machine = with(&waiting);
@@ -201,9 +201,9 @@ fn a_phase_that_wants_approval_waits_for_a_person_and_is_not_called_again() {
     assert!(matches!(result, Err(FeatureError::Invalid(_))));
 }
 
-/// By whatever hands it was completed, or is: nothing runs behind a phase that wants approval and has none.
+/// Whoever completes a phase that needs approval, nothing runs after it until it is approved.
 #[test]
-fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
+fn approval_depends_on_the_field_and_not_on_who_moves_the_phase() {
     let mut pending = least(&[("planning", "pending"), ("testing", "pending")]);
     pending["phases"]["planning"]["approved"] = json!(false);
     let wait = |machine: &Rc<Machine>| {
@@ -218,7 +218,7 @@ fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
         move_phase(host(&machine.process(1)), ID, "planning", step, &details)
     };
 
-    // A person approves what an agent has done, by hand.
+    // A person approves the work of an agent with a move.
     let machine = with(&pending);
     wait(&machine);
     assert!(
@@ -230,7 +230,7 @@ fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
     assert_eq!((planning.get("awaiting_approval"), planning.get("reason")), (None, None));
     assert_eq!(run(&machine, run_options(), |_, _| Outcome::Completed).completed, ["testing"]);
 
-    // Its agent completes it itself.
+    // The agent completes the phase itself.
     let machine = with(&pending);
     by_hand(&machine, Move::Start, &[]).unwrap();
     assert!(by_hand(&machine, Move::Complete, &[]).unwrap().message.contains("not approved"));
@@ -246,7 +246,7 @@ fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
         (&json!(true), &json!("complete"))
     );
 
-    // Started again instead, and blocked by something else: it waits for no approval any more.
+    // Restarted, and blocked by something else: it no longer waits for approval.
     let machine = with(&pending);
     wait(&machine);
     by_hand(&machine, Move::Start, &[]).unwrap();
@@ -259,14 +259,14 @@ fn approval_is_a_matter_of_the_field_and_not_of_who_moves_the_phase() {
 }
 
 #[test]
-fn a_run_that_is_interrupted_or_killed_goes_on_at_its_phase() {
+fn an_interrupted_or_killed_run_resumes_at_its_phase() {
     let machine = machine(&[("planning", "pending"), ("testing", "pending")]);
     let summary = run(&machine, run_options(), |phase, _| match phase {
         "testing" => Outcome::Interrupted,
         _ => Outcome::Completed,
     });
     assert_eq!((summary.remaining, summary.resumable), (vec!["testing".to_owned()], true));
-    // Killed with its agent at work.
+    // Killed while its agent is running.
     let process = machine.process(7);
     let (mut killed, _) = open(&process, run_options()).unwrap();
     assert_eq!(killed.advance(host(&process), &[], 1).unwrap().start[0].item, "testing");
@@ -274,7 +274,7 @@ fn a_run_that_is_interrupted_or_killed_goes_on_at_its_phase() {
     assert!(matches!(other, Err(FeatureError::Busy(holder)) if !holder.transient));
     machine.kill(7);
     let summary = run(&machine, run_options(), |_, _| Outcome::Completed);
-    assert_eq!(summary.completed, ["planning", "testing"], "of the whole session");
+    assert_eq!(summary.completed, ["planning", "testing"], "those of the whole session");
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_limit_pauses_the_run_and_fails_nothing() {
 }
 
 #[test]
-fn what_agents_and_others_do_to_the_document_counts() {
+fn changes_of_the_document_by_agents_and_people_count() {
     let machine =
         with(&least(&[("planning", "pending"), ("testing", "pending"), ("review", "pending")]));
     let process = machine.process(2);
@@ -308,7 +308,7 @@ fn what_agents_and_others_do_to_the_document_counts() {
         matches!(blocked, [it] if it.item == "testing" && it.reason == "no key"),
         "{blocked:?}"
     );
-    // One damages the document: the run ends and says so.
+    // An agent damages the document: the run ends and reports it.
     let summary = run(&machine, run_options(), |_, _| {
         machine.put(FILE, "{");
         Outcome::Completed

@@ -1,6 +1,5 @@
 //! Opening a session over the phases of a feature.
 
-use super::Phases;
 use crate::agents::{Agent, PromptSet};
 use crate::bindings::exports::wreckit::batch::batch::OpenError;
 use crate::bindings::exports::wreckit::batch::feature::{FeatureError, RunOptions};
@@ -9,7 +8,7 @@ use crate::feature::running::{self, RunState};
 use crate::formats::config::Source;
 use crate::io::capabilities::{Level, ProcessInfo};
 use crate::io::host::{Failure, Host};
-use crate::io::lock::{self, Work};
+use crate::io::lock::{self, Purpose};
 use crate::io::root;
 use crate::session::ledger::ItemState;
 use crate::session::leftovers::{self, Termination};
@@ -19,6 +18,7 @@ use crate::session::running::{Limits, Session};
 use crate::session::runs;
 use crate::session::saved::{self, Saved};
 use crate::session::start::Start;
+use crate::workload::phases::Phases;
 
 impl From<OpenError> for FeatureError {
     fn from(error: OpenError) -> Self {
@@ -38,7 +38,7 @@ impl From<OpenError> for FeatureError {
 
 /// Opens a session over the phases of a feature. While it returns `Terminating`, this instance holds the lock, and the
 /// call must be repeated with the same `termination`.
-pub fn open_run(
+pub fn open_feature(
     host: Host<'_>,
     feature: &str,
     options: RunOptions,
@@ -52,7 +52,7 @@ pub fn open_run(
         .map_err(FeatureError::Configuration)?;
     let process = host.current_process();
     let take_over = options.session.take_over;
-    if let Err(holder) = lock::acquire(host, &process, Work::Opening, take_over)? {
+    if let Err(holder) = lock::acquire(host, &process, Purpose::Opening, take_over)? {
         return Err(FeatureError::Busy(holder));
     }
     let opened = open_locked(host, id, agent, options, &process, termination);

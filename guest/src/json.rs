@@ -1,10 +1,10 @@
-//! Reading documents field by field, with findings that name the field, and writing them.
+//! Reading JSON documents field by field, with problems that name the field, and writing them.
 
 use serde_json::{Map, Value};
 
-use crate::io::time::Timestamp;
+use crate::time::Timestamp;
 
-/// Pretty JSON, two spaces, final newline: how every file is written.
+/// Formats JSON as every file is written: indented by two spaces, with a final line break.
 pub fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     // Serialising a `Value` or a map of our own cannot fail: its keys are strings.
     let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
@@ -12,22 +12,25 @@ pub fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     text
 }
 
-/// Of lists of everything, that of a hundred thousand items has about four hundred thousand values.
-/// More than this do not fit into the memory of an instance.
+/// Maximum number of values of a document with lists of items: that of a hundred thousand items has about four
+/// hundred thousand. More would not fit into the memory of an instance.
 pub const MANY_VALUES: usize = 1_000_000;
-/// Of other documents this is far more than anybody writes.
+/// Maximum number of values of any other document: far more than one needs.
 const SOME_VALUES: usize = 200_000;
 
-/// Reads a document; on failure why it is none.
+/// No counter in a file reaches this number. A larger one is damage: counting on from it could overflow.
+pub const COUNTER_LIMIT: u64 = 1 << 53;
+
+/// Parses a document. On failure, why it is invalid.
 pub fn parse(bytes: &[u8]) -> Result<Value, String> {
     parse_up_to(bytes, SOME_VALUES)
 }
 
-/// Reads a document of at most about so many values.
-pub fn parse_up_to(bytes: &[u8], most: usize) -> Result<Value, String> {
+/// Parses a document of at most about `limit` values.
+pub fn parse_up_to(bytes: &[u8], limit: usize) -> Result<Value, String> {
     // Every value but the first one has a comma or a bracket before it.
-    if bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > most {
-        return Err(format!("it has more than {most} values"));
+    if bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > limit {
+        return Err(format!("it has more than {limit} values"));
     }
     if has_reserved_key(bytes) {
         return Err(format!("keys must not begin with {RESERVED:?}"));
@@ -35,9 +38,8 @@ pub fn parse_up_to(bytes: &[u8], most: usize) -> Result<Value, String> {
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
-/// Keys that begin like this mean something to `serde_json`: it takes an object with such a key
-/// for a number. A document with one would not be read as it is written, so it is refused, here and by the
-/// host (`host/src/json.rs`).
+/// The prefix of keys that `serde_json` reserves: it reads an object with such a key as a number. A document with
+/// one would not be read as it is written, so it is refused, here and by the host.
 const RESERVED: &str = "$serde_json::private::";
 
 /// Whether a key is a reserved one.
@@ -49,20 +51,20 @@ pub fn is_reserved(key: &str) -> bool {
 pub fn has_reserved_key(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
-        let (string, behind) = split_string(&rest[start..]);
+        let (string, after) = split_string(&rest[start..]);
         let is_escaped = string.contains(&b'\\');
         let text = is_escaped.then(|| serde_json::from_slice::<String>(string).unwrap_or_default());
         let contents = text.as_ref().map_or(&string[1..], |text| text.as_bytes());
-        let is_key = behind.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
+        let is_key = after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
         if is_key && contents.starts_with(RESERVED.as_bytes()) {
             return true;
         }
-        rest = behind;
+        rest = after;
     }
     false
 }
 
-/// Splits behind the string that `bytes` begins with, quotes included.
+/// Splits `bytes` after the string that it begins with, quotes included.
 fn split_string(bytes: &[u8]) -> (&[u8], &[u8]) {
     let mut end = 1;
     while let Some(byte) = bytes.get(end) {
@@ -75,24 +77,24 @@ fn split_string(bytes: &[u8]) -> (&[u8], &[u8]) {
     (bytes, &[])
 }
 
-/// Reads the fields of an object and collects what is wrong with them.
+/// Reads the fields of an object, and collects the problems with them.
 pub struct Fields<'v> {
     object: &'v Map<String, Value>,
     problems: Vec<String>,
 }
 
 impl<'v> Fields<'v> {
-    /// Starts on an object.
+    /// Reads an object.
     pub fn new(object: &'v Map<String, Value>) -> Self {
         Fields { object, problems: Vec::new() }
     }
 
-    /// What was wrong, in the order of asking; `None` if nothing was.
+    /// The problems, in the order of reading; `None` if there were none.
     pub fn problems(self) -> Option<String> {
         (!self.problems.is_empty()).then(|| self.problems.join("; "))
     }
 
-    /// Adds a finding about a field.
+    /// Adds a problem with a field.
     pub fn wrong(&mut self, key: &str, must: &str) {
         let found = match self.object.get(key) {
             None => "it is missing".to_owned(),
@@ -101,7 +103,7 @@ impl<'v> Fields<'v> {
         self.problems.push(format!("`{key}` must be {must}, {found}"));
     }
 
-    /// A required field that `read` takes or refuses.
+    /// Reads a required field. A value for which `read` returns `None` is a problem.
     pub fn required<T>(
         &mut self,
         key: &str,
@@ -115,7 +117,7 @@ impl<'v> Fields<'v> {
         value
     }
 
-    /// A field that may be missing.
+    /// Reads an optional field.
     pub fn optional<T>(
         &mut self,
         key: &str,
@@ -129,24 +131,24 @@ impl<'v> Fields<'v> {
         value
     }
 
-    /// A required string.
+    /// Reads a required string.
     pub fn string(&mut self, key: &str) -> Option<&'v str> {
         self.required(key, "a string", Value::as_str)
     }
 
-    /// A required string or null.
+    /// Reads a required string or null.
     pub fn nullable_string(&mut self, key: &str) -> Option<Option<&'v str>> {
         self.required(key, "a string or null", nullable_string)
     }
 
-    /// A required point in time.
+    /// Reads a required point in time.
     pub fn time(&mut self, key: &str) -> Option<Timestamp> {
         self.required(key, "a time in RFC 3339, UTC (such as 2026-01-24T06:30:00.000Z)", |value| {
             Timestamp::parse(value.as_str()?)
         })
     }
 
-    /// A required list of strings.
+    /// Reads a required list of strings.
     pub fn strings(&mut self, key: &str) -> Option<Vec<String>> {
         self.required(key, "a list of strings", strings)
     }
@@ -161,19 +163,19 @@ pub fn nullable_string(value: &Value) -> Option<Option<&str>> {
     }
 }
 
-/// A list of nothing but strings.
+/// The strings of a list that contains nothing else.
 pub fn strings(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect()
 }
 
-/// An integer that is not negative; more than 64 bits are `u64::MAX`.
+/// A non-negative integer; `u64::MAX` if it has more than 64 bits.
 pub fn integer(value: &Value) -> Option<u64> {
     let Value::Number(number) = value else { return None };
     let digits = number.as_str();
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// Describes a value in a message: short, and of a long one only its type.
+/// Describes a value for a message: the value if it is short, otherwise its type.
 pub(crate) fn describe(value: &Value) -> String {
     match value {
         Value::Array(entries) => match entries.iter().find(|entry| !entry.is_string()) {
@@ -200,7 +202,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn integers_are_whole_and_not_negative() {
+    fn integers_are_whole_and_non_negative() {
         let number = |text: &str| integer(&serde_json::from_str(text).unwrap());
         assert_eq!(number("0"), Some(0));
         assert_eq!(number("18446744073709551616"), Some(u64::MAX));
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn other_documents_are_parsed_as_before() {
+    fn reserved_words_in_values_are_accepted() {
         for text in [
             r#"{"a": ["$serde_json::private::Number", 12], "b": "$serde_json::private::Number"}"#,
             r#"{"a": "say \"$serde_json::private::Number\"", "b\\": [1, 2.50, "\u00e4"]}"#,
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_names_the_field_and_what_stands_there() {
+    fn a_problem_names_the_field_and_its_value() {
         let value = json!({"pid": -1, "queue": ["a", 3]});
         let mut fields = Fields::new(value.as_object().unwrap());
         fields.required("pid", "an integer greater than 0", integer);

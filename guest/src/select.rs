@@ -1,22 +1,22 @@
-//! What a person means by an item: an id, a number without leading zeros, or an unambiguous prefix.
+//! Resolving what a user calls an item or a feature: an id, a number without leading zeros, or an unambiguous prefix.
 
-use crate::formats::item;
+use crate::io::layout;
 
-/// Words that do not name one item.
+/// Words that do not identify one item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unresolved {
     /// As given.
     pub given: String,
-    /// What may have been meant.
+    /// What they may refer to.
     pub candidates: Vec<String>,
-    /// True if every one of them fits; false if none does.
+    /// True if every candidate matches; false if none does.
     pub ambiguous: bool,
 }
 
 /// Maximum number of candidates that an error names.
 pub const MAX_CANDIDATES: usize = 10;
 
-/// The ids meant, each once, in the order given.
+/// The ids of the items, each once, in the given order.
 pub fn resolve(given: &[String], ids: &[String]) -> Result<Vec<String>, Unresolved> {
     let mut chosen: Vec<String> = Vec::new();
     for words in given {
@@ -29,23 +29,23 @@ pub fn resolve(given: &[String], ids: &[String]) -> Result<Vec<String>, Unresolv
 }
 
 fn resolve_one<'i>(given: &str, ids: &'i [String]) -> Result<&'i String, Unresolved> {
-    // A number means the item of that number, even where it is also the beginning of another one.
+    // A number identifies the item with that number, even if it is a prefix of another id.
     let is_number = given.bytes().all(|b| b.is_ascii_digit()) && !given.is_empty();
     let numbered: Vec<&String> = match is_number {
         true => {
             let number = given.trim_start_matches('0');
-            ids.iter().filter(|id| item::number(id) == Some(number)).collect()
+            ids.iter().filter(|id| layout::item_number(id) == Some(number)).collect()
         }
         false => Vec::new(),
     };
-    let fitting = match numbered.is_empty() {
+    let matches = match numbered.is_empty() {
         false => numbered,
         true => matching(given, ids),
     };
-    match fitting[..] {
+    match matches[..] {
         [id] => Ok(id),
         [] => Err(unresolved(given, ids.iter().filter(|id| is_similar(given, id)), false)),
-        _ => Err(unresolved(given, fitting.into_iter(), true)),
+        _ => Err(unresolved(given, matches.into_iter(), true)),
     }
 }
 
@@ -66,7 +66,7 @@ fn unresolved<'i>(
     Unresolved { given: given.to_owned(), candidates, ambiguous }
 }
 
-/// Whether an id may have been meant: it has the words in it somewhere.
+/// Whether the words may refer to an id: it contains them.
 fn is_similar(given: &str, id: &str) -> bool {
     let given = given.to_lowercase();
     let words = given.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_a_number_or_a_prefix_names_an_item() {
+    fn an_id_a_number_or_a_prefix_identifies_an_item() {
         for (given, id) in [
             ("001-login", "001-login"),
             ("1", "001-login"),
@@ -98,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_several_is_ambiguous_and_names_them() {
+    fn an_ambiguous_prefix_has_its_matches_as_candidates() {
         let error = resolve("00").unwrap_err();
         assert!(error.ambiguous);
         assert_eq!(error.candidates, ["001-login", "002-logout"]);
     }
 
     #[test]
-    fn what_fits_none_names_what_is_similar() {
+    fn an_unknown_name_has_similar_ids_as_candidates() {
         let error = resolve("099-logout").unwrap_err();
         assert!(!error.ambiguous);
         assert_eq!(error.candidates, ["002-logout"]);

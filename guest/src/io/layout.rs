@@ -1,20 +1,18 @@
-//! Where files are in the root of an instance.
+//! The paths of files in the root of an instance.
 
-use crate::formats::item;
-
-/// Where the files of a root are.
+/// The paths of the files of a root.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RootLayout {
     /// The path of the root, relative to the root of the repository, with a `/` at its end.
     pub prefix: &'static str,
-    /// The lock of whoever runs a session.
+    /// The lock of the process that runs a session.
     pub lock: &'static str,
     /// The directory of journals and logs, with a directory for each session.
     pub runs: &'static str,
     /// The directory of backups.
     pub backups: &'static str,
     /// Files and directories that are never backed up and never restored over.
-    pub kept_out: &'static [&'static str],
+    pub excluded: &'static [&'static str],
     /// Whether the name of an item starts with its number. Otherwise items are phases, with any name.
     pub numbered_items: bool,
 }
@@ -25,7 +23,7 @@ pub const STATE: RootLayout = RootLayout {
     lock: LOCK,
     runs: "runs",
     backups: "backups",
-    kept_out: &[LOCK, "backups"],
+    excluded: &[LOCK, "backups"],
     numbered_items: true,
 };
 /// The directory of the features of a repository.
@@ -34,7 +32,7 @@ pub const FEATURES: RootLayout = RootLayout {
     lock: RUN_LOCK,
     runs: ".runs",
     backups: ".backups",
-    kept_out: &[FEATURE_LOCK, RUN_LOCK, ".backups", ".runs"],
+    excluded: &[FEATURE_LOCK, RUN_LOCK, ".backups", ".runs"],
     numbered_items: false,
 };
 
@@ -60,22 +58,29 @@ pub const RUN_LOCK: &str = ".run.lock";
 pub const PROGRESS: &str = "batch-progress.json";
 /// Locked while a batch, a fix or `next` works; never removed.
 pub const LOCK: &str = "batch.lock";
-/// The root itself: locked as well, since it cannot be removed while it is in use.
+/// The root itself. It is locked as well, because it cannot be removed while it is in use.
 pub const ROOT: &str = ".";
-/// The id of the root: agents carry it in their environment. Features have one of their own.
+/// The id of the root, which agents have in their environment. A directory of features has its own.
 pub const ROOT_ID: &str = ".repository-id";
 /// The items' directories.
 pub const ITEMS: &str = "items";
-/// How the directory of an item is named while it is being made.
+/// The prefix of the name of an item's directory while the item is created.
 pub const UNFINISHED_ITEM: &str = ".new-";
 /// The prompts of the phases.
 pub const PROMPTS: &str = "prompts";
-/// What messages put in front of a path in `.wreckit`: they count from the repository's root.
+/// The prefix of paths in messages, which are relative to the root of the repository.
 pub const PREFIX: &str = ".wreckit/";
 
 /// The directory of an item.
 pub fn item_directory(id: &str) -> String {
     format!("{ITEMS}/{id}")
+}
+
+/// The number of an item id (`^\d{3,}-`), without leading zeros; `None` if it does not start with one.
+pub fn item_number(id: &str) -> Option<&str> {
+    let digits = id.bytes().take_while(u8::is_ascii_digit).count();
+    (digits >= 3 && id.as_bytes().get(digits) == Some(&b'-'))
+        .then(|| id[..digits].trim_start_matches('0'))
 }
 
 /// The `item.json` of an item.
@@ -89,13 +94,13 @@ pub fn prd_file(id: &str) -> String {
 }
 
 impl RootLayout {
-    /// Whether a file in the directory of a session is named like one of this tool: a segment, the log of an
-    /// attempt, or a temporary file of one of them.
+    /// Whether a file in the directory of a session has a name that this tool uses: of a segment, of the log of an
+    /// attempt, or of a temporary file of one of them.
     pub fn is_session_file(&self, name: &str) -> bool {
         let is_log = |name: &str| {
             let attempt = name.strip_suffix(".log").and_then(|name| name.rsplit_once('.'));
             attempt.is_some_and(|(item, attempt)| {
-                (!self.numbered_items || item::number(item).is_some())
+                (!self.numbered_items || item_number(item).is_some())
                     && attempt.parse().is_ok_and(|n: u32| n > 0 && n.to_string() == attempt)
             })
         };
@@ -104,7 +109,7 @@ impl RootLayout {
     }
 }
 
-/// A segment of a journal, counted from 1.
+/// The file of a segment of a journal. Segments are numbered from 1.
 pub fn segment(run_directory: &str, number: u32) -> String {
     format!("{run_directory}/events.{number}.jsonl")
 }
@@ -120,7 +125,7 @@ pub fn log_file(run_directory: &str, item: &str, attempt: u32) -> String {
     format!("{run_directory}/{item}.{attempt}.log")
 }
 
-/// What a temporary file was to become: `item.json.9f68aee0695f.tmp`, here and in the existing tool.
+/// The target of a temporary file: `item.json.9f68aee0695f.tmp`, here and in the existing tool.
 pub fn temporary_target(name: &str) -> Option<&str> {
     let (target, digits) = name.strip_suffix(".tmp")?.rsplit_once('.')?;
     let is_ours = digits.len() == 12
@@ -141,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_id_of_other_hands_never_names_a_path() {
+    fn a_foreign_session_id_is_never_used_as_a_path() {
         for id in ["../../etc", "", ".hidden", "a/b", &"x".repeat(65), "a b"] {
             let directory = STATE.run_directory(id);
             assert!(
@@ -153,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_a_run_are_told_by_their_names() {
+    fn files_of_a_session_are_recognised_by_name() {
         for name in
             ["events.1.jsonl", "001-a.1.log", "1000-a.b.12.log", "events.2.jsonl.9f68aee0695f.tmp"]
         {
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn temporary_files_are_told_by_their_names() {
+    fn temporary_files_are_recognised_by_name() {
         assert_eq!(temporary_target("item.json.9f68aee0695f.tmp"), Some("item.json"));
         for name in [
             "item.json",

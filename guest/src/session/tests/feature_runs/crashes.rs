@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::bindings::exports::wreckit::batch::session::Report;
 use crate::doctor::RepairError;
-use crate::feature::doctor;
+use crate::doctor::features;
 
 const PHASES: [&str; 3] = ["planning", "implementation", "testing"];
 
@@ -93,7 +93,7 @@ fn a_run_that_is_killed_at_any_operation_loses_no_acknowledged_phase() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Kills and power losses in any order, with repairs in between: no acknowledged phase runs again, no two attempts
+    /// Kills and power losses in any order, with fixes in between: no acknowledged phase runs again, no two attempts
     /// share a log, and in the end every phase is complete.
     #[test]
     fn nothing_acknowledged_is_lost(
@@ -140,7 +140,7 @@ proptest! {
 fn fix(process: &Process) -> Result<(), RepairError> {
     let mut termination = Termination::default();
     loop {
-        match doctor::fix(host(process), &mut termination) {
+        match features::fix(host(process), &mut termination) {
             Err(RepairError::Terminating(_)) => {}
             fixed => return fixed.map(drop),
         }
@@ -167,7 +167,7 @@ fn a_killed_run_resumes_its_session_with_the_next_attempt() {
 }
 
 #[test]
-fn a_process_that_a_killed_run_left_is_ended_although_it_has_no_marker_of_its_own() {
+fn a_leftover_process_of_a_killed_run_is_ended_even_without_the_marker() {
     use crate::bindings::exports::wreckit::batch::session::Started;
     let machine = machine(&[("planning", "pending")]);
     let killed = machine.process(7);
@@ -184,7 +184,7 @@ fn a_process_that_a_killed_run_left_is_ended_although_it_has_no_marker_of_its_ow
 }
 
 #[test]
-fn a_run_beside_another_feature_leaves_that_ones_session_alone() {
+fn a_run_of_one_feature_does_not_change_the_session_of_another() {
     let machine = machine(&[("planning", "pending"), ("testing", "pending")]);
     let killed = machine.process(7);
     let (mut session, opening) = open(&killed, run_options()).unwrap();
@@ -196,7 +196,7 @@ fn a_run_beside_another_feature_leaves_that_ones_session_alone() {
     let process = machine.process(8);
     let mut termination = Termination::default();
     let (mut session, _) =
-        open_run(host(&process), other, run_options(), &mut termination).unwrap();
+        open_feature(host(&process), other, run_options(), &mut termination).unwrap();
     finish(&process, &mut session, |_, _| Outcome::Completed);
     let (_, resumed) = open(&machine.process(9), run_options()).unwrap();
     assert_eq!((resumed.origin, resumed.session), (Origin::Resumed, opening.session));

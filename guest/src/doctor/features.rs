@@ -1,19 +1,16 @@
 //! FEATURE_PROGRESS_CORRUPT, FEATURE_ARTIFACT_MISSING and FEATURE_INCONSISTENT, and what else concerns a directory of
 //! features: leftover processes and temporary files.
 
-use super::document::Document;
-use super::resume::own_path;
-use super::store::{self, LIMIT, load, newest_valid, progress_file};
-use super::{abort, consistency};
+use super::finding::{Code, Finding, records};
+use super::{locked, orphaned_agents, reason, temporary_files};
 use crate::backup::{self, BackupFs};
 use crate::bindings::exports::wreckit::batch::doctor::{
     BackupReference, Diagnostic, FixReport, FixResult, RepairError, Restoration,
 };
-use crate::doctor::finding::{Code, Finding, records};
-use crate::doctor::{self, orphaned_agents, temporary_files};
-use crate::formats::layout;
+use crate::feature::{self, DOCUMENT_LIMIT, Document, load, newest_valid, progress_file};
 use crate::io::capabilities::FsError;
 use crate::io::host::{Failure, Host};
+use crate::io::layout;
 use crate::session::leftovers::{self, Termination};
 
 /// Examines every feature, and changes nothing.
@@ -29,7 +26,7 @@ pub fn diagnose(host: Host<'_>) -> Vec<Diagnostic> {
 
 /// `is_quiet`: no other process is writing.
 fn examine_all(host: Host<'_>, is_quiet: bool) -> Vec<Finding> {
-    let ids = match store::ids(host) {
+    let ids = match feature::ids(host) {
         Ok(ids) => ids,
         Err(failure) => {
             let finding = Finding::new(Code::FeatureProgressCorrupt, failure.to_string());
@@ -53,11 +50,11 @@ fn examine(host: Host<'_>, id: &str) -> Vec<Finding> {
         Ok(document) => document,
         Err(error) => return vec![corrupt(host, id, error.describe())],
     };
-    let contradictions = consistency::contradictions(id, &document).into_iter();
+    let contradictions = feature::contradictions(id, &document).into_iter();
     let mut found: Vec<Finding> = contradictions
         .map(|problem| Finding::new(Code::FeatureInconsistent, problem).of(id))
         .collect();
-    if !abort::requires_removal(&document) {
+    if !feature::requires_removal(&document) {
         found.extend(missing_artifacts(host, id, &document));
     }
     found
@@ -79,7 +76,7 @@ fn missing_artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Findi
     artifacts
         .filter_map(|(name, path)| {
             let path = path.as_str()?;
-            let is_missing = matches!(host.stat(own_path(host, path)?), Ok(None));
+            let is_missing = matches!(host.stat(feature::own_path(host, path)?), Ok(None));
             is_missing.then(|| {
                 let message = format!("artifact {name:?} is missing: {path} does not exist");
                 Finding::new(Code::FeatureArtifactMissing, message).of(id)
@@ -90,9 +87,9 @@ fn missing_artifacts(host: Host<'_>, id: &str, document: &Document) -> Vec<Findi
 
 /// Examines every feature, and fixes what is fixable. While it answers `terminating`, this process keeps the lock.
 pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<FixReport, RepairError> {
-    doctor::locked(host, termination.is_pending(), || {
+    locked(host, termination.is_pending(), || {
         let leftovers = orphaned_agents::terminate(host, termination)?;
-        store::locked(host, || {
+        feature::locked(host, || {
             let mut fixes = orphaned_agents::results(host, &leftovers);
             let ended = fixes.iter().filter(|fix| fix.fixed).map(|fix| fix.diagnostic.clone());
             let unproven = orphaned_agents::findings(host, leftovers::find(host, &[]));
@@ -100,7 +97,7 @@ pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<FixReport, R
             let found: Vec<Finding> = unproven.iter().cloned().chain(examined.clone()).collect();
             let found = ended.chain(records(found)).collect();
             let fs = BackupFs::new(host, backup::FIX);
-            let todo = examined.iter().filter(|finding| finding.record.fixable);
+            let todo = examined.iter().filter(|finding| finding.diagnostic.fixable);
             fixes.extend(todo.map(|finding| fix_finding(&fs, finding)));
             let remaining = unproven.into_iter().chain(examine_all(host, true)).collect();
             let backup = fs.finish()?;
@@ -111,7 +108,7 @@ pub fn fix(host: Host<'_>, termination: &mut Termination) -> Result<FixReport, R
 
 fn fix_finding(fs: &BackupFs<'_>, finding: &Finding) -> FixResult {
     let path = finding.path.clone().unwrap_or_default();
-    fs.set_reason(doctor::reason(finding));
+    fs.set_reason(reason(finding));
     let result = match finding.code {
         Code::OrphanedTempFile => {
             fs.host().remove(&path).map(|()| temporary_files::MOVED.to_owned())
@@ -131,7 +128,7 @@ fn restore_document(fs: &BackupFs<'_>, id: &str, path: &str) -> Result<String, F
     let missing = || host.failed("restore", path)(FsError::NotFound);
     let valid = newest_valid(host, id)?.ok_or_else(missing)?;
     // A file that cannot be read cannot be copied: it is moved into the backup.
-    if host.stat(path)?.is_some() && host.read(path, LIMIT).is_err() {
+    if host.stat(path)?.is_some() && host.read(path, DOCUMENT_LIMIT).is_err() {
         host.remove(path)?;
     }
     host.write(path, valid.bytes)?;
@@ -141,7 +138,7 @@ fn restore_document(fs: &BackupFs<'_>, id: &str, path: &str) -> Result<String, F
 /// Restores every file of a backup.
 pub fn restore(host: Host<'_>, id: &str) -> Result<Restoration, RepairError> {
     backup::read(host, id)?;
-    doctor::locked(host, false, || {
-        store::locked(host, || backup::restore(host, id).map_err(RepairError::from))
+    locked(host, false, || {
+        feature::locked(host, || backup::restore(host, id).map_err(RepairError::from))
     })
 }

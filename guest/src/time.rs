@@ -11,7 +11,7 @@ const LAST: u64 = 253_402_300_799_999;
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The point `milliseconds` after 1970; later than the year 9999 is its end.
+    /// The time `milliseconds` after 1970, at most the end of the year 9999.
     pub fn from_millis(milliseconds: u64) -> Self {
         Timestamp(milliseconds.min(LAST))
     }
@@ -21,25 +21,25 @@ impl Timestamp {
         self.0
     }
 
-    /// Reads RFC 3339 in UTC (`2026-01-24T06:30:00.000Z`).
+    /// Parses RFC 3339 in UTC (`2026-01-24T06:30:00.000Z`).
     pub fn parse(text: &str) -> Option<Self> {
         let time = humantime::parse_rfc3339(text).ok()?;
         let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         Some(Timestamp::from_millis(u64::try_from(since.as_millis()).ok()?))
     }
 
-    /// This much later.
+    /// The time this many milliseconds later.
     pub fn after(self, milliseconds: u64) -> Self {
         Timestamp::from_millis(self.0.saturating_add(milliseconds))
     }
 
-    /// Milliseconds from `earlier` to here; 0 if it is later (a clock that jumped back).
+    /// Milliseconds since `earlier`; 0 if it is later (a clock that jumped back).
     pub fn since(self, earlier: Timestamp) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// A span of time for a person, in its two largest units: `2 d 3 h`, `5 min 20 s`.
+/// Describes a duration for a person, in its two largest units: `2 d 3 h`, `5 min 20 s`.
 pub fn describe_span(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_formatted_time_parses_to_itself() {
         for text in
             ["1970-01-01T00:00:00.000Z", "2026-01-24T06:30:00.007Z", "9999-12-31T23:59:59.999Z"]
         {
@@ -72,12 +72,12 @@ mod tests {
     }
 
     #[test]
-    fn the_far_future_is_written_without_a_panic() {
+    fn a_time_after_the_year_9999_is_formatted_as_its_end() {
         assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]
-    fn spans_are_told_in_their_two_largest_units() {
+    fn durations_are_described_in_their_two_largest_units() {
         for (seconds, words) in [
             (0, "0 s"),
             (59, "59 s"),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_time_is_refused() {
+    fn anything_but_rfc_3339_in_utc_is_refused() {
         for text in
             ["", "yesterday", "2026-13-01T00:00:00Z", "2026-01-24", "2026-01-24T06:30:00+02:00"]
         {
