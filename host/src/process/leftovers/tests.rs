@@ -7,7 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,24 +16,36 @@ use super::*;
 const ID: &str = "0123456789abcdef0123456789abcdef";
 const WITNESS: &str = "batch.owner.1";
 
-/// Starts the leader of a group with this mark in its environment.
-fn leader(mark: Option<&OsStr>, script: &str) -> Child {
+/// The leader of a group, which is killed with the group.
+struct Leader(Child);
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the leader of a group in a directory, with this mark in its environment.
+fn leader(mark: Option<&OsStr>, place: &Path, script: &str) -> Leader {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]).env_clear().env("PATH", "/usr/bin:/bin").process_group(0);
     if let Some(mark) = mark {
         command.env(marker::ROOT, mark);
     }
-    command.spawn().unwrap()
+    // Whatever goes wrong, no one waits for their output.
+    command.current_dir(place).stdout(Stdio::null()).stderr(Stdio::null());
+    Leader(command.spawn().unwrap())
 }
 
-fn token(child: &Child) -> String {
-    Identity::of(Pid::from_child(child)).token()
+fn token(leader: &Leader) -> String {
+    Identity::of(Pid::from_child(&leader.0)).token()
 }
 
-fn root(place: &Path) -> Leftovers {
-    std::fs::write(place.join(".repository-id"), ID).unwrap();
-    // Tests run at the same time: a witness is different in each place.
-    std::fs::write(place.join(WITNESS), place.display().to_string()).unwrap();
+/// Creates a root with this id. Tests run at the same time, so each has its own id.
+fn root(place: &Path, id: &str) -> Leftovers {
+    std::fs::write(place.join(".repository-id"), id).unwrap();
+    std::fs::write(place.join(WITNESS), "a claim").unwrap();
     Leftovers::new(ambient::open_dir(place).unwrap())
 }
 
@@ -41,10 +53,19 @@ fn witness() -> Option<String> {
     Some(WITNESS.to_owned())
 }
 
-fn exits(child: &mut Child) -> bool {
+/// Waits until a file exists.
+fn wait_for(file: &Path) {
+    let since = Instant::now();
+    while !file.exists() {
+        assert!(since.elapsed() < Duration::from_secs(10), "{}", file.display());
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn exits(leader: &mut Leader) -> bool {
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(10) {
-        if child.try_wait().unwrap().is_some() {
+        if leader.0.try_wait().unwrap().is_some() {
             return true;
         }
         sleep(Duration::from_millis(5));
@@ -55,10 +76,10 @@ fn exits(child: &mut Child) -> bool {
 #[test]
 fn only_processes_whose_marker_proves_that_they_belong_to_this_root_are_ended() {
     let (place, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut leftovers = root(place.path());
+    let mut leftovers = root(place.path(), ID);
     let mark = OsString::from(leftovers.marker().unwrap().value);
     let at = |path: &Path| OsString::from(format!("{ID}:1:2:{}", path.display()));
-    let start = |mark: Option<&OsStr>| leader(mark, "exec sleep 1000");
+    let start = |mark: Option<&OsStr>| leader(mark, place.path(), "exec sleep 1000");
     let mut ours = start(Some(&mark));
     let mut same_place = start(Some(&at(place.path())));
     let mut of_copy = start(Some(&at(copy.path())));
@@ -90,35 +111,26 @@ fn only_processes_whose_marker_proves_that_they_belong_to_this_root_are_ended() 
     let listed = list(&mut leftovers, witness());
     assert_eq!(listed, [(3, false), (5, false)], "what has exited is not listed");
     for other in [&mut of_copy, &mut nowhere, &mut foreign, &mut bare] {
-        assert!(other.try_wait().unwrap().is_none());
-        other.kill().unwrap();
-        other.wait().unwrap();
+        assert!(other.0.try_wait().unwrap().is_none());
     }
 }
 
 #[test]
 fn the_rest_of_a_group_without_a_marker_is_ended_although_its_leader_has_exited() {
     let place = tempfile::tempdir().unwrap();
-    let mut leftovers = root(place.path());
+    let mut leftovers = root(place.path(), &ID.replace('0', "2"));
     let mark = OsString::from(leftovers.marker().unwrap().value);
     // The child clears its environment and ignores SIGTERM; the leader does not.
-    let script =
-        "env -i /bin/sh -c 'trap \"\" TERM; : > \"$0\"; while :; do sleep 1; done' ready & wait";
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).env_clear().env("PATH", "/usr/bin:/bin").process_group(0);
-    command.env(marker::ROOT, &mark).current_dir(place.path());
-    let mut leader = command.spawn().unwrap();
-    while !place.path().join("ready").exists() {
-        sleep(Duration::from_millis(5));
-    }
-    let token = token(&leader);
-    let tokens = [token.clone()];
+    let script = "env -i /bin/sh -c 'trap \"\" TERM; : > ready; while :; do sleep 1; done' & wait";
+    let mut leader = leader(Some(&mark), place.path(), script);
+    wait_for(&place.path().join("ready"));
+    let tokens = [token(&leader)];
 
     leftovers.signal(&tokens, StopSignal::Terminate, witness()).unwrap();
     assert!(exits(&mut leader));
     let listed = leftovers.list(&[], witness()).unwrap();
     let listed: Vec<&str> = listed.iter().map(|it| it.process.token.as_str()).collect();
-    assert_eq!(listed, [&token], "its group still exists");
+    assert_eq!(listed, [&tokens[0]], "its group still exists");
 
     leftovers.signal(&tokens, StopSignal::Kill, witness()).unwrap();
     let since = Instant::now();
@@ -131,16 +143,12 @@ fn the_rest_of_a_group_without_a_marker_is_ended_although_its_leader_has_exited(
 #[test]
 fn a_group_is_ended_although_the_member_that_proves_it_exits_first() {
     let place = tempfile::tempdir().unwrap();
-    let mut leftovers = root(place.path());
+    let mut leftovers = root(place.path(), &ID.replace('0', "3"));
     let mark = OsString::from(leftovers.marker().unwrap().value);
     // The leader has no marker, its child has one.
-    let script = "sleep 1000 & echo $! > member; exec env -i /bin/sh -c 'echo > ready; sleep 1000'";
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).env_clear().env("PATH", "/usr/bin:/bin").process_group(0);
-    let mut leader = command.env(marker::ROOT, &mark).current_dir(place.path()).spawn().unwrap();
-    while !place.path().join("ready").exists() {
-        sleep(Duration::from_millis(5));
-    }
+    let script = "sleep 1000 & echo $! > member; exec env -i /bin/sh -c ': > ready; sleep 1000'";
+    let mut leader = leader(Some(&mark), place.path(), script);
+    wait_for(&place.path().join("ready"));
     let member = std::fs::read_to_string(place.path().join("member")).unwrap();
     let member = Pid::from_raw(member.trim().parse().unwrap()).unwrap();
     let tokens = [Identity::of(member).token(), token(&leader)];
