@@ -129,7 +129,7 @@ codes! {
         "a `doctor --fix` or a `backups restore` was interrupted. A run completes a restore and rolls back a fix",
         Fix("finishes it");
     OrphanedAgent = "ORPHANED_AGENT", Warning,
-        "processes of an interrupted batch are still running ([agents.md](agents.md#what-agents-leave))",
+        "processes of an interrupted batch are still running ([agents.md](agents.md#leftover-processes))",
         Fix("ends it if it is proven to be an agent, and so does the next run, before it starts anything");
     FeatureProgressCorrupt = "FEATURE_PROGRESS_CORRUPT", Error,
         "the `progress.json` of a feature is missing or damaged",

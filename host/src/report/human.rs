@@ -96,7 +96,9 @@ impl Human {
     }
 
     fn phase_started(&mut self, event: &Event, item: &str) {
-        let Some(phase) = phase(event).map(str::to_owned) else { return };
+        // The item of a feature run is the phase itself.
+        let phase = phase(event).filter(|phase| *phase != item).map(str::to_owned);
+        let Some(phase) = phase else { return };
         if self.screen.is_plain() {
             self.note(Tone::Plain, &format!("        {item}: {phase}"));
         }
