@@ -82,8 +82,12 @@ impl Session {
                 let failing = failing(error, Some(LOST), false);
                 self.fail(host, index, active, Some(ended), failing);
             }
-            Outcome::Interrupted => self.interrupt(index, ended, None, now),
+            Outcome::Interrupted => {
+                self.is_stopping = true;
+                self.interrupt(index, ended, None, now);
+            }
             Outcome::HandedBack => {
+                self.is_stopping = true;
                 self.has_started_single = false;
                 self.interrupt(index, ended, Some("not started".to_owned()), now);
             }

@@ -119,6 +119,9 @@ pub struct Session {
     pub(super) failures: u32,
     /// True once a single run has started its item.
     pub(super) has_started_single: bool,
+    /// True after the embedder stopped an attempt or handed one back, until it has free slots again: it is
+    /// stopping, and takes nothing in advance.
+    pub(super) is_stopping: bool,
     /// True if another process is changing a file that the next attempt needs.
     pub(super) is_busy: bool,
     /// When the lock was last checked.
@@ -148,6 +151,7 @@ impl Session {
             retries: BTreeMap::new(),
             failures: 0,
             has_started_single: false,
+            is_stopping: false,
             is_busy: false,
             lock_checked: Timestamp::from_millis(0),
         }

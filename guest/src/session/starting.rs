@@ -25,9 +25,11 @@ impl Session {
         if self.is_pausing(now) {
             return Ok(Vec::new());
         }
+        self.is_stopping &= slots == 0;
         let limits = &self.parts.limits;
-        let available = slots.saturating_add(limits.lookahead);
-        let in_flight = limits.parallel.saturating_add(limits.lookahead);
+        let lookahead = if self.is_stopping { 0 } else { limits.lookahead };
+        let available = slots.saturating_add(lookahead);
+        let in_flight = limits.parallel.saturating_add(lookahead);
         let mut chosen = self.continue_attempts(host, available);
         while chosen.len() < available
             && self.active.len() < in_flight

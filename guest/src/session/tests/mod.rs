@@ -5,6 +5,8 @@ mod crashes;
 mod durability;
 mod endings;
 mod feature_runs;
+mod idle;
+mod lookahead;
 mod phases;
 mod removed;
 mod resuming;
